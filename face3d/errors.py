@@ -1,0 +1,109 @@
+"""One error root for the whole project.
+
+    Face3DError
+    |-- ConfigurationError      the settings or the machine do not allow it
+    |-- RefusedError            bad input: the job ends `failed` with a code (DESIGN section 9)
+    |-- RetryableError          worth another attempt: storage, broker or device hiccups
+    |   |-- StorageUnavailable
+    |   `-- EngineUnavailable
+    |-- LeaseLost               another attempt owns the stage now
+    `-- InvalidEvent            a storage event that no adapter understands
+
+A class's docstring is its default message.
+"""
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Codes that customers see in webhook, API, page and manifest."""
+
+    NOT_AN_IMAGE = "not_an_image"
+    IMAGE_TOO_LARGE = "image_too_large"
+    TRUNCATED_IMAGE = "truncated_image"
+    NO_FACE = "no_face"
+    SEVERAL_FACES = "several_faces"
+    FACE_TOO_SMALL = "face_too_small"
+    FACE_TURNED_AWAY = "face_turned_away"
+    FACE_COVERED = "face_covered"
+    TOO_BLURRED = "too_blurred"
+    TOO_DARK = "too_dark"
+    BAD_OPTION = "bad_option"
+    PHOTO_REPLACED = "photo_replaced"
+    PHOTO_GONE = "photo_gone"
+    ENGINE_UNAVAILABLE = "engine_unavailable"
+    WORKER_DIED = "worker_died"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Face3DError(Exception):
+    """Something went wrong in Face3D."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message: str = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        super().__init__(self.message)
+
+
+class ConfigurationError(Face3DError):
+    """The settings or this machine do not allow what was asked."""
+
+
+class RefusedError(Face3DError):
+    """The input was refused.
+
+    Args:
+        code: what the customer's program switches on.
+        message: one sentence for a person; never holds a key, a URL or a photo's contents.
+        value: what was measured.
+        limit: what is allowed.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        value: float | str | None = None,
+        limit: float | str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.value = value
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_refused, (self.code.value, self.message, self.value, self.limit))
+
+
+def _rebuild_refused(
+    code: str, message: str, value: float | str | None, limit: float | str | None
+) -> RefusedError:
+    return RefusedError(ErrorCode(code), message, value=value, limit=limit)
+
+
+class RetryableError(Face3DError):
+    """A passing fault: another attempt may succeed."""
+
+    #: The job's code when no attempt is left.
+    code: ErrorCode = ErrorCode.INTERNAL_ERROR
+
+
+class StorageUnavailable(RetryableError):
+    """The object store did not answer as it should."""
+
+    code = ErrorCode.STORAGE_UNAVAILABLE
+
+
+class EngineUnavailable(RetryableError):
+    """The engine cannot run on this worker (model files or device missing)."""
+
+    code = ErrorCode.ENGINE_UNAVAILABLE
+
+
+class LeaseLost(Face3DError):
+    """Another attempt owns this stage now; this one must write nothing more."""
+
+
+class InvalidEvent(Face3DError):
+    """A storage event that no adapter understands."""

@@ -1,0 +1,143 @@
+"""The options of a job (DESIGN section 5): names, allowed values, parsing, digest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from face3d.errors import ErrorCode, RefusedError
+from face3d.states import Tier
+
+#: Object metadata with this prefix carries options: `x-amz-meta-face3d-<option>`.
+METADATA_PREFIX = "face3d-"
+
+EngineName = Literal["anny", "hrn", "null"]
+TextureSize = Literal[4096, 1024, 2048, 8192]
+TextureFormat = Literal["png", "webp", "jpeg"]
+InputSize = Literal[1280, 960, 2048, 4096, 7680]
+CompileMode = Literal["auto", "off", "reduce-overhead", "max-autotune"]
+AssetFormat = Literal["glb", "obj"]
+
+#: Names that option `gpu-type` takes; `any` lets the router choose.
+GPU_TYPE_NAMES = ("cpu", "a100", "a800", "v100", "t4", "h100", "h200", "l4", "l40s")
+
+
+def _to_kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class JobOptions(BaseModel):
+    """What a caller may choose for one job. Field names in kebab case are the option names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_to_kebab, populate_by_name=True)
+
+    engine: EngineName = "anny"
+    tier: Tier = Tier.BATCH
+    gpu_type: str = Field(default="any", description="any, or a GPU type's name")
+    texture_size: TextureSize = 4096
+    texture_format: TextureFormat = "png"
+    input_size: InputSize = 1280
+    sharpen: bool = True
+    expression: Literal["neutral", "photo"] = "neutral"
+    compile: CompileMode = "auto"
+    formats: tuple[AssetFormat, ...] = ("glb", "obj")
+    ref: str | None = Field(default=None, max_length=200)
+
+    @field_validator("gpu_type")
+    @classmethod
+    def _known_gpu_type(cls, value: str) -> str:
+        if value != "any" and value not in GPU_TYPE_NAMES:
+            raise ValueError(f"any, {', '.join(GPU_TYPE_NAMES)}")
+        return value
+
+    def digest(self) -> str:
+        """Return the hex digest that, with bucket, key and etag, identifies a job.
+
+        `tier`, `gpu-type` and `compile` change where and when a job runs, not its asset; they count
+        all the same, because a caller who states them expects a job that obeys them.
+        """
+        document = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def allowed_values(option: str) -> str:
+    """Return the allowed values of an option as a sentence fragment for error messages."""
+    match option:
+        case "engine":
+            return ", ".join(get_args(EngineName))
+        case "tier":
+            return ", ".join(tier.value for tier in Tier)
+        case "gpu-type":
+            return ", ".join(("any", *GPU_TYPE_NAMES))
+        case "texture-size":
+            return ", ".join(str(size) for size in sorted(get_args(TextureSize)))
+        case "texture-format":
+            return ", ".join(get_args(TextureFormat))
+        case "input-size":
+            return ", ".join(str(size) for size in sorted(get_args(InputSize)))
+        case "sharpen":
+            return "on, off"
+        case "expression":
+            return "neutral, photo"
+        case "compile":
+            return ", ".join(get_args(CompileMode))
+        case "formats":
+            return "a comma-separated list of " + ", ".join(get_args(AssetFormat))
+        case "ref":
+            return "text of at most 200 characters"
+    return ""
+
+
+OPTION_NAMES: tuple[str, ...] = tuple(_to_kebab(name) for name in JobOptions.model_fields)
+
+
+def parse_options(raw: Mapping[str, str], *, defaults: Mapping[str, str] | None = None) -> JobOptions:
+    """Return the options that a caller wrote as text.
+
+    Args:
+        raw: option name (kebab case, no prefix) to text.
+        defaults: what holds where the caller says nothing (e.g. tier=interactive for the API).
+    Raises:
+        RefusedError: `bad_option`, with the value and the allowed values.
+    """
+    values: dict[str, object] = {}
+    for name, text in {**(defaults or {}), **raw}.items():
+        if name not in OPTION_NAMES:
+            raise RefusedError(
+                ErrorCode.BAD_OPTION,
+                "There is no option of that name.",
+                value=name[:100],
+                limit=", ".join(OPTION_NAMES),
+            )
+        values[name] = _from_text(name, text.strip())
+    try:
+        return JobOptions.model_validate(values)
+    except ValidationError as error:
+        name = _to_kebab(str(error.errors()[0]["loc"][0]))
+        raise RefusedError(
+            ErrorCode.BAD_OPTION,
+            f"Option {name} does not take that value.",
+            value=str(raw.get(name, ""))[:100],
+            limit=allowed_values(name),
+        ) from error
+
+
+def _from_text(name: str, text: str) -> object:
+    if name == "formats":
+        return tuple(part.strip() for part in text.split(",") if part.strip()) or (text,)
+    if name == "sharpen":
+        return {"on": True, "off": False}.get(text, text + "?")
+    if name in ("texture-size", "input-size") and text.isascii() and text.isdigit():
+        return int(text)
+    return text
+
+
+def options_from_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the raw options among an object's user metadata (names lowercased, prefix removed)."""
+    return {
+        name.lower().removeprefix(METADATA_PREFIX): value
+        for name, value in metadata.items()
+        if name.lower().startswith(METADATA_PREFIX)
+    }

@@ -1,0 +1,152 @@
+"""The one settings object: environment variables `FACE3D_*`, or a `.env`-style file named by FACE3D_ENV_FILE.
+
+docs/settings.md is made from the descriptions here; a test compares the two.
+"""
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: The checkout (or the folder that holds the installed packages).
+ROOT = Path(__file__).resolve().parent.parent
+
+BrokerKind = Literal["redis", "amqp"]
+
+
+def default_state_dir() -> Path:
+    """Return the folder of the local stack's data.
+
+    As root it lies outside the checkout, where the unprivileged service user can reach it: a checkout below
+    a 0700 folder cannot be traversed by anyone else, and we never chmod someone's home.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/face3d") / hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]
+    return ROOT / ".face3d"
+
+
+class Settings(BaseSettings):
+    """All settings; each reads `FACE3D_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="FACE3D_", extra="ignore", frozen=True)
+
+    # -- servers
+    database_url: SecretStr = Field(
+        default=SecretStr("postgresql+psycopg://face3d@127.0.0.1:5432/face3d"),
+        description="SQLAlchemy URL of PostgreSQL (driver psycopg).",
+    )
+    broker_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="Celery broker: redis://... (Valkey, Redis) or amqp://... (RabbitMQ).",
+    )
+    s3_endpoint: str | None = Field(default=None, description="S3 endpoint URL; empty for AWS itself.")
+    s3_public_endpoint: str | None = Field(
+        default=None, description="Endpoint in presigned URLs, when clients reach S3 under another name."
+    )
+    s3_region: str = Field(default="us-east-1", description="S3 region.")
+    s3_access_key: SecretStr = Field(default=SecretStr(""), description="S3 access key.")
+    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 secret key.")
+    bucket_inbox: str = Field(default="face3d-inbox", description="Bucket that apps drop photos into.")
+    bucket_work: str = Field(default="face3d-work", description="Bucket of artifacts between stages.")
+    bucket_assets: str = Field(default="face3d-assets", description="Bucket of finished assets.")
+
+    # -- web
+    web_host: str = Field(default="127.0.0.1", description="Address that the web server binds.")
+    web_port: int = Field(default=8080, description="Port of the page and the API.")
+    public_url: str = Field(
+        default="http://127.0.0.1:8080", description="Where people reach the page; used in links."
+    )
+    api_token: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token of the API; the API refuses all when empty."
+    )
+    event_token: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token of storage events; refuses all when empty."
+    )
+
+    # -- engines
+    model_dir: Path = Field(
+        default_factory=lambda: default_state_dir() / "models",
+        description="Folder of model files and of the built head data.",
+    )
+    landmark_model: Path | None = Field(
+        default=None, description="A face_landmarker_v2.task to use in place of the one in model_dir."
+    )
+    engine: Literal["anny", "hrn", "null"] = Field(
+        default="anny", description="Engine of jobs that name none."
+    )
+    texture_size: int = Field(default=4096, description="Texture size of jobs that name none.")
+
+    # -- limits of a photo
+    max_bytes: int = Field(default=64 * 2**20, description="Largest photo file, bytes.")
+    max_megapixels: float = Field(default=64.0, description="Largest photo, megapixels.")
+    min_eye_distance_px: float = Field(default=40.0, description="Smallest outer-eye distance, pixels.")
+    max_yaw_degrees: float = Field(default=30.0, description="Largest turn of the head, degrees.")
+    max_pitch_degrees: float = Field(default=25.0, description="Largest nod of the head, degrees.")
+
+    # -- stages and recovery
+    lease_seconds: float = Field(default=30.0, description="How long a stage's lease lives unrenewed.")
+    lease_renew_seconds: float = Field(default=10.0, description="How often a worker renews its lease.")
+    stage_limit_seconds: float = Field(
+        default=300.0, description="Hard limit of one attempt; its lease is not renewed past it."
+    )
+    max_attempts: int = Field(default=3, description="Attempts of a stage that fail with a retryable error.")
+    poison_limit: int = Field(
+        default=3, description="Workers that a stage may kill before its job fails with worker_died."
+    )
+    lost_dispatch_seconds: float = Field(
+        default=15.0, description="A dispatched stage that nobody started is looked into after this."
+    )
+    relay_poll_seconds: float = Field(default=1.0, description="Relay's poll where no notification came.")
+    sweep_seconds: float = Field(default=60.0, description="Pause between two sweeps of the inbox bucket.")
+    heartbeat_seconds: float = Field(default=1.0, description="Pause between two heartbeats of a worker.")
+    worker_timeout_seconds: float = Field(
+        default=10.0, description="A worker without heartbeat for this long is dead to the router."
+    )
+    retention_days: float = Field(
+        default=30.0, description="Photo, artifacts and asset of a finished job live this long; 0: for ever."
+    )
+
+    # -- workers
+    gpu_type: str | None = Field(
+        default=None, description="GPU type of this worker; detected with NVML when empty."
+    )
+    worker_slots: int | None = Field(
+        default=None, description="Tasks at once in a worker; by GPU type (CPU: cores) when empty."
+    )
+
+    # -- webhooks
+    webhook_timeout_seconds: float = Field(default=10.0, description="Time a receiver has to answer.")
+    webhook_retry_seconds: tuple[float, ...] = Field(
+        default=(5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600),
+        description="Waits before the retries of a webhook, seconds (JSON list).",
+    )
+    webhook_allow_private: bool = Field(
+        default=False, description="Allow webhooks to loopback and private addresses (the local stack does)."
+    )
+
+    # -- local stack and logs
+    state_dir: Path = Field(
+        default_factory=default_state_dir, description="Folder of the local stack's state."
+    )
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: Literal["console", "json"] = Field(default="console", description="Form of a log line.")
+
+    @property
+    def broker_kind(self) -> BrokerKind:
+        """Return which family of brokers `broker_url` names: the only place that looks."""
+        scheme = urlsplit(self.broker_url.get_secret_value()).scheme
+        return "amqp" if scheme.startswith("amqp") else "redis"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the process's settings, read once.
+
+    A running local stack writes `<state_dir>/stack.env`; FACE3D_ENV_FILE names such a file.
+    """
+    return Settings(_env_file=os.environ.get("FACE3D_ENV_FILE"))  # type: ignore[call-arg]

@@ -1,0 +1,71 @@
+"""The contract of an engine: three pure stage functions whose results cross as arrays and facts.
+
+Numeric code: knows no Celery, no S3, no database. The stage borders fit a staged ModelScope HRN as well: each
+stage gets the results of the stages before it and nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from face3d.messages import StageResult
+from face3d.options import JobOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoLimits:
+    """What a photo may be (DESIGN section 9); the settings hold the values."""
+
+    max_bytes: int = 64 * 2**20
+    max_megapixels: float = 64.0
+    min_eye_distance_px: float = 40.0
+    max_yaw_degrees: float = 30.0
+    max_pitch_degrees: float = 25.0
+    #: A second face larger than this share of the largest makes `several_faces`.
+    second_face_share: float = 0.5
+    decode_seconds: float = 5.0
+    decode_memory_mb: int = 1024
+
+
+class Engine(Protocol):
+    """A way to reconstruct a head.
+
+    Implementations are built once a process, hold their constant data, and are safe to call from several
+    threads. Every method raises RefusedError for bad input and EngineUnavailable when it cannot run here.
+    """
+
+    name: str
+    version: str
+
+    def warm_up(self) -> None:
+        """Load weights and constant data, so that the first job pays for none of it."""
+
+    def licences(self) -> dict[str, str]:
+        """Return model or data set name to licence, for the manifest."""
+
+    def preprocess(self, photo: bytes, options: JobOptions, limits: PhotoLimits) -> StageResult:
+        """Decode and measure a photo.
+
+        Args:
+            photo: the uploaded file's bytes.
+        Returns:
+            Tensors hold at least `photo` (H, W, 3) uint8 sRGB, upright, longest side at most
+            `options.input_size`, and `landmarks` (N, 2 or 3) float32 pixels of `photo`.
+        """
+
+    def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:
+        """Fit the head.
+
+        Returns:
+            Tensors hold a `face3d.head.Head` (see `head_to_tensors`), with the expression that
+            `options.expression` asks for in its positions. Facts hold `scale_from`, `quality` (see
+            `face3d.states.Quality`) with `quality_reasons`, and the coefficients.
+        """
+
+    def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
+        """Bake the maps.
+
+        Returns:
+            Tensors hold `albedo/<material>` (S, S, 3) uint8 sRGB, row 0 at v = 1, one for each material of
+            the head; the skin's S is `options.texture_size`. Facts hold `texel_shares` (observed,
+            mirrored, completed) and `texel_density` in px/cm.
+        """
