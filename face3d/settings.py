@@ -142,6 +142,15 @@ class Settings(BaseSettings):
         scheme = urlsplit(self.broker_url.get_secret_value()).scheme
         return "amqp" if scheme.startswith("amqp") else "redis"
 
+    @property
+    def urgency_across_queues(self) -> bool:
+        """Return whether one consumer of many queues gets the most urgent message first.
+
+        Valkey does it by message priority; RabbitMQ's quorum queues are served in turn, so a worker keeps a
+        slot there that consumes the interactive queues only.
+        """
+        return self.broker_kind == "redis"
+
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:

@@ -1,0 +1,1 @@
+"""The Celery side: app, router, the chain, thin tasks, delivery, relay. No maths here."""

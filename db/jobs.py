@@ -1,0 +1,322 @@
+"""Operations on jobs: accept, look up, cancel, retry, erase.
+
+Every change of a job or of its stages happens under the job row's lock; that order rules out deadlocks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import case, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.orm import Session, selectinload
+
+from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
+from db.notices import notify_relay
+from db.webhooks import insert_deliveries
+from face3d.errors import ErrorCode, Face3DError, RefusedError
+from face3d.options import JobOptions
+from face3d.states import STAGES, TERMINAL_JOB_STATES, AttemptOutcome, JobState, StageState, Tier
+
+
+class JobNotFound(Face3DError):
+    """There is no job of that id."""
+
+
+class WrongJobState(Face3DError):
+    """The job's state does not allow that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """What `accept` found or made."""
+
+    job_id: str
+    #: False when the photo with these options was known already.
+    created: bool
+
+
+def accept(
+    session: Session,
+    *,
+    bucket: str,
+    key: str,
+    etag: str,
+    size: int,
+    content_type: str | None,
+    options: JobOptions | None,
+    refusal: RefusedError | None = None,
+    source: str,
+) -> Accepted:
+    """Write the job and its outbox row, or return the job that exists; the caller commits.
+
+    Args:
+        options: None when they were refused; then `refusal` says why and the job ends `failed` at once.
+    """
+    digest = options.digest() if options else f"refused:{refusal.value if refusal else ''}"[:64]
+    job_id = str(uuid4())
+    failed = options is None
+    inserted = session.execute(
+        pg_insert(Job)
+        .values(
+            id=job_id,
+            bucket=bucket,
+            key=key,
+            etag=etag,
+            options_digest=digest,
+            options=options.model_dump(mode="json", by_alias=True) if options else {},
+            ref=options.ref if options else None,
+            tier=(options.tier if options else Tier.BATCH).value,
+            source=source,
+            size=size,
+            content_type=content_type,
+            state=JobState.FAILED if failed else JobState.ACCEPTED,
+            finished_at=func.now() if failed else None,
+            **(_error_columns(refusal) if failed else {}),
+        )
+        .on_conflict_do_nothing(constraint="uq_jobs_photo_and_options")
+        .returning(Job.id)
+    ).scalar()
+    if inserted is None:
+        existing = session.execute(
+            select(Job.id).where(
+                Job.bucket == bucket, Job.key == key, Job.etag == etag, Job.options_digest == digest
+            )
+        ).scalar_one()
+        return Accepted(job_id=existing, created=False)
+
+    session.execute(
+        insert(Stage),
+        [
+            {
+                "job_id": job_id,
+                "name": name.value,
+                "ordinal": ordinal,
+                "state": (StageState.DISPATCHED if ordinal == 0 and not failed else StageState.WAITING).value,
+            }
+            for ordinal, name in enumerate(STAGES)
+        ],
+    )
+    if failed:
+        insert_deliveries(session, job_id)
+    else:
+        session.execute(
+            update(Stage).where(Stage.job_id == job_id, Stage.ordinal == 0).values(dispatched_at=func.now())
+        )
+        session.execute(insert(OutboxEntry).values(job_id=job_id, dispatch=1))
+    notify_relay(session)
+    return Accepted(job_id=job_id, created=True)
+
+
+def _error_columns(error: RefusedError | None) -> dict[str, str | None]:
+    if error is None:
+        return {"error_code": ErrorCode.INTERNAL_ERROR.value, "error_message": "Unknown refusal."}
+    return {
+        "error_code": error.code.value,
+        "error_message": error.message,
+        "error_value": None if error.value is None else str(error.value),
+        "error_limit": None if error.limit is None else str(error.limit),
+    }
+
+
+def find(session: Session, job_id: str) -> Job:
+    """Return the job with its stages and attempts.
+
+    Raises:
+        JobNotFound: there is none, or the id is not a UUID.
+    """
+    try:
+        UUID(job_id)
+    except ValueError as error:
+        raise JobNotFound from error
+    job = session.execute(
+        select(Job).where(Job.id == job_id).options(selectinload(Job.stages).selectinload(Stage.attempts))
+    ).scalar_one_or_none()
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def find_by_photo(session: Session, *, bucket: str, key: str, etag: str | None) -> Job | None:
+    """Return the newest job of that upload, or None."""
+    query = select(Job).where(Job.bucket == bucket, Job.key == key).options(selectinload(Job.stages))
+    if etag:
+        query = query.where(Job.etag == etag)
+    return session.execute(query.order_by(Job.created_at.desc()).limit(1)).scalar_one_or_none()
+
+
+def list_jobs(
+    session: Session,
+    *,
+    state: JobState | None = None,
+    limit: int = 50,
+    before: datetime | None = None,
+) -> Sequence[Job]:
+    """Return jobs, newest first; `before` pages on by creation time."""
+    query = select(Job).options(selectinload(Job.stages)).order_by(Job.created_at.desc()).limit(limit)
+    if state is not None:
+        query = query.where(Job.state == state)
+    if before is not None:
+        query = query.where(Job.created_at < before)
+    return session.execute(query).scalars().all()
+
+
+def known_uploads(session: Session, bucket: str, uploads: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return which (key, etag) pairs have a job, whatever its options: what the sweep asks."""
+    if not uploads:
+        return set()
+    rows = session.execute(
+        select(Job.key, Job.etag).where(Job.bucket == bucket, Job.key.in_({key for key, _ in uploads}))
+    )
+    return {(key, etag) for key, etag in rows} & set(uploads)
+
+
+def _lock(session: Session, job_id: str) -> Job:
+    job = session.execute(
+        select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
+    ).scalar_one_or_none()
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def end_job(session: Session, job_id: str, error: RefusedError) -> None:
+    """Make a job `failed` with an error and insert its deliveries; the caller holds the job's lock."""
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(state=JobState.FAILED, finished_at=func.now(), **_error_columns(error))
+    )
+    insert_deliveries(session, job_id)
+    notify_relay(session)
+
+
+def cancel(session: Session, job_id: str) -> None:
+    """Stop a job that has not ended; a worker that is at it loses its lease.
+
+    Raises:
+        JobNotFound, WrongJobState
+    """
+    job = _lock(session, job_id)
+    if job.state in TERMINAL_JOB_STATES:
+        raise WrongJobState(f"The job is {job.state} already.")
+    _release_stages(session, job_id)
+    job.state = JobState.CANCELLED
+    session.flush()
+    session.execute(update(Job).where(Job.id == job_id).values(finished_at=func.now()))
+
+
+def _release_stages(session: Session, job_id: str) -> None:
+    """Take every lease away and forget pending publications."""
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.outcome == AttemptOutcome.RUNNING)
+        .values(outcome=AttemptOutcome.ABANDONED, finished_at=func.now())
+    )
+    session.execute(
+        update(Stage)
+        .where(Stage.job_id == job_id, Stage.state.in_([StageState.RUNNING, StageState.DISPATCHED]))
+        .values(state=StageState.WAITING, lease=None, lease_until=None, queue=None)
+    )
+    session.execute(text("DELETE FROM outbox WHERE job_id = :job_id"), {"job_id": job_id})
+
+
+def retry(session: Session, job_id: str) -> None:
+    """Run a failed or cancelled job again from its first stage that is not done.
+
+    Raises:
+        JobNotFound, WrongJobState
+    """
+    job = _lock(session, job_id)
+    if job.state not in (JobState.FAILED, JobState.CANCELLED):
+        raise WrongJobState(f"Only failed or cancelled jobs can be retried; this one is {job.state}.")
+    if not job.options:
+        raise WrongJobState("The job's options were refused; upload the photo with other options.")
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(
+            state=JobState.ACCEPTED,
+            run=Job.run + 1,
+            dispatch=Job.dispatch + 1,
+            finished_at=None,
+            error_code=None,
+            error_message=None,
+            error_value=None,
+            error_limit=None,
+        )
+    )
+    session.execute(
+        update(Stage)
+        .where(Stage.job_id == job_id, Stage.state != StageState.DONE)
+        .values(state=StageState.WAITING, worker_deaths=0, failures=0, queue=None, finished_at=None)
+    )
+    redispatch(session, job_id, new_number=False)
+
+
+def redispatch(session: Session, job_id: str, *, new_number: bool = True, after_seconds: float = 0.0) -> None:
+    """Queue the rest of a job's chain for publication, under a new dispatch number.
+
+    The caller holds the job's lock. The first stage that is not done becomes `dispatched`.
+    """
+    if new_number:
+        session.execute(update(Job).where(Job.id == job_id).values(dispatch=Job.dispatch + 1))
+    next_ordinal = (
+        select(func.min(Stage.ordinal))
+        .where(Stage.job_id == job_id, Stage.state != StageState.DONE)
+        .scalar_subquery()
+    )
+    due_at = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, after_seconds)
+    session.execute(
+        update(Stage)
+        .where(Stage.job_id == job_id, Stage.ordinal == next_ordinal)
+        .values(state=StageState.DISPATCHED, lease=None, lease_until=None, queue=None, dispatched_at=due_at)
+    )
+    session.execute(
+        insert(OutboxEntry).from_select(
+            ["job_id", "dispatch", "due_at"], select(Job.id, Job.dispatch, due_at).where(Job.id == job_id)
+        )
+    )
+    notify_relay(session)
+
+
+def erase(session: Session, job_id: str) -> None:
+    """Forget a job's personal data; the caller deletes its objects afterwards.
+
+    The row stays with its id, times and stage statistics; key, reference and deliveries go. A later upload of
+    the same photo makes a new job.
+
+    Raises:
+        JobNotFound
+    """
+    _lock(session, job_id)
+    _release_stages(session, job_id)
+    session.execute(text("DELETE FROM artifacts WHERE job_id = :job_id"), {"job_id": job_id})
+    session.execute(
+        update(Delivery)
+        .where(Delivery.job_id == job_id)
+        .values(
+            payload={},
+            due_at=None,
+            state=case((Delivery.state == "pending", "failed"), else_=Delivery.state),
+        )
+    )
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(
+            state=JobState.ERASED,
+            finished_at=func.coalesce(Job.finished_at, func.now()),
+            key=f"erased/{job_id}",
+            etag="",
+            ref=None,
+            options=func.jsonb_strip_nulls(Job.options.op("-")("ref")),
+            asset_prefix=None,
+            quality=None,
+            error_code=None,
+            error_message=None,
+            error_value=None,
+            error_limit=None,
+        )
+    )

@@ -1,0 +1,351 @@
+"""Leases of stages: take, renew, complete, fail, expire.
+
+A stage's only commit is the fenced update of its row: it counts while the row still names this attempt and
+this lease. A worker that froze past its lease and wakes up later changes nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import insert, text
+from sqlalchemy.orm import Session
+
+from db.jobs import end_job, redispatch
+from db.models import Artifact
+from db.notices import notify_relay
+from db.results import StoredFile
+from db.webhooks import insert_deliveries
+from face3d.errors import ErrorCode, LeaseLost, RefusedError
+from face3d.states import STAGES, JobState, Quality, StageName, StageState
+
+
+class Verdict(StrEnum):
+    """What a task that just started must do."""
+
+    #: It holds the lease: work.
+    WORK = "work"
+    #: The stage was done before: return, so that the chain goes on.
+    DONE = "done"
+    #: Older dispatch, leased elsewhere, or the job ended: stop this copy of the chain.
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """Who works: written into the attempt."""
+
+    name: str
+    gpu_type: str
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to work on one stage, until it runs out."""
+
+    job_id: str
+    stage: StageName
+    attempt: int
+    token: str
+    dispatch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeasedJob:
+    """What a worker needs to know of the job whose stage it leased."""
+
+    lease: Lease
+    bucket: str
+    key: str
+    etag: str
+    options: dict[str, Any]
+    source: str
+    created_at: str
+    #: Stage name to the prefix of its artifacts that count.
+    prefixes: Mapping[str, str]
+
+
+_LOOK = text("""
+    SELECT j.state AS job_state, j.dispatch, j.bucket, j.key, j.etag, j.options, j.source, j.created_at,
+           s.state AS stage_state, s.attempt, s.queue,
+           (SELECT jsonb_object_agg(p.name, p.prefix) FROM stages p
+             WHERE p.job_id = j.id AND p.prefix IS NOT NULL) AS prefixes,
+           (SELECT count(*) FROM stages p
+             WHERE p.job_id = j.id AND p.ordinal < s.ordinal AND p.state <> 'done') AS undone_before
+      FROM jobs j JOIN stages s ON s.job_id = j.id AND s.name = :stage
+     WHERE j.id = :job_id
+       FOR UPDATE OF j
+""")
+
+_TAKE = text("""
+    WITH taken AS (
+        UPDATE stages
+           SET state = 'running', attempt = attempt + 1, lease = :lease,
+               lease_until = now() + make_interval(secs => :seconds), started_at = now(), finished_at = NULL
+         WHERE job_id = :job_id AND name = :stage
+     RETURNING job_id, name, attempt, lease, queue),
+    started AS (
+        UPDATE jobs SET state = 'running', started_at = coalesce(started_at, now())
+         WHERE id = :job_id AND state = 'accepted')
+    INSERT INTO attempts (job_id, stage, number, lease, worker, gpu_type, device, queue, engine)
+    SELECT job_id, name, attempt, lease, :worker, :gpu_type, :device, queue, :engine FROM taken
+""")
+
+
+def take(
+    session: Session,
+    *,
+    job_id: str,
+    stage: StageName,
+    dispatch: int,
+    worker: WorkerIdentity,
+    seconds: float,
+) -> tuple[Verdict, LeasedJob | None]:
+    """Decide what a started task does, and lease the stage if it is to work; the caller commits."""
+    row = session.execute(_LOOK, {"job_id": job_id, "stage": stage.value}).mappings().one_or_none()
+    if row is None or row["dispatch"] != dispatch:
+        return Verdict.IGNORE, None
+    if row["job_state"] not in (JobState.ACCEPTED, JobState.RUNNING) or row["undone_before"]:
+        return Verdict.IGNORE, None
+    if row["stage_state"] == StageState.DONE:
+        return Verdict.DONE, None
+    if row["stage_state"] != StageState.DISPATCHED:
+        # Running and alive: its holder works. Running and run out: the relay gives the job a new dispatch
+        # number in a moment; taking the stage here would hide a death from the poison count.
+        return Verdict.IGNORE, None
+    token = str(uuid4())
+    session.execute(
+        _TAKE,
+        {
+            "job_id": job_id,
+            "stage": stage.value,
+            "lease": token,
+            "seconds": seconds,
+            "worker": worker.name,
+            "gpu_type": worker.gpu_type,
+            "device": worker.device,
+            "engine": row["options"].get("engine", ""),
+        },
+    )
+    lease = Lease(job_id=job_id, stage=stage, attempt=row["attempt"] + 1, token=token, dispatch=dispatch)
+    return Verdict.WORK, LeasedJob(
+        lease=lease,
+        bucket=row["bucket"],
+        key=row["key"],
+        etag=row["etag"],
+        options=row["options"],
+        source=row["source"],
+        created_at=row["created_at"].isoformat(),
+        prefixes=row["prefixes"] or {},
+    )
+
+
+def renew(session: Session, lease: Lease, seconds: float) -> bool:
+    """Prolong a lease that is still ours; False when it is lost."""
+    renewed = session.execute(
+        text(
+            "UPDATE stages SET lease_until = now() + make_interval(secs => :seconds)"
+            " WHERE job_id = :job_id AND name = :stage AND attempt = :attempt AND lease = :lease"
+            " RETURNING 1"
+        ),
+        {**_fence(lease), "seconds": seconds},
+    )
+    return renewed.scalar() is not None
+
+
+def _fence(lease: Lease) -> dict[str, Any]:
+    return {
+        "job_id": lease.job_id,
+        "stage": lease.stage.value,
+        "attempt": lease.attempt,
+        "lease": lease.token,
+    }
+
+
+def _lock_job(session: Session, job_id: str) -> None:
+    session.execute(text("SELECT 1 FROM jobs WHERE id = :job_id FOR UPDATE"), {"job_id": job_id})
+
+
+_COMMIT = text("""
+    WITH committed AS (
+        UPDATE stages SET state = 'done', lease = NULL, lease_until = NULL, prefix = :prefix,
+               finished_at = now()
+         WHERE job_id = :job_id AND name = :stage AND attempt = :attempt AND lease = :lease
+     RETURNING job_id, name, attempt, ordinal),
+    reported AS (
+        UPDATE attempts SET outcome = 'done', finished_at = now(), timings = CAST(:timings AS jsonb)
+         WHERE job_id = :job_id AND stage = :stage AND number = :attempt AND lease = :lease
+           AND EXISTS (SELECT 1 FROM committed)),
+    onward AS (
+        UPDATE stages s SET state = 'dispatched', dispatched_at = now(), queue = NULL
+          FROM committed c
+         WHERE s.job_id = c.job_id AND s.ordinal = c.ordinal + 1 AND s.state <> 'done')
+    SELECT ordinal FROM committed
+""")
+
+
+def complete(
+    session: Session,
+    lease: Lease,
+    *,
+    prefix: str,
+    files: Sequence[StoredFile],
+    timings: Mapping[str, float],
+    quality: Quality | None = None,
+) -> None:
+    """Make this attempt's prefix the one that counts; the last stage makes the job ready.
+
+    Raises:
+        LeaseLost: another attempt owns the stage, or the job was cancelled.
+    """
+    _lock_job(session, lease.job_id)
+    committed = session.execute(
+        _COMMIT, {**_fence(lease), "prefix": prefix, "timings": json.dumps(dict(timings))}
+    ).scalar()
+    if committed is None:
+        raise LeaseLost
+    if files:
+        session.execute(
+            insert(Artifact),
+            [
+                {
+                    "job_id": lease.job_id,
+                    "stage": lease.stage.value,
+                    "attempt": lease.attempt,
+                    "name": file.name,
+                    "bucket": file.bucket,
+                    "size": file.size,
+                    "sha256": file.sha256,
+                    "content_type": file.content_type,
+                }
+                for file in files
+            ],
+        )
+    if committed == len(STAGES) - 1:
+        session.execute(
+            text(
+                "UPDATE jobs SET state = 'ready', finished_at = now(), asset_prefix = :prefix,"
+                " quality = :quality WHERE id = :job_id"
+            ),
+            {
+                "job_id": lease.job_id,
+                "prefix": prefix,
+                "quality": (quality or Quality.GOOD).value,
+            },
+        )
+        insert_deliveries(session, lease.job_id)
+        notify_relay(session)
+
+
+def _end_attempt(session: Session, lease: Lease, outcome: str, code: str, message: str) -> bool:
+    """Give the lease back with an error; False when it was lost before."""
+    released = session.execute(
+        text(
+            "WITH released AS ("
+            " UPDATE stages SET state = 'failed', lease = NULL, lease_until = NULL, finished_at = now(),"
+            "        failures = failures + CASE WHEN :outcome = 'failed' THEN 1 ELSE 0 END"
+            "  WHERE job_id = :job_id AND name = :stage AND attempt = :attempt AND lease = :lease"
+            " RETURNING 1)"
+            " UPDATE attempts SET outcome = :outcome, finished_at = now(), error_code = :code,"
+            "        error_message = :message"
+            "  WHERE job_id = :job_id AND stage = :stage AND number = :attempt"
+            "    AND EXISTS (SELECT 1 FROM released) RETURNING 1"
+        ),
+        {**_fence(lease), "outcome": outcome, "code": code, "message": message[:500]},
+    )
+    return released.scalar() is not None
+
+
+def fail(session: Session, lease: Lease, error: RefusedError) -> None:
+    """End the job with an error.
+
+    Raises:
+        LeaseLost: another attempt owns the stage.
+    """
+    _lock_job(session, lease.job_id)
+    if not _end_attempt(session, lease, "failed", error.code.value, error.message):
+        raise LeaseLost
+    end_job(session, lease.job_id, error)
+
+
+def retry_later(
+    session: Session,
+    lease: Lease,
+    *,
+    code: ErrorCode,
+    message: str,
+    max_attempts: int,
+    first_wait_seconds: float = 1.0,
+) -> bool:
+    """After a retryable error: queue the rest of the chain again with exponential backoff.
+
+    Returns:
+        False when the attempts are used up; the job is failed then.
+    Raises:
+        LeaseLost: another attempt owns the stage.
+    """
+    _lock_job(session, lease.job_id)
+    if not _end_attempt(session, lease, "failed", code.value, message):
+        raise LeaseLost
+    failures = session.execute(
+        text("SELECT failures FROM stages WHERE job_id = :job_id AND name = :stage"),
+        {"job_id": lease.job_id, "stage": lease.stage.value},
+    ).scalar_one()
+    if failures >= max_attempts:
+        end_job(
+            session,
+            lease.job_id,
+            RefusedError(code, message, value=f"{failures} attempts", limit=f"{max_attempts} attempts"),
+        )
+        return False
+    wait = min(first_wait_seconds * 4 ** (failures - 1), 60.0)
+    redispatch(session, lease.job_id, after_seconds=wait)
+    return True
+
+
+def expire(session: Session, *, poison_limit: int, limit: int = 100) -> list[tuple[str, str]]:
+    """Take the leases that ran out: dispatch the rest of each chain again, or fail a poisonous job.
+
+    Returns:
+        (job id, stage) of each lease taken.
+    """
+    rows = session.execute(
+        text(
+            "SELECT s.job_id, s.name, s.attempt, s.lease, s.worker_deaths, j.dispatch"
+            "  FROM stages s JOIN jobs j ON j.id = s.job_id"
+            " WHERE s.state = 'running' AND s.lease_until < now()"
+            " ORDER BY s.lease_until LIMIT :limit FOR UPDATE OF j SKIP LOCKED"
+        ),
+        {"limit": limit},
+    ).all()
+    taken = []
+    for job_id, stage, attempt, token, deaths, dispatch in rows:
+        lease = Lease(
+            job_id=str(job_id), stage=StageName(stage), attempt=attempt, token=str(token), dispatch=dispatch
+        )
+        message = "The worker stopped renewing its lease."
+        if not _end_attempt(session, lease, "lost", ErrorCode.WORKER_DIED.value, message):
+            continue
+        session.execute(
+            text("UPDATE stages SET worker_deaths = worker_deaths + 1 WHERE job_id = :j AND name = :s"),
+            {"j": lease.job_id, "s": stage},
+        )
+        if deaths + 1 >= poison_limit:
+            end_job(
+                session,
+                lease.job_id,
+                RefusedError(
+                    ErrorCode.WORKER_DIED,
+                    f"Stage {stage} killed its worker or froze it {deaths + 1} times.",
+                    value=deaths + 1,
+                    limit=poison_limit,
+                ),
+            )
+        else:
+            redispatch(session, lease.job_id)
+        taken.append((lease.job_id, stage))
+    return taken

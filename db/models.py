@@ -1,0 +1,304 @@
+"""Tables. Constraints make wrong states impossible; times are the database's."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from face3d.states import AttemptOutcome, JobState, Quality, StageName, StageState, Tier
+
+
+def _one_of(column: str, enum: type[StrEnum]) -> str:
+    values = ", ".join(f"'{member}'" for member in enum)
+    return f"{column} IN ({values})"
+
+
+_TERMINAL = "('ready', 'failed', 'cancelled', 'erased')"
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: DateTime(timezone=True),
+        str: Text(),
+        dict[str, Any]: JSONB(),
+        list[str]: JSONB(),
+    }
+
+
+class Job(Base):
+    """One photo with one set of options."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("bucket", "key", "etag", "options_digest", name="uq_jobs_photo_and_options"),
+        CheckConstraint(_one_of("state", JobState), name="state"),
+        CheckConstraint(_one_of("tier", Tier), name="tier"),
+        CheckConstraint(f"(state IN {_TERMINAL}) = (finished_at IS NOT NULL)", name="finished"),
+        CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error"),
+        CheckConstraint(
+            "(state = 'ready') = (asset_prefix IS NOT NULL) AND (state = 'ready') = (quality IS NOT NULL)",
+            name="asset",
+        ),
+        CheckConstraint(f"quality IS NULL OR {_one_of('quality', Quality)}", name="quality"),
+        Index("ix_jobs_created_at", "created_at"),
+        Index("ix_jobs_finished_at", "finished_at", postgresql_where=text(f"state IN {_TERMINAL}")),
+    )
+
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    bucket: Mapped[str]
+    key: Mapped[str]
+    etag: Mapped[str]
+    options_digest: Mapped[str]
+    #: Parsed options; empty when they were refused.
+    options: Mapped[dict[str, Any]]
+    #: The caller's own string.
+    ref: Mapped[str | None]
+    tier: Mapped[str]
+    #: Which way the photo was noticed: event, sweep or api.
+    source: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    content_type: Mapped[str | None]
+    state: Mapped[str] = mapped_column(server_default=JobState.ACCEPTED.value)
+    #: Rises with every new publication of the chain; older messages are ignored.
+    dispatch: Mapped[int] = mapped_column(Integer, server_default="1")
+    #: Rises when a person retries a finished job; each run ends with one terminal state and one webhook id.
+    run: Mapped[int] = mapped_column(Integer, server_default="1")
+    quality: Mapped[str | None]
+    asset_prefix: Mapped[str | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    error_value: Mapped[str | None]
+    error_limit: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    stages: Mapped[list["Stage"]] = relationship(
+        order_by="Stage.ordinal", back_populates="job", passive_deletes=True
+    )
+
+
+class Stage(Base):
+    """One stage of a job: where it stands, who holds it, and which prefix counts."""
+
+    __tablename__ = "stages"
+    __table_args__ = (
+        CheckConstraint(_one_of("name", StageName), name="name"),
+        CheckConstraint(_one_of("state", StageState), name="state"),
+        CheckConstraint(
+            "(state = 'running') = (lease IS NOT NULL) AND (state = 'running') = (lease_until IS NOT NULL)",
+            name="lease",
+        ),
+        CheckConstraint("(state = 'done') = (prefix IS NOT NULL)", name="prefix"),
+        CheckConstraint("state NOT IN ('running', 'done') OR attempt > 0", name="attempt"),
+        Index(
+            "ix_stages_active", "state", "queue", postgresql_where=text("state IN ('dispatched', 'running')")
+        ),
+    )
+
+    job_id: Mapped[str] = mapped_column(
+        Uuid(as_uuid=False), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    ordinal: Mapped[int] = mapped_column(SmallInteger)
+    state: Mapped[str] = mapped_column(server_default=StageState.WAITING.value)
+    #: Number of the newest attempt; 0 before the first.
+    attempt: Mapped[int] = mapped_column(Integer, server_default="0")
+    lease: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    lease_until: Mapped[datetime | None]
+    #: Where the router sent it.
+    queue: Mapped[str | None]
+    dispatched_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    #: The artifacts that count lie under this prefix of the work bucket.
+    prefix: Mapped[str | None]
+    #: Attempts whose lease ran out.
+    worker_deaths: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Attempts that ended with a retryable error.
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+
+    job: Mapped[Job] = relationship(back_populates="stages")
+    attempts: Mapped[list["Attempt"]] = relationship(order_by="Attempt.number", passive_deletes=True)
+
+
+class Attempt(Base):
+    """One try of a stage."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["job_id", "stage"],
+            ["stages.job_id", "stages.name"],
+            ondelete="CASCADE",
+            name="fk_attempts_stage",
+        ),
+        CheckConstraint(_one_of("outcome", AttemptOutcome), name="outcome"),
+        CheckConstraint("(outcome = 'running') = (finished_at IS NULL)", name="finished"),
+        Index(
+            "uq_attempts_running",
+            "job_id",
+            "stage",
+            unique=True,
+            postgresql_where=text("outcome = 'running'"),
+        ),
+        Index(
+            "ix_attempts_service",
+            "stage",
+            "gpu_type",
+            "finished_at",
+            postgresql_where=text("outcome = 'done'"),
+        ),
+    )
+
+    job_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    lease: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    worker: Mapped[str]
+    gpu_type: Mapped[str]
+    device: Mapped[str]
+    queue: Mapped[str | None]
+    engine: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[str] = mapped_column(server_default=AttemptOutcome.RUNNING.value)
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    #: Step name to seconds, as the worker measured them.
+    timings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+
+
+class Artifact(Base):
+    """A file that the counting attempt of a stage left in the work or asset bucket."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["job_id", "stage", "attempt"],
+            ["attempts.job_id", "attempts.stage", "attempts.number"],
+            ondelete="CASCADE",
+            name="fk_artifacts_attempt",
+        ),
+    )
+
+    job_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    bucket: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    content_type: Mapped[str]
+
+
+class OutboxEntry(Base):
+    """A chain that waits to be published; deleted in the transaction that published it."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_due_at", "due_at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), ForeignKey("jobs.id", ondelete="CASCADE"))
+    dispatch: Mapped[int] = mapped_column(Integer)
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class WebhookEndpoint(Base):
+    """A customer's URL that hears of every finished job."""
+
+    __tablename__ = "webhook_endpoints"
+    __table_args__ = (UniqueConstraint("url", name="uq_webhook_endpoints_url"),)
+
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    url: Mapped[str]
+    #: Standard Webhooks secret, `whsec_...`.
+    secret: Mapped[str]
+    enabled: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Delivery(Base):
+    """One webhook message to one endpoint; its id stays the same through all retries."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("job_id", "run", "endpoint_id", name="uq_deliveries_job_run_endpoint"),
+        CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
+        CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="due"),
+        Index("ix_deliveries_due_at", "due_at", postgresql_where=text("state = 'pending'")),
+    )
+
+    #: `msg_...`: the webhook-id header.
+    id: Mapped[str] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[str] = mapped_column(
+        Uuid(as_uuid=False), ForeignKey("webhook_endpoints.id", ondelete="CASCADE")
+    )
+    #: Null for a test message.
+    job_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False), ForeignKey("jobs.id", ondelete="CASCADE"))
+    run: Mapped[int] = mapped_column(Integer)
+    event_type: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(server_default="pending")
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    last_status: Mapped[int | None] = mapped_column(Integer)
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+
+
+class Worker(Base):
+    """A worker process's heartbeat: what it serves and how it is."""
+
+    __tablename__ = "workers"
+    __table_args__ = (
+        CheckConstraint("slots > 0", name="slots"),
+        CheckConstraint("state IN ('ready', 'draining')", name="state"),
+    )
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    gpu_type: Mapped[str]
+    device: Mapped[str]
+    stages: Mapped[list[str]]
+    slots: Mapped[int] = mapped_column(Integer)
+    memory_mb: Mapped[float] = mapped_column(Float)
+    state: Mapped[str] = mapped_column(server_default="ready")
+    #: Why it drains.
+    reason: Mapped[str | None]
+    #: Temperature, clocks, utilisation: what the health probe read.
+    health: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())

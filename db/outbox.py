@@ -1,0 +1,97 @@
+"""The outbox: chains that wait to be published, and dispatched stages that nobody started."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from db.jobs import redispatch
+from face3d.states import StageName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """A chain to publish: the job's stages from the first that is not done."""
+
+    job_id: str
+    dispatch: int
+    stages: tuple[StageName, ...]
+
+
+def claim_publications(session: Session, *, limit: int) -> list[Publication]:
+    """Delete due outbox rows and return what they ask for.
+
+    The caller publishes with confirms and commits after; a crash in between publishes twice, which the
+    dispatch number and the lease absorb. Rows of an older dispatch or an ended job are dropped.
+    """
+    rows = session.execute(
+        text(
+            "WITH due AS (DELETE FROM outbox WHERE id IN ("
+            "   SELECT id FROM outbox WHERE due_at <= now() ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)"
+            " RETURNING id, job_id, dispatch)"
+            " SELECT due.job_id, due.dispatch, array_agg(s.name ORDER BY s.ordinal)"
+            "   FROM due JOIN jobs j ON j.id = due.job_id AND j.dispatch = due.dispatch"
+            "    AND j.state IN ('accepted', 'running')"
+            "   JOIN stages s ON s.job_id = j.id AND s.state <> 'done'"
+            "  GROUP BY due.id, due.job_id, due.dispatch ORDER BY due.id"
+        ),
+        {"limit": limit},
+    )
+    return [
+        Publication(job_id=str(job_id), dispatch=dispatch, stages=tuple(StageName(name) for name in names))
+        for job_id, dispatch, names in rows
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverdueDispatch:
+    """A stage that was dispatched a while ago and has not started."""
+
+    job_id: str
+    stage: StageName
+    dispatch: int
+    #: None: the publication never reached the router.
+    queue: str | None
+    #: A stage sent later to the same queue has started already.
+    overtaken: bool
+
+
+def find_overdue(session: Session, *, older_than_seconds: float, limit: int = 500) -> list[OverdueDispatch]:
+    """Return dispatched stages that nobody started, oldest first."""
+    rows = session.execute(
+        text(
+            "SELECT s.job_id, s.name, j.dispatch, s.queue, EXISTS ("
+            "   SELECT 1 FROM stages later WHERE later.queue = s.queue AND later.state = 'running'"
+            "      AND later.dispatched_at > s.dispatched_at)"
+            "  FROM stages s JOIN jobs j ON j.id = s.job_id"
+            " WHERE s.state = 'dispatched' AND j.state IN ('accepted', 'running')"
+            "   AND s.dispatched_at < now() - make_interval(secs => :age)"
+            "   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.job_id = j.id)"
+            " ORDER BY s.dispatched_at LIMIT :limit"
+        ),
+        {"age": older_than_seconds, "limit": limit},
+    )
+    return [
+        OverdueDispatch(
+            job_id=str(job_id), stage=StageName(stage), dispatch=dispatch, queue=queue, overtaken=overtaken
+        )
+        for job_id, stage, dispatch, queue, overtaken in rows
+    ]
+
+
+def redispatch_lost(session: Session, lost: Sequence[OverdueDispatch]) -> int:
+    """Publish chains again whose message was lost; one that started meanwhile is left alone."""
+    count = 0
+    for item in lost:
+        still_waiting = session.execute(
+            text(
+                "SELECT 1 FROM jobs j JOIN stages s ON s.job_id = j.id AND s.name = :stage"
+                " WHERE j.id = :job_id AND j.dispatch = :dispatch AND s.state = 'dispatched' FOR UPDATE OF j"
+            ),
+            {"job_id": item.job_id, "stage": item.stage.value, "dispatch": item.dispatch},
+        ).scalar()
+        if still_waiting:
+            redispatch(session, item.job_id)
+            count += 1
+    return count

@@ -1,0 +1,134 @@
+"""The one place that knows the broker's kind: queues, priorities, depths, dead letters."""
+
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+
+from face3d.options import GPU_TYPE_NAMES
+from face3d.settings import BrokerKind, Settings
+from face3d.states import STAGES, StageName, Tier
+
+#: Webhook messages; not bound to a GPU type.
+DELIVERY_QUEUE = "delivery"
+
+_EXCHANGE = Exchange("face3d", "topic", durable=True)
+_DEAD_LETTER_EXCHANGE = Exchange("face3d.dead", "direct", durable=True)
+_DEAD_LETTER_QUEUE = "face3d.dead"
+
+#: Deliveries of one message before RabbitMQ dead-letters it: a backstop behind the poison limit.
+_DELIVERY_LIMIT = 10
+
+
+def queue_name(stage: StageName, gpu_type: str, tier: Tier) -> str:
+    """Return `<stage>.<gpu type>.<tier>`."""
+    return f"{stage.value}.{gpu_type}.{tier.value}"
+
+
+def all_queue_names() -> list[str]:
+    """Return every queue that a router may name."""
+    names = [queue_name(stage, gpu, tier) for stage in STAGES for gpu in GPU_TYPE_NAMES for tier in Tier]
+    return [*names, DELIVERY_QUEUE]
+
+
+def make_queue(name: str, kind: BrokerKind) -> Queue:
+    """Return a queue as this kind of broker wants it declared."""
+    arguments: dict[str, Any] = {}
+    if kind == "amqp":
+        arguments = {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": _DELIVERY_LIMIT,
+            "x-dead-letter-exchange": _DEAD_LETTER_EXCHANGE.name,
+            "x-dead-letter-routing-key": _DEAD_LETTER_QUEUE,
+        }
+    return Queue(name, _EXCHANGE, routing_key=name, durable=True, queue_arguments=arguments or None)
+
+
+def message_priority(tier: Tier, kind: BrokerKind) -> int | None:
+    """Return the priority of a tier's messages.
+
+    Valkey: 0 is the most urgent, and one consumer drains every queue's priority 0 before any 9, so urgency
+    holds across queues. RabbitMQ's quorum queues take no priorities: there a slot of its own consumes the
+    interactive queues only.
+    """
+    if kind == "amqp":
+        return None
+    return 0 if tier is Tier.INTERACTIVE else 9
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """Return the Celery configuration for the broker that the settings name."""
+    kind = settings.broker_kind
+    # A task that outlived the visibility timeout would run twice; every attempt ends before the stage limit.
+    visibility_timeout = max(600.0, 3 * settings.stage_limit_seconds)
+    transport: dict[str, Any] = (
+        {"confirm_publish": True}
+        if kind == "amqp"
+        else {
+            "visibility_timeout": visibility_timeout,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "priority_steps": [0, 9],
+            "sep": ":",
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        }
+    )
+    return {
+        "broker_url": settings.broker_url.get_secret_value(),
+        "broker_transport_options": transport,
+        "broker_connection_retry_on_startup": True,
+        "task_queues": [make_queue(name, kind) for name in all_queue_names()],
+        "task_default_queue": DELIVERY_QUEUE,
+        "task_default_queue_type": "quorum" if kind == "amqp" else "classic",
+        "task_default_exchange": _EXCHANGE.name,
+        "task_default_exchange_type": _EXCHANGE.type,
+        "task_default_routing_key": DELIVERY_QUEUE,
+        "task_create_missing_queues": False,
+        "worker_detect_quorum_queues": kind == "amqp",
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_acks_late": True,
+        "task_acks_on_failure_or_timeout": False,
+        "task_reject_on_worker_lost": True,
+        "task_time_limit": settings.stage_limit_seconds,
+        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.1, "interval_max": 1.0},
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": True,
+        "worker_proc_alive_timeout": 120.0,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": 0.0,
+        "worker_enable_remote_control": True,
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+
+
+def queue_depth(app: Celery, name: str) -> int:
+    """Return how many messages wait in a queue (not those that a worker holds unacknowledged)."""
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        if connection.transport.driver_type == "redis":
+            keys = [channel._q_for_pri(name, priority) for priority in channel.priority_steps]
+            return sum(int(channel.client.llen(key)) for key in keys)
+        return int(make_queue(name, "amqp")(channel).queue_declare(passive=True).message_count)
+
+
+def declare_dead_letters(app: Celery, kind: BrokerKind) -> None:
+    """Declare the dead-letter exchange and queue, which kombu does not declare by itself."""
+    if kind != "amqp":
+        return
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        exchange = _DEAD_LETTER_EXCHANGE(channel)
+        exchange.declare()
+        queue = Queue(
+            _DEAD_LETTER_QUEUE,
+            _DEAD_LETTER_EXCHANGE,
+            routing_key=_DEAD_LETTER_QUEUE,
+            queue_arguments={"x-queue-type": "quorum"},
+        )
+        queue(channel).declare()

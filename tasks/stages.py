@@ -1,0 +1,173 @@
+"""The four tasks of the chain, thin: read artifacts, call one function, write artifacts."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from assets.manifest import EngineEntry, FileEntry, Source, StageEntry
+from assets.maps import encode_maps, is_embedded_map
+from assets.package import build_asset
+from db.results import StoredFile, stage_files, stage_runs
+from face3d.errors import ErrorCode, RefusedError
+from face3d.messages import StageResult, dump_result, load_result
+from face3d.settings import Settings
+from face3d.states import Quality, StageName
+from gpu_workers.engines.base import PhotoLimits
+from storage.errors import ObjectMissing, ObjectReplaced
+from storage.layout import artifact_prefix, asset_prefix
+from tasks.app import app
+from tasks.base import StageContext, StageOutput, StageTask
+
+#: The file of a stage result among an attempt's artifacts.
+RESULT = "result.safetensors"
+
+
+def _limits(settings: Settings) -> PhotoLimits:
+    return PhotoLimits(
+        max_bytes=settings.max_bytes,
+        max_megapixels=settings.max_megapixels,
+        min_eye_distance_px=settings.min_eye_distance_px,
+        max_yaw_degrees=settings.max_yaw_degrees,
+        max_pitch_degrees=settings.max_pitch_degrees,
+    )
+
+
+def _read_photo(context: StageContext) -> bytes:
+    try:
+        return context.storage.get(context.job.bucket, context.job.key, if_match=context.job.etag)
+    except ObjectMissing as error:
+        raise RefusedError(ErrorCode.PHOTO_GONE, "The photo was deleted before it was read.") from error
+    except ObjectReplaced as error:
+        raise RefusedError(
+            ErrorCode.PHOTO_REPLACED,
+            "The photo was replaced before it was read; the new one has its own job.",
+        ) from error
+
+
+def _read_result(context: StageContext, stage: StageName) -> StageResult:
+    key = context.job.prefixes[stage.value] + RESULT
+    with context.timings.step("read"):
+        return load_result(context.artifacts.read(context.settings.bucket_work, key))
+
+
+def _write(context: StageContext, files: Mapping[str, bytes]) -> StageOutput:
+    lease = context.lease
+    prefix = artifact_prefix(lease.job_id, lease.stage, lease.attempt)
+    context.held.check()
+    with context.timings.step("write"):
+        stored = context.artifacts.write(context.settings.bucket_work, prefix, files)
+    return StageOutput(prefix=prefix, files=stored)
+
+
+def preprocess_photo(context: StageContext) -> StageOutput:
+    """Read the photo, decode and measure it."""
+    with context.timings.step("read"):
+        photo = _read_photo(context)
+    with context.timings.step("compute"):
+        prepared = context.engine.preprocess(photo, context.options, _limits(context.settings))
+    return _write(context, {RESULT: dump_result(prepared)})
+
+
+def fit_geometry(context: StageContext) -> StageOutput:
+    """Fit the head to the preprocessed photo."""
+    prepared = _read_result(context, StageName.PREPROCESS)
+    with context.timings.step("compute"):
+        geometry = context.engine.geometry(prepared, context.options)
+    return _write(context, {RESULT: dump_result(geometry)})
+
+
+def bake_texture(context: StageContext) -> StageOutput:
+    """Bake the maps and encode them; the facts go on without the pixels."""
+    prepared = _read_result(context, StageName.PREPROCESS)
+    geometry = _read_result(context, StageName.GEOMETRY)
+    with context.timings.step("compute"):
+        texture = context.engine.texture(prepared, geometry, context.options)
+    with context.timings.step("encode"):
+        files = dict(encode_maps(texture, context.options))
+    files[RESULT] = dump_result(StageResult(facts=texture.facts))
+    return _write(context, files)
+
+
+def package_asset(context: StageContext) -> StageOutput:
+    """Build the asset's files; maps that are final already are copied inside the storage."""
+    job, settings = context.job, context.settings
+    prepared = _read_result(context, StageName.PREPROCESS)
+    geometry = _read_result(context, StageName.GEOMETRY)
+    texture = _read_result(context, StageName.TEXTURE)
+    with context.sessions() as session:
+        baked = [f for f in stage_files(session, job.lease.job_id, StageName.TEXTURE) if f.name != RESULT]
+        runs = stage_runs(session, job.lease.job_id)
+    texture_prefix = job.prefixes[StageName.TEXTURE.value]
+    embedded = {
+        file.name: context.artifacts.read(file.bucket, texture_prefix + file.name)
+        for file in baked
+        if is_embedded_map(file.name)
+    }
+    prefix = asset_prefix(job.lease.job_id, job.lease.attempt)
+    final = [file for file in baked if not is_embedded_map(file.name)]
+    context.held.check()
+    with ThreadPoolExecutor(1) as pool:
+        copies = pool.submit(_copy_maps, context, final, texture_prefix, prefix)
+        with context.timings.step("compute"):
+            files = build_asset(
+                job=job.lease.job_id,
+                source=Source(bucket=job.bucket, key=job.key, etag=job.etag),
+                photo=prepared.tensors["photo"],
+                landmarks=prepared.tensors["landmarks"],
+                geometry=geometry,
+                texture=texture,
+                encoded=embedded,
+                options=context.options,
+                engine=EngineEntry(
+                    name=context.engine.name,
+                    version=context.engine.version,
+                    licences=context.engine.licences(),
+                ),
+                stages=[
+                    StageEntry(name=run.stage, seconds=run.seconds, device=run.device, gpu_type=run.gpu_type)
+                    for run in runs
+                ],
+                described={file.name: FileEntry(bytes=file.size, sha256=file.sha256) for file in final},
+            )
+        context.held.check()
+        with context.timings.step("write"):
+            written = context.artifacts.write(settings.bucket_assets, prefix, files)
+        copied = copies.result()
+    quality = Quality(geometry.facts.get("quality", Quality.REVIEW))
+    return StageOutput(prefix=prefix, files=[*written, *copied], quality=quality)
+
+
+def _copy_maps(
+    context: StageContext, maps: Sequence[StoredFile], source_prefix: str, prefix: str
+) -> list[StoredFile]:
+    """Copy finished maps from the work bucket to the asset inside the storage."""
+    bucket = context.settings.bucket_assets
+    for file in maps:
+        context.storage.copy(
+            file.bucket, source_prefix + file.name, bucket, prefix + file.name, content_type=file.content_type
+        )
+    return [replace(file, bucket=bucket) for file in maps]
+
+
+@app.task(base=StageTask, bind=True, name="face3d.preprocess")
+def preprocess(self: StageTask, job_id: str, dispatch: int) -> None:
+    """Task of stage preprocess."""
+    self.work(StageName.PREPROCESS, job_id, dispatch, preprocess_photo)
+
+
+@app.task(base=StageTask, bind=True, name="face3d.geometry")
+def geometry(self: StageTask, job_id: str, dispatch: int) -> None:
+    """Task of stage geometry."""
+    self.work(StageName.GEOMETRY, job_id, dispatch, fit_geometry)
+
+
+@app.task(base=StageTask, bind=True, name="face3d.texture")
+def texture(self: StageTask, job_id: str, dispatch: int) -> None:
+    """Task of stage texture."""
+    self.work(StageName.TEXTURE, job_id, dispatch, bake_texture)
+
+
+@app.task(base=StageTask, bind=True, name="face3d.packaging")
+def packaging(self: StageTask, job_id: str, dispatch: int) -> None:
+    """Task of stage packaging."""
+    self.work(StageName.PACKAGING, job_id, dispatch, package_asset)
