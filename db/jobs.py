@@ -202,9 +202,9 @@ def cancel(session: Session, job_id: str) -> None:
     if job.state in TERMINAL_JOB_STATES:
         raise WrongJobState(f"The job is {job.state} already.")
     _release_stages(session, job_id)
-    job.state = JobState.CANCELLED
-    session.flush()
-    session.execute(update(Job).where(Job.id == job_id).values(finished_at=func.now()))
+    session.execute(
+        update(Job).where(Job.id == job_id).values(state=JobState.CANCELLED, finished_at=func.now())
+    )
 
 
 def _release_stages(session: Session, job_id: str) -> None:

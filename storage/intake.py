@@ -1,0 +1,88 @@
+"""From "an object appeared" to what a job needs to know of it, by one HEAD."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from face3d.errors import RefusedError
+from face3d.messages import ObjectCreated
+from face3d.options import JobOptions, options_from_metadata, parse_options
+from face3d.settings import Settings
+from face3d.states import Tier
+from storage.client import Storage
+from storage.errors import ObjectMissing
+
+#: What "make a folder" leaves behind in various clients.
+DIRECTORY_TYPES = frozenset({"application/x-directory", "httpd/unix-directory"})
+
+
+def option_defaults(settings: Settings, *, tier: Tier = Tier.BATCH) -> dict[str, str]:
+    """Return what holds where a caller says nothing: one truth for event, sweep and API."""
+    return {"engine": settings.engine, "texture-size": str(settings.texture_size), "tier": tier.value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A photo in the inbox, as its storage describes it."""
+
+    bucket: str
+    key: str
+    #: S3's own, without quotes.
+    etag: str
+    #: Bytes.
+    size: int
+    content_type: str
+    #: None exactly when `refusal` says why.
+    options: JobOptions | None
+    #: `bad_option`: the job is made all the same, and ends with it.
+    refusal: RefusedError | None
+    #: The options as the caller wrote them.
+    raw_options: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_upload(storage: Storage, event: ObjectCreated, *, defaults: Mapping[str, str]) -> Upload | None:
+    """Return the upload that an event speaks of.
+
+    Args:
+        storage: asked by one HEAD.
+        event: bucket and key.
+        defaults: options that hold where the metadata says nothing.
+    Returns:
+        None for an object that is gone, and for the marker of a directory.
+    Raises:
+        StorageUnavailable: the storage did not answer.
+    """
+    if is_directory_key(event.key):
+        return None
+    try:
+        info = storage.head(event.bucket, event.key)
+    except ObjectMissing:
+        return None
+    if info.content_type.partition(";")[0].strip().lower() in DIRECTORY_TYPES:
+        return None
+    raw = options_from_metadata(info.metadata)
+    options, refusal = read_options(raw, defaults=defaults)
+    return Upload(
+        bucket=info.bucket,
+        key=info.key,
+        etag=info.etag,
+        size=info.size,
+        content_type=info.content_type,
+        options=options,
+        refusal=refusal,
+        raw_options=raw,
+    )
+
+
+def read_options(
+    raw: Mapping[str, str], *, defaults: Mapping[str, str]
+) -> tuple[JobOptions | None, RefusedError | None]:
+    """Return the options, or the refusal that says what is wrong with them."""
+    try:
+        return parse_options(raw, defaults=defaults), None
+    except RefusedError as refusal:
+        return None, refusal
+
+
+def is_directory_key(key: str) -> bool:
+    """Tell whether a key can only be a directory's marker."""
+    return not key or key.endswith(("/", "_$folder$"))

@@ -1,0 +1,244 @@
+"""The running pipeline for tests: relay, delivery and stage workers as processes, and a webhook receiver."""
+
+import contextlib
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import text
+
+from db import jobs
+from db.models import Job
+from db.session import make_session_factory
+from face3d.options import parse_options
+from face3d.settings import ROOT, Settings
+from face3d.states import STAGES, TERMINAL_JOB_STATES, Tier
+from storage.client import Storage
+from tasks.broker import queue_name
+
+
+@dataclass
+class Received:
+    """One webhook request."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The parsed body."""
+        document: dict[str, Any] = json.loads(self.body)
+        return document
+
+
+class Receiver:
+    """A customer's webhook endpoint; `statuses` are answered first, then 200."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.statuses: list[int] = []
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.received.append(Received(headers, body))
+                self.send_response(receiver.statuses.pop(0) if receiver.statuses else 200)
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@dataclass
+class Pipeline:
+    """Processes around one set of servers."""
+
+    settings: Settings
+    env_file: Path
+    logs: Path
+    environment: Mapping[str, str]
+    receiver: Receiver = field(default_factory=Receiver)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.sessions = make_session_factory(self.settings)
+        self.storage = Storage.from_settings(self.settings)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a Python process with the pipeline's settings."""
+        log = (self.logs / f"{len(self.processes)}-{arguments[1].replace('.', '_')}.log").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                **self.environment,
+                "FACE3D_ENV_FILE": str(self.env_file),
+                **environment,
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def start_relay(self) -> subprocess.Popen[bytes]:
+        """Start a relay."""
+        return self.start("-m", "tasks.relay")
+
+    def start_delivery(self) -> subprocess.Popen[bytes]:
+        """Start a delivery worker."""
+        return self.start("-m", "tasks.delivery_worker")
+
+    def start_worker(
+        self, name: str, *, wait: str = "", gpu_type: str = "cpu", slots: int = 2, stages: str | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a stage worker and wait for its heartbeat; `wait` as in slow_worker."""
+        served = stages.split(",") if stages else [stage.value for stage in STAGES]
+        queues = [
+            queue_name(stage, gpu_type, tier) for tier in Tier for stage in STAGES if stage.value in served
+        ]
+        process = self.start(
+            "-m", "celery", "-A", "tests.integration.slow_worker", "worker", "-n", f"{name}@test",
+            "-Q", ",".join(queues), "-P", "prefork", "-c", str(slots), "-E", "-l", "INFO",
+            "--without-gossip", "--without-mingle",
+            FACE3D_TEST_WAIT=wait,
+            FACE3D_WORKER_NAME=f"{name}@test",
+            FACE3D_GPU_TYPE=gpu_type,
+            FACE3D_DEVICE="cpu",
+            FACE3D_SLOTS=str(slots),
+            FACE3D_STAGES=",".join(served),
+        )  # fmt: skip
+        until(lambda: self._beats(f"{name}@test"), f"worker {name} beats", seconds=40)
+        return process
+
+    def _beats(self, name: str) -> bool:
+        return bool(self.query("SELECT 1 FROM workers WHERE name = :name", name=name))
+
+    def query(self, sql: str, **values: Any) -> list[Any]:
+        """Return the rows of a query."""
+        with self.sessions() as session:
+            return list(session.execute(text(sql), values).all())
+
+    def submit(self, key: str = "photo.jpg", data: bytes = b"x" * 1000, **options: str) -> str:
+        """PUT a photo and accept it as an event would; return the job's id."""
+        etag = self.storage.put(self.settings.bucket_inbox, key, data, content_type="image/jpeg")
+        with self.sessions.begin() as session:
+            return jobs.accept(
+                session,
+                bucket=self.settings.bucket_inbox,
+                key=key,
+                etag=etag,
+                size=len(data),
+                content_type="image/jpeg",
+                options=parse_options(options, defaults={"engine": "null"}),
+                source="event",
+            ).job_id
+
+    def job(self, job_id: str) -> Job:
+        """Return a job with its stages and attempts."""
+        with self.sessions() as session:
+            return jobs.find(session, job_id)
+
+    def wait_for_stage(self, job_id: str, stage: str, state: str, seconds: float = 30) -> None:
+        """Wait until a stage is in a state."""
+        until(
+            lambda: any(s.name == stage and s.state == state for s in self.job(job_id).stages),
+            f"{stage} is {state}",
+            seconds=seconds,
+        )
+
+    def wait_for_attempt(self, job_id: str, stage: str, number: int, seconds: float = 30) -> None:
+        """Wait until that attempt of a stage holds the lease."""
+        until(
+            lambda: any(
+                s.name == stage and s.state == "running" and s.attempt == number
+                for s in self.job(job_id).stages
+            ),
+            f"attempt {number} of {stage} runs",
+            seconds=seconds,
+        )
+
+    def wait_for_end(self, job_id: str, seconds: float = 40) -> Job:
+        """Wait until a job has ended and return it."""
+        until(
+            lambda: self.job(job_id).state in TERMINAL_JOB_STATES,
+            f"job {job_id} ends",
+            seconds=seconds,
+        )
+        return self.job(job_id)
+
+    def wait_for_webhooks(self, count: int, seconds: float = 20) -> list[Received]:
+        """Wait for that many webhook requests and return all."""
+        until(lambda: len(self.receiver.received) >= count, f"{count} webhook requests", seconds=seconds)
+        return self.receiver.received
+
+    def close(self) -> None:
+        """Kill what was started."""
+        for process in self.processes:
+            kill_tree(process)
+        self.receiver.close()
+        self.sessions.kw["bind"].dispose()
+
+
+def until(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
+    """Wait until a condition holds; fail, naming it, when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return a process and all its descendants."""
+    try:
+        parent = psutil.Process(process.pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all its descendants with SIGKILL."""
+    for one in tree(process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.wait()
+
+
+@contextlib.contextmanager
+def frozen(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Freeze a process tree, and thaw it at the end."""
+    members = tree(process)
+    for one in members:
+        os.kill(one.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in members:
+            os.kill(one.pid, signal.SIGCONT)
