@@ -23,7 +23,7 @@ from face3d.logs import configure_logs
 from face3d.settings import Settings, get_settings
 from face3d.states import StageName
 from storage.client import Storage
-from storage.intake import read_upload
+from storage.intake import option_defaults, read_upload
 from storage.sweep import find_unknown
 from tasks.broker import declare_dead_letters, queue_depth
 from tasks.chain import job_chain
@@ -127,7 +127,7 @@ def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Set
 
     made = 0
     for event in find_unknown(storage, settings.bucket_inbox, known):
-        upload = read_upload(storage, event, defaults={"engine": settings.engine})
+        upload = read_upload(storage, event, defaults=option_defaults(settings))
         if upload is None:
             continue
         with sessions.begin() as session:

@@ -1,0 +1,72 @@
+"""`face3d jobs`: what the server knows of jobs, and retry, cancel, erase."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from face3d.cli.api import open_api
+from face3d.cli.console import output
+
+_ACTIONS = ("retry", "cancel", "erase")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(
+        epilog="Examples:  face3d jobs   |   face3d jobs ID   |   face3d jobs retry ID   |   "
+        "face3d jobs cancel ID   |   face3d jobs erase ID",
+    )(jobs)
+
+
+def jobs(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[ID|retry|cancel|erase]", help="Nothing lists the newest jobs.")
+    ] = None,
+    job_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The job to act on.")] = None,
+    limit: Annotated[int, typer.Option(help="Length of the list.", min=1, max=200)] = 20,
+) -> None:
+    """List jobs, show one, or act on one."""
+    with open_api() as api:
+        if what is None:
+            print_list(api.call("GET", "/v1/jobs", params={"limit": limit})["jobs"])
+        elif what not in _ACTIONS:
+            print_job(api.job(what))
+        elif job_id is None:
+            raise typer.BadParameter(f"name the job: face3d jobs {what} ID")
+        elif what == "erase":
+            api.call("DELETE", f"/v1/jobs/{job_id}")
+            output.print("erased")
+        else:
+            print_job(api.call("POST", f"/v1/jobs/{job_id}/{what}"))
+
+
+def print_list(jobs: list[dict[str, Any]]) -> None:
+    """Print a table of jobs."""
+    table = Table("job", "state", "made", "stage", "engine", "tier", "error or quality", box=None)
+    for job in jobs:
+        active = next((s["name"] for s in job["stages"] if s["state"] in ("dispatched", "running")), "")
+        verdict = job["error"]["code"] if job["error"] else job["quality"] or ""
+        made = datetime.fromisoformat(job["created_at"]).astimezone().strftime("%m-%d %H:%M:%S")
+        engine = job["options"].get("engine", "")
+        table.add_row(job["id"], job["state"], made, active, engine, job["tier"], verdict)
+    output.print(table)
+    if not jobs:
+        output.print("no jobs yet; make one with: face3d submit PHOTO")
+
+
+def print_job(job: dict[str, Any]) -> None:
+    """Print one job with its stages and files."""
+    output.print(f"{job['id']}  {job['state']}  {job['quality'] or ''}", markup=False)
+    if job["error"]:
+        error = job["error"]
+        output.print(f"  {error['code']}: {error['message']}", markup=False, soft_wrap=True)
+        if error.get("value") is not None:
+            output.print(f"  measured {error['value']}, limit {error['limit']}", markup=False)
+    for stage in job["stages"]:
+        seconds = f"{stage['seconds']:.2f} s" if stage["seconds"] is not None else ""
+        line = f"  {stage['name']:<11} {stage['state']:<10} attempt {stage['attempt']}  {seconds}"
+        output.print(f"{line}  {stage['queue'] or ''}", markup=False)
+    for file in job["files"]:
+        output.print(f"  {file['name']:<20} {file['size'] / 1e6:8.2f} MB", markup=False)
