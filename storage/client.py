@@ -280,6 +280,10 @@ class Storage:
 
     # -- connections
 
+    def prepare(self) -> None:
+        """Build the client now rather than in the first request: botocore reads megabytes of API models."""
+        self._client()
+
     def _client(self, *, public: bool = False) -> Any:
         endpoint = self._config.endpoint
         name = "main"

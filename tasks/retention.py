@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from db import jobs
 from face3d.settings import Settings
 from storage.client import Storage
+from storage.erasure import delete_job_objects
 from storage.layout import job_prefix
 
 log = structlog.get_logger(__name__)
@@ -69,10 +70,7 @@ def erase_job(storage: Storage, sessions: sessionmaker[Session], settings: Setti
     """
     with sessions() as session:
         job = jobs.find(session, job_id)
-    if not job.key.startswith("erased/"):
-        storage.delete(job.bucket, job.key)
-    storage.delete_prefix(settings.bucket_work, job_prefix(job_id))
-    storage.delete_prefix(settings.bucket_assets, job_prefix(job_id))
+    delete_job_objects(storage, settings, job_id=job_id, bucket=job.bucket, key=job.key, etag=job.etag)
     with sessions.begin() as session:
         jobs.erase(session, job_id)
     log.info("job.erased", job_id=job_id)

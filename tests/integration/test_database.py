@@ -1,0 +1,279 @@
+"""The database's own promises: schema, constraints, leases, fences."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import jobs, leases, migrate, outbox, webhooks
+from db.leases import LeasedJob, Verdict, WorkerIdentity
+from db.results import StoredFile
+from db.session import make_session_factory
+from face3d.errors import ErrorCode, LeaseLost, RefusedError
+from face3d.options import JobOptions, parse_options
+from face3d.settings import Settings
+from face3d.states import STAGES, Quality, StageName
+from tasks.retention import erase_expired, erase_job
+
+WORKER = WorkerIdentity(name="w@test", gpu_type="cpu", device="cpu")
+
+
+@pytest.fixture
+def sessions(clean_servers: Settings) -> Iterator[sessionmaker[Session]]:
+    factory = make_session_factory(clean_servers)
+    yield factory
+    factory.kw["bind"].dispose()
+
+
+def accept(sessions: sessionmaker[Session], key: str = "a.jpg", **options: str) -> jobs.Accepted:
+    with sessions.begin() as session:
+        return jobs.accept(
+            session,
+            bucket="inbox",
+            key=key,
+            etag="e",
+            size=1,
+            content_type=None,
+            options=parse_options(options),
+            source="event",
+        )
+
+
+def take(
+    sessions: sessionmaker[Session], job_id: str, stage: StageName, dispatch: int = 1, seconds: float = 30
+) -> tuple[Verdict, LeasedJob | None]:
+    with sessions.begin() as session:
+        return leases.take(
+            session, job_id=job_id, stage=stage, dispatch=dispatch, worker=WORKER, seconds=seconds
+        )
+
+
+def complete(sessions: sessionmaker[Session], job: LeasedJob) -> None:
+    prefix = f"{job.lease.job_id}/{job.lease.stage}/{job.lease.attempt}/"
+    file = StoredFile(name="f", bucket="work", size=1, sha256="0", content_type="x/y")
+    with sessions.begin() as session:
+        leases.complete(
+            session, job.lease, prefix=prefix, files=[file], timings={"compute": 1.0}, quality=Quality.GOOD
+        )
+
+
+def run_all(sessions: sessionmaker[Session], job_id: str) -> None:
+    for stage in STAGES:
+        verdict, job = take(sessions, job_id, stage)
+        assert verdict is Verdict.WORK
+        assert job is not None
+        complete(sessions, job)
+
+
+def test_models_and_migrations_agree(servers: Settings) -> None:
+    migrate.check(servers)
+    assert migrate.is_current(servers)
+
+
+def test_the_same_photo_is_one_job_even_when_events_race(sessions: sessionmaker[Session]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: accept(sessions), range(16)))
+    assert len({one.job_id for one in made}) == 1
+    assert sum(one.created for one in made) == 1
+    assert accept(sessions, **{"texture-size": "1024"}).created
+
+
+def test_a_refused_option_makes_a_failed_job_that_tells_its_webhook(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        webhooks.add_endpoint(session, "http://127.0.0.1:9/hook")
+        accepted = jobs.accept(
+            session,
+            bucket="inbox",
+            key="a.jpg",
+            etag="e",
+            size=1,
+            content_type=None,
+            options=None,
+            refusal=RefusedError(ErrorCode.BAD_OPTION, "No such value.", value="9", limit="1024"),
+            source="event",
+        )
+    with sessions() as session:
+        job = jobs.find(session, accepted.job_id)
+        assert (job.state, job.error_code, job.error_value) == ("failed", "bad_option", "9")
+        assert session.execute(text("SELECT event_type FROM deliveries")).scalar() == "asset.failed"
+        assert not outbox.claim_publications(session, limit=10)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE jobs SET state = 'ready'",
+        "UPDATE jobs SET state = 'failed', finished_at = now()",
+        "UPDATE jobs SET state = 'dancing'",
+        "UPDATE jobs SET finished_at = now()",
+        "UPDATE jobs SET error_code = 'no_face'",
+        "UPDATE stages SET state = 'running' WHERE ordinal = 0",
+        "UPDATE stages SET state = 'done' WHERE ordinal = 0",
+        "UPDATE stages SET lease = gen_random_uuid() WHERE ordinal = 0",
+        "UPDATE stages SET prefix = 'p/' WHERE ordinal = 0",
+        "INSERT INTO stages (job_id, name, ordinal) SELECT id, 'sculpting', 9 FROM jobs",
+        "INSERT INTO outbox (job_id, dispatch) VALUES (gen_random_uuid(), 1)",
+    ],
+)
+def test_wrong_states_are_impossible(sessions: sessionmaker[Session], statement: str) -> None:
+    accept(sessions)
+    with pytest.raises(IntegrityError), sessions.begin() as session:
+        session.execute(text(statement))
+
+
+def test_a_job_ends_ready_once_with_one_delivery(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        webhooks.add_endpoint(session, "http://127.0.0.1:9/hook")
+    job_id = accept(sessions, ref="mine").job_id
+    run_all(sessions, job_id)
+    with sessions() as session:
+        job = jobs.find(session, job_id)
+        assert (job.state, job.quality, job.ref) == ("ready", "good", "mine")
+        assert job.asset_prefix == f"{job_id}/packaging/1/"
+        payload = session.execute(text("SELECT payload FROM deliveries")).scalar_one()
+    assert payload["type"] == "asset.ready"
+    assert payload["data"]["ref"] == "mine"
+    assert take(sessions, job_id, StageName.PACKAGING)[0] is Verdict.IGNORE
+
+
+def test_only_one_of_two_copies_of_a_message_works(sessions: sessionmaker[Session]) -> None:
+    job_id = accept(sessions).job_id
+    with ThreadPoolExecutor(4) as pool:
+        verdicts = [v for v, _ in pool.map(lambda _: take(sessions, job_id, StageName.PREPROCESS), range(4))]
+    assert sorted(verdicts) == [Verdict.IGNORE] * 3 + [Verdict.WORK]
+
+
+def test_a_done_stage_lets_the_chain_go_on_and_an_old_dispatch_does_not(
+    sessions: sessionmaker[Session],
+) -> None:
+    job_id = accept(sessions).job_id
+    _, job = take(sessions, job_id, StageName.PREPROCESS)
+    assert job is not None
+    complete(sessions, job)
+    assert take(sessions, job_id, StageName.PREPROCESS)[0] is Verdict.DONE
+    assert take(sessions, job_id, StageName.PREPROCESS, dispatch=0)[0] is Verdict.IGNORE
+    assert take(sessions, job_id, StageName.TEXTURE)[0] is Verdict.IGNORE
+
+
+def test_a_lost_lease_cannot_commit_fail_or_renew(sessions: sessionmaker[Session]) -> None:
+    job_id = accept(sessions).job_id
+    _, frozen = take(sessions, job_id, StageName.PREPROCESS, seconds=-1)
+    assert frozen is not None
+    with sessions.begin() as session:
+        assert leases.expire(session, poison_limit=3) == [(job_id, "preprocess")]
+    _, heir = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
+    assert heir is not None
+    with pytest.raises(LeaseLost):
+        complete(sessions, frozen)
+    error = RefusedError(ErrorCode.NO_FACE, "No face.")
+    with pytest.raises(LeaseLost), sessions.begin() as session:
+        leases.fail(session, frozen.lease, error)
+    with sessions.begin() as session:
+        assert not leases.renew(session, frozen.lease, 30)
+        assert leases.renew(session, heir.lease, 30)
+    complete(sessions, heir)
+    with sessions() as session:
+        assert jobs.find(session, job_id).stages[0].prefix == f"{job_id}/preprocess/2/"
+
+
+def test_retryable_errors_are_retried_with_growing_waits_and_then_end_the_job(
+    sessions: sessionmaker[Session],
+) -> None:
+    job_id = accept(sessions).job_id
+    with sessions.begin() as session:
+        outbox.claim_publications(session, limit=10)
+    waits = []
+    for dispatch in (1, 2, 3):
+        _, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=dispatch)
+        assert job is not None
+        with sessions.begin() as session:
+            again = leases.retry_later(
+                session,
+                job.lease,
+                code=ErrorCode.STORAGE_UNAVAILABLE,
+                message="The store is away.",
+                max_attempts=3,
+            )
+            rows = session.execute(text("SELECT extract(epoch FROM due_at - now()) FROM outbox")).scalars()
+            waits += [round(float(row)) for row in rows]
+            session.execute(text("DELETE FROM outbox"))
+        assert again == (dispatch < 3)
+    assert waits == [1, 4]
+    with sessions() as session:
+        job_row = jobs.find(session, job_id)
+        assert (job_row.state, job_row.error_code) == ("failed", "storage_unavailable")
+
+
+def test_a_failed_job_can_be_retried_and_a_ready_one_cannot(sessions: sessionmaker[Session]) -> None:
+    job_id = accept(sessions).job_id
+    _, job = take(sessions, job_id, StageName.PREPROCESS)
+    assert job is not None
+    with sessions.begin() as session:
+        leases.fail(session, job.lease, RefusedError(ErrorCode.NO_FACE, "No face."))
+    with sessions.begin() as session:
+        jobs.retry(session, job_id)
+    with sessions.begin() as session:
+        (publication,) = outbox.claim_publications(session, limit=10)
+    assert (publication.dispatch, publication.stages) == (2, STAGES)
+    verdict, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
+    assert verdict is Verdict.WORK
+    assert job is not None
+    complete(sessions, job)
+    for stage in STAGES[1:]:
+        _, job = take(sessions, job_id, stage, dispatch=2)
+        assert job is not None
+        complete(sessions, job)
+    with pytest.raises(jobs.WrongJobState), sessions.begin() as session:
+        jobs.retry(session, job_id)
+
+
+def test_erasing_forgets_the_person_and_the_objects(
+    sessions: sessionmaker[Session], clean_servers: Settings
+) -> None:
+    from storage.client import Storage
+
+    storage = Storage.from_settings(clean_servers)
+    etag = storage.put(clean_servers.bucket_inbox, "marlene.jpg", b"photo", content_type="image/jpeg")
+    with sessions.begin() as session:
+        job_id = jobs.accept(
+            session,
+            bucket=clean_servers.bucket_inbox,
+            key="marlene.jpg",
+            etag=etag,
+            size=5,
+            content_type="image/jpeg",
+            options=JobOptions(ref="Marlene"),
+            source="event",
+        ).job_id
+    run_all(sessions, job_id)
+    storage.put(clean_servers.bucket_assets, f"{job_id}/1/head.glb", b"glb", content_type="model/gltf-binary")
+    erase_job(storage, sessions, clean_servers, job_id)
+    with sessions() as session:
+        job = jobs.find(session, job_id)
+        assert job.state == "erased"
+        dump = str(session.execute(text("SELECT row_to_json(jobs) FROM jobs")).scalar())
+    assert "marlene" not in dump.lower()
+    assert not list(storage.list(clean_servers.bucket_inbox))
+    assert not list(storage.list(clean_servers.bucket_assets))
+    erase_job(storage, sessions, clean_servers, job_id)
+
+
+def test_retention_erases_what_is_old(sessions: sessionmaker[Session], clean_servers: Settings) -> None:
+    from storage.client import Storage
+
+    old, new = accept(sessions, "old.jpg").job_id, accept(sessions, "new.jpg").job_id
+    for job_id in (old, new):
+        run_all(sessions, job_id)
+    with sessions.begin() as session:
+        session.execute(
+            text("UPDATE jobs SET finished_at = now() - interval '31 days' WHERE id = :id"), {"id": old}
+        )
+    settings = clean_servers.model_copy(update={"bucket_inbox": "inbox"})
+    storage = Storage.from_settings(settings)
+    storage.ensure_bucket("inbox")
+    assert erase_expired(storage, sessions, settings) == 1
+    with sessions() as session:
+        assert (jobs.find(session, old).state, jobs.find(session, new).state) == ("erased", "ready")

@@ -1,0 +1,50 @@
+"""What Celery is told for each kind of broker."""
+
+import pytest
+from pydantic import SecretStr
+
+from face3d.settings import Settings
+from face3d.states import StageName, Tier
+from tasks.broker import all_queue_names, celery_config, make_queue, message_priority, queue_name
+
+
+def config(url: str) -> dict[str, object]:
+    return celery_config(Settings(broker_url=SecretStr(url)))
+
+
+def test_queue_names_follow_the_design() -> None:
+    assert queue_name(StageName.GEOMETRY, "h100", Tier.INTERACTIVE) == "geometry.h100.interactive"
+    assert "texture.cpu.batch" in all_queue_names()
+    assert len(set(all_queue_names())) == len(all_queue_names())
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "amqp://u:p@127.0.0.1//"])
+def test_nothing_is_pickled_and_a_dead_worker_loses_no_message(url: str) -> None:
+    made = config(url)
+    assert made["accept_content"] == ["json"]
+    assert made["task_serializer"] == "json"
+    assert made["task_acks_late"]
+    assert made["task_reject_on_worker_lost"]
+    assert made["worker_prefetch_multiplier"] == 1
+    assert made["task_ignore_result"]
+
+
+def test_valkey_never_redelivers_a_running_task() -> None:
+    settings = Settings(stage_limit_seconds=1000.0)
+    transport = celery_config(settings)["broker_transport_options"]
+    assert transport["visibility_timeout"] >= 3 * settings.stage_limit_seconds
+    assert transport["unacked_restore_interval"] == 1
+
+
+def test_interactive_messages_are_the_most_urgent_on_valkey() -> None:
+    assert message_priority(Tier.INTERACTIVE, "redis") == 0
+    assert message_priority(Tier.BATCH, "redis") == 9
+    assert message_priority(Tier.BATCH, "amqp") is None
+
+
+def test_rabbitmq_queues_are_quorum_queues_with_a_backstop() -> None:
+    arguments = make_queue("geometry.cpu.batch", "amqp").queue_arguments
+    assert arguments["x-queue-type"] == "quorum"
+    assert arguments["x-delivery-limit"] > Settings().poison_limit
+    assert arguments["x-dead-letter-exchange"]
+    assert config("amqp://u:p@127.0.0.1//")["broker_transport_options"] == {"confirm_publish": True}

@@ -1,0 +1,78 @@
+"""Options as callers write them."""
+
+import pytest
+
+from face3d.errors import ErrorCode, RefusedError
+from face3d.options import OPTION_NAMES, JobOptions, allowed_values, options_from_metadata, parse_options
+from face3d.states import Tier
+
+
+def test_defaults_are_the_first_values_of_the_design() -> None:
+    options = parse_options({})
+    assert (options.engine, options.tier, options.texture_size, options.input_size) == (
+        "anny", Tier.BATCH, 4096, 1280,
+    )  # fmt: skip
+    assert options.sharpen
+    assert options.formats == ("glb", "obj")
+
+
+def test_text_becomes_values() -> None:
+    options = parse_options(
+        {"sharpen": "off", "texture-size": "1024", "formats": "obj, glb", "gpu-type": "h100", "ref": " a b "}
+    )
+    assert not options.sharpen
+    assert options.texture_size == 1024
+    assert options.formats == ("obj", "glb")
+    assert options.gpu_type == "h100"
+    assert options.ref == "a b"
+
+
+def test_the_caller_wins_over_the_defaults() -> None:
+    assert parse_options({"tier": "batch"}, defaults={"tier": "interactive"}).tier is Tier.BATCH
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("engine", "magic"),
+        ("tier", "now"),
+        ("gpu-type", "voodoo"),
+        ("texture-size", "4097"),
+        ("texture-size", "4096.0"),
+        ("texture-format", "bmp"),
+        ("input-size", "1"),
+        ("sharpen", "yes"),
+        ("expression", "smile"),
+        ("compile", "fast"),
+        ("formats", "fbx"),
+        ("formats", ""),
+        ("ref", "x" * 201),
+    ],
+)
+def test_a_bad_value_names_the_allowed_ones(name: str, text: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        parse_options({name: text})
+    assert caught.value.code is ErrorCode.BAD_OPTION
+    assert caught.value.limit == allowed_values(name)
+    assert caught.value.value == text[:100]
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(RefusedError) as caught:
+        parse_options({"texture-sise": "4096"})
+    assert caught.value.value == "texture-sise"
+    assert caught.value.limit == ", ".join(OPTION_NAMES)
+
+
+def test_every_option_says_what_it_takes() -> None:
+    assert all(allowed_values(name) for name in OPTION_NAMES)
+
+
+def test_equal_options_have_one_digest_however_they_were_written() -> None:
+    assert parse_options({"texture-size": "4096"}).digest() == JobOptions().digest()
+    assert parse_options({"texture-size": "1024"}).digest() != JobOptions().digest()
+    assert parse_options({"ref": "a"}).digest() != parse_options({"ref": "b"}).digest()
+
+
+def test_metadata_options_lose_their_prefix_whatever_the_case() -> None:
+    assert options_from_metadata({"Face3D-Texture-Size": "1024", "colour": "red"}) == {"texture-size": "1024"}
