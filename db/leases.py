@@ -69,6 +69,14 @@ class LeasedJob:
     prefixes: Mapping[str, str]
 
 
+def _lock_job(session: Session, job_id: str) -> None:
+    """Lock the job's row in a statement of its own.
+
+    A statement that waited for the lock would see the other rows as they were before it waited.
+    """
+    session.execute(text("SELECT 1 FROM jobs WHERE id = :job_id FOR UPDATE"), {"job_id": job_id})
+
+
 _LOOK = text("""
     SELECT j.state AS job_state, j.dispatch, j.bucket, j.key, j.etag, j.options, j.source, j.created_at,
            s.state AS stage_state, s.attempt, s.queue,
@@ -78,7 +86,6 @@ _LOOK = text("""
              WHERE p.job_id = j.id AND p.ordinal < s.ordinal AND p.state <> 'done') AS undone_before
       FROM jobs j JOIN stages s ON s.job_id = j.id AND s.name = :stage
      WHERE j.id = :job_id
-       FOR UPDATE OF j
 """)
 
 _TAKE = text("""
@@ -106,6 +113,7 @@ def take(
     seconds: float,
 ) -> tuple[Verdict, LeasedJob | None]:
     """Decide what a started task does, and lease the stage if it is to work; the caller commits."""
+    _lock_job(session, job_id)
     row = session.execute(_LOOK, {"job_id": job_id, "stage": stage.value}).mappings().one_or_none()
     if row is None or row["dispatch"] != dispatch:
         return Verdict.IGNORE, None
@@ -164,10 +172,6 @@ def _fence(lease: Lease) -> dict[str, Any]:
         "attempt": lease.attempt,
         "lease": lease.token,
     }
-
-
-def _lock_job(session: Session, job_id: str) -> None:
-    session.execute(text("SELECT 1 FROM jobs WHERE id = :job_id FOR UPDATE"), {"job_id": job_id})
 
 
 _COMMIT = text("""

@@ -84,10 +84,12 @@ def redispatch_lost(session: Session, lost: Sequence[OverdueDispatch]) -> int:
     """Publish chains again whose message was lost; one that started meanwhile is left alone."""
     count = 0
     for item in lost:
+        # Lock first: a statement that waited for the lock would see the stage as it was before.
+        session.execute(text("SELECT 1 FROM jobs WHERE id = :job_id FOR UPDATE"), {"job_id": item.job_id})
         still_waiting = session.execute(
             text(
                 "SELECT 1 FROM jobs j JOIN stages s ON s.job_id = j.id AND s.name = :stage"
-                " WHERE j.id = :job_id AND j.dispatch = :dispatch AND s.state = 'dispatched' FOR UPDATE OF j"
+                " WHERE j.id = :job_id AND j.dispatch = :dispatch AND s.state = 'dispatched'"
             ),
             {"job_id": item.job_id, "stage": item.stage.value, "dispatch": item.dispatch},
         ).scalar()
