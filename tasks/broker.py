@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from amqp.exceptions import NotFound
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
@@ -114,7 +115,10 @@ def queue_depth(app: Celery, name: str) -> int:
         if connection.transport.driver_type == "redis":
             keys = [channel._q_for_pri(name, priority) for priority in channel.priority_steps]
             return sum(int(channel.client.llen(key)) for key in keys)
-        return int(make_queue(name, "amqp")(channel).queue_declare(passive=True).message_count)
+        try:
+            return int(make_queue(name, "amqp")(channel).queue_declare(passive=True).message_count)
+        except NotFound:
+            return 0
 
 
 def declare_dead_letters(app: Celery, kind: BrokerKind) -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 
+from face3d.settings import get_settings
 from tasks.broker import DELIVERY_QUEUE
 
 _THREADS = 8
@@ -11,15 +12,23 @@ _THREADS = 8
 
 def main() -> None:
     """Become a Celery worker of the delivery queue."""
+    name = f"delivery@{socket.gethostname()}"
+    os.environ |= {
+        "FACE3D_WORKER_NAME": name,
+        "FACE3D_STAGES": DELIVERY_QUEUE,
+        "FACE3D_SLOTS": str(_THREADS),
+        "FACE3D_GPU_TYPE": "cpu",
+        "FACE3D_DEVICE": "cpu",
+    }
     os.execv(  # noqa: S606 - no shell is meant
         sys.executable,
         [
             sys.executable, "-m", "celery", "-A", "tasks.app", "worker",
-            "--hostname", f"delivery@{socket.gethostname()}",
+            "--hostname", name,
             "--queues", DELIVERY_QUEUE,
             "--pool", "threads",
             "--concurrency", str(_THREADS),
-            "--loglevel", "INFO",
+            "--loglevel", get_settings().log_level,
             "--without-gossip", "--without-mingle",
             "-E",
         ],

@@ -15,6 +15,7 @@ from face3d.states import STAGES
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.health import read_health, read_memory_mb
 from tasks.base import worker_identity
+from tasks.broker import DELIVERY_QUEUE
 
 log = structlog.get_logger(__name__)
 
@@ -73,10 +74,16 @@ class Heart:
 _heart: Heart | None = None
 
 
+def served_stages() -> list[str]:
+    """Return what this worker serves, as whoever started it says: stages, or the delivery queue."""
+    known = {*STAGES, DELIVERY_QUEUE}
+    return [name for name in os.environ.get("FACE3D_STAGES", "").split(",") if name in known]
+
+
 @signals.worker_ready.connect
 def _start(**_: Any) -> None:
     global _heart  # noqa: PLW0603 - one worker a process
-    stages = [name for name in os.environ.get("FACE3D_STAGES", "").split(",") if name in STAGES]
+    stages = served_stages()
     if not stages:
         return
     _heart = Heart(get_settings(), stages=stages, slots=int(os.environ.get("FACE3D_SLOTS", "1")))
@@ -98,7 +105,7 @@ def _stop(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _warm_up(**_: Any) -> None:
     """Build the default engine in each child before it takes work."""
-    if not os.environ.get("FACE3D_STAGES"):
+    if not set(served_stages()) & set(STAGES):
         return
     settings = get_settings()
     try:

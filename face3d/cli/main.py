@@ -20,6 +20,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "jobs",
     "webhook",
     "processes",
+    "bench",
     "doctor",
 )
 

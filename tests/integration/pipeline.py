@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from sqlalchemy import text
 
-from db import jobs
+from db import jobs, webhooks
 from db.models import Job
 from db.session import make_session_factory
 from face3d.options import parse_options
@@ -25,6 +25,19 @@ from face3d.settings import ROOT, Settings
 from face3d.states import STAGES, TERMINAL_JOB_STATES, Tier
 from storage.client import Storage
 from tasks.broker import queue_name
+
+#: Short enough for a test; the ratios are those of the defaults.
+QUICK = {
+    "FACE3D_ENGINE": "null",
+    "FACE3D_LEASE_SECONDS": "2",
+    "FACE3D_LEASE_RENEW_SECONDS": "0.5",
+    "FACE3D_LOST_DISPATCH_SECONDS": "2",
+    "FACE3D_RELAY_POLL_SECONDS": "0.2",
+    "FACE3D_WORKER_TIMEOUT_SECONDS": "3",
+    "FACE3D_HEARTBEAT_SECONDS": "0.3",
+    "FACE3D_WEBHOOK_ALLOW_PRIVATE": "true",
+    "FACE3D_WEBHOOK_RETRY_SECONDS": "[0.5, 0.5, 0.5]",
+}
 
 
 @dataclass
@@ -242,3 +255,34 @@ def frozen(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         for one in members:
             os.kill(one.pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def open_pipeline(settings: Settings, env_file: Path, logs: Path, **environment: str) -> Iterator[Pipeline]:
+    """A relay, a delivery worker and a receiver around these servers; the test starts the stage workers."""
+    made = Pipeline(settings=settings, env_file=env_file, logs=logs, environment={**QUICK, **environment})
+    with made.sessions.begin() as session:
+        webhooks.add_endpoint(session, made.receiver.url)
+    made.start_relay()
+    made.start_delivery()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def assert_one_asset_and_one_webhook(pipeline: Pipeline, job_id: str) -> None:
+    job = pipeline.wait_for_end(job_id)
+    assert job.state == "ready", (job.error_code, job.error_message)
+    assert [stage.state for stage in job.stages] == ["done"] * 4
+    received = pipeline.wait_for_webhooks(1)
+    time.sleep(1.0)
+    assert {request.headers["webhook-id"] for request in received} == {received[0].headers["webhook-id"]}
+    assert received[0].document["type"] == "asset.ready"
+    assert received[0].document["data"]["job_id"] == job_id
+    names = {
+        info.key.removeprefix(job.asset_prefix or "?")
+        for info in pipeline.storage.list(pipeline.settings.bucket_assets, f"{job_id}/")
+        if info.key.startswith(job.asset_prefix or "?")
+    }
+    assert {"head.glb", "manifest.json", "preview.png"} <= names

@@ -7,57 +7,22 @@ from pathlib import Path
 import pytest
 
 from compose.local import Stack
-from db.webhooks import add_endpoint
 from face3d.settings import Settings
 from face3d.states import STAGES
-from tests.integration.pipeline import Pipeline, frozen, kill_tree, until
-
-LEASE_SECONDS = 2.0
-
-#: Short enough for a test; the ratios are those of the defaults.
-QUICK = {
-    "FACE3D_ENGINE": "null",
-    "FACE3D_LEASE_SECONDS": str(LEASE_SECONDS),
-    "FACE3D_LEASE_RENEW_SECONDS": "0.5",
-    "FACE3D_LOST_DISPATCH_SECONDS": "2",
-    "FACE3D_RELAY_POLL_SECONDS": "0.2",
-    "FACE3D_WORKER_TIMEOUT_SECONDS": "3",
-    "FACE3D_HEARTBEAT_SECONDS": "0.3",
-    "FACE3D_WEBHOOK_ALLOW_PRIVATE": "true",
-    "FACE3D_WEBHOOK_RETRY_SECONDS": "[0.5, 0.5, 0.5]",
-}
+from tests.integration.pipeline import (
+    Pipeline,
+    assert_one_asset_and_one_webhook,
+    frozen,
+    kill_tree,
+    open_pipeline,
+    until,
+)
 
 
 @pytest.fixture
 def pipeline(server_stack: Stack, clean_servers: Settings, tmp_path: Path) -> Iterator[Pipeline]:
-    made = Pipeline(
-        settings=clean_servers, env_file=server_stack.layout.env_file, logs=tmp_path, environment=QUICK
-    )
-    with made.sessions.begin() as session:
-        add_endpoint(session, made.receiver.url)
-    made.start_relay()
-    made.start_delivery()
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def assert_one_asset_and_one_webhook(pipeline: Pipeline, job_id: str) -> None:
-    job = pipeline.wait_for_end(job_id)
-    assert job.state == "ready", (job.error_code, job.error_message)
-    assert [stage.state for stage in job.stages] == ["done"] * 4
-    received = pipeline.wait_for_webhooks(1)
-    time.sleep(1.0)
-    assert {request.headers["webhook-id"] for request in received} == {received[0].headers["webhook-id"]}
-    assert received[0].document["type"] == "asset.ready"
-    assert received[0].document["data"]["job_id"] == job_id
-    names = {
-        info.key.removeprefix(job.asset_prefix or "?")
-        for info in pipeline.storage.list(pipeline.settings.bucket_assets, f"{job_id}/")
-        if info.key.startswith(job.asset_prefix or "?")
-    }
-    assert {"head.glb", "manifest.json", "preview.png"} <= names
+    with open_pipeline(clean_servers, server_stack.layout.env_file, tmp_path) as opened:
+        yield opened
 
 
 def test_a_photo_passes_the_chain_once(pipeline: Pipeline) -> None:

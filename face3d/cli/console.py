@@ -1,0 +1,14 @@
+"""The two consoles of the command line."""
+
+from rich.console import Console
+
+#: What a command is asked for.
+output = Console(highlight=False)
+#: What went wrong, and progress that a pipe must not carry.
+errors = Console(stderr=True, highlight=False)
+
+
+def print_error(message: str) -> None:
+    """Print an error as one block on standard error."""
+    errors.print("[bold red]error[/]", end=" ")
+    errors.print(message, markup=False, soft_wrap=True)

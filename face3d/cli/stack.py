@@ -1,0 +1,81 @@
+"""`face3d up`, `down`, `status`: the local stack."""
+
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from face3d.cli.console import errors, output
+
+if TYPE_CHECKING:
+    from compose.local import Stack
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.command(epilog="Example:  face3d up")(up)
+    app.command(epilog="Example:  face3d down")(down)
+    app.command(epilog="Example:  face3d status")(status)
+
+
+def up() -> None:
+    """Start the local stack and keep it until Ctrl-C."""
+    from compose.local import Stack
+    from compose.local.foreground import run_until_interrupted
+    from face3d.settings import Settings
+
+    started = time.monotonic()
+
+    def report(line: str) -> None:
+        errors.print(f"[dim]{time.monotonic() - started:6.1f} s  {line}[/]", soft_wrap=True)
+
+    run_until_interrupted(Stack(Settings().state_dir, report=report), describe)
+
+
+def describe(stack: "Stack") -> None:
+    """Print where everything of a running stack is."""
+    layout, settings = stack.layout, stack.settings
+    rows = (
+        ("page", layout.web_url),
+        ("API token", layout.credentials["api_token"]),
+        ("S3 endpoint", layout.s3_url),
+        ("S3 keys", f"{layout.credentials['s3_access_key']} / {layout.credentials['s3_secret_key']}"),
+        ("inbox", f"s3://{settings.bucket_inbox}"),
+        ("Flower", f"{layout.flower_url} (face3d / {layout.credentials['flower_password']})"),
+        ("settings", str(layout.env_file)),
+        ("logs", str(layout.logs)),
+    )
+    output.print("[bold green]Face3D is up.[/] Ctrl-C stops it.")
+    for name, value in rows:
+        output.print(f"  {name:<12} {value}", markup=False, soft_wrap=True)
+
+
+def down() -> None:
+    """Stop the local stack that runs elsewhere, in order."""
+    from compose.local.foreground import stop_running
+    from face3d.settings import Settings
+
+    output.print("stopped" if stop_running(Settings().state_dir) else "no stack runs")
+
+
+def status() -> None:
+    """Say whether the local stack runs, and which processes it has; exit code 1 when it does not."""
+    from datetime import UTC, datetime
+
+    from compose.local.lock import find_holder
+    from compose.local.orphans import load_record
+    from face3d.settings import Settings
+
+    folder = Settings().state_dir
+    running = find_holder(folder)
+    if running is None:
+        output.print("no stack runs; start it with: face3d up")
+        raise typer.Exit(1)
+    output.print(f"running: {running.url}")
+    record = load_record(folder)
+    for name, mark in record.processes.items() if record else ():
+        alive = mark.process() is not None
+        since = datetime.fromtimestamp(mark.started, UTC).isoformat(timespec="seconds")
+        text = f"pid {mark.pid}, since {since}" if alive else "not running now; see its log"
+        output.print(f"  {name:<12} {text}")
+    output.print(f"logs: {folder / 'logs'}", soft_wrap=True)
