@@ -2,7 +2,8 @@
 
 A key is `/buckets/<bucket>/<key>`, not encoded. One upload in parts makes an event for each part below
 `.uploads` and one for the object; making a bucket, owners' records and folders make events too. `update`
-comes for an overwrite and for a change of tags alike: only a changed ETag is a new photo.
+comes for an overwrite and for a change of tags alike: only a changed ETag is a new photo, and only changed
+user metadata, which holds the options, are a new wish for the same one.
 """
 
 import base64
@@ -69,7 +70,14 @@ def _is_same_content(message: JsonObject, entry: JsonObject) -> bool:
     if not isinstance(old, dict):
         return False
     etag = _etag(entry)
-    return etag is not None and etag == _etag(old)
+    return etag is not None and etag == _etag(old) and _user_metadata(entry) == _user_metadata(old)
+
+
+def _user_metadata(entry: JsonObject) -> dict[str, object]:
+    extended = entry.get("extended")
+    if not isinstance(extended, dict):
+        return {}
+    return {name: value for name, value in extended.items() if name.lower().startswith("x-amz-meta-")}
 
 
 def _etag(entry: JsonObject) -> str | None:

@@ -1,0 +1,137 @@
+"""Intake, sweep, key layout and metadata, without a server."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from face3d.errors import ErrorCode
+from face3d.messages import ObjectCreated
+from face3d.states import StageName, Tier
+from storage import layout
+from storage.client import ObjectInfo, Storage, StorageConfig
+from storage.errors import ObjectMissing
+from storage.intake import read_upload
+from storage.metadata import content_disposition, decode_metadata, encode_metadata
+from storage.sweep import SWEEP_PAGE, find_unknown
+
+
+class FakeStorage(Storage):
+    """Objects in a dictionary."""
+
+    def __init__(self, objects: Mapping[str, ObjectInfo]) -> None:
+        super().__init__(
+            StorageConfig(endpoint=None, public_endpoint=None, region="r", access_key="", secret_key="")
+        )
+        self.objects = objects
+
+    def head(self, bucket: str, key: str) -> ObjectInfo:
+        try:
+            return self.objects[key]
+        except KeyError:
+            raise ObjectMissing from None
+
+    def list(self, bucket: str, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
+        return iter(self.objects.values())
+
+
+def info(key: str, *, content_type: str = "image/png", **metadata: str) -> ObjectInfo:
+    return ObjectInfo(
+        bucket="inbox",
+        key=key,
+        etag=f"etag-{key}",
+        size=3,
+        content_type=content_type,
+        metadata={f"face3d-{name.replace('_', '-')}": value for name, value in metadata.items()},
+    )
+
+
+def upload(entry: ObjectInfo, defaults: Mapping[str, str] | None = None):
+    event = ObjectCreated(bucket="inbox", key=entry.key)
+    return read_upload(FakeStorage({entry.key: entry}), event, defaults=defaults or {})
+
+
+def test_options_ride_as_metadata_over_the_defaults() -> None:
+    found = upload(info("a", texture_size="1024", ref="me"), {"texture-size": "2048", "engine": "null"})
+    assert found is not None
+    assert found.options is not None
+    assert (found.options.texture_size, found.options.engine, found.options.ref) == (1024, "null", "me")
+    assert found.options.tier is Tier.BATCH
+    assert found.raw_options == {"texture-size": "1024", "ref": "me"}
+    assert (found.etag, found.size, found.refusal) == ("etag-a", 3, None)
+
+
+def test_a_bad_option_is_a_refusal_not_a_crash() -> None:
+    found = upload(info("a", texture_size="4097"))
+    assert found is not None
+    assert found.options is None
+    assert found.refusal is not None
+    assert found.refusal.code is ErrorCode.BAD_OPTION
+    assert found.refusal.value == "4097"
+    assert "4096" in str(found.refusal.limit)
+
+
+@pytest.mark.parametrize(
+    "entry", [info("in/"), info("in_$folder$"), info("in", content_type="application/x-directory")]
+)
+def test_markers_of_directories_are_no_uploads(entry: ObjectInfo) -> None:
+    assert upload(entry) is None
+
+
+def test_an_object_that_is_gone_is_no_upload() -> None:
+    assert read_upload(FakeStorage({}), ObjectCreated(bucket="inbox", key="a"), defaults={}) is None
+
+
+def test_sweep_finds_exactly_what_has_no_job() -> None:
+    objects = {key: info(key) for key in (f"{number:05}" for number in range(2 * SWEEP_PAGE + 7))}
+    objects["folder/"] = info("folder/")
+    replaced = "00001"
+    asked: list[int] = []
+
+    def known(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        asked.append(len(pairs))
+        return {pair for pair in pairs if pair[0] not in ("00000", replaced, "02001")} | {(replaced, "older")}
+
+    found = [event.key for event in find_unknown(FakeStorage(objects), "inbox", known)]
+    assert found == ["00000", replaced, "02001"]
+    assert max(asked) <= SWEEP_PAGE
+
+
+def test_keys_of_the_layout() -> None:
+    assert layout.artifact_key("j", StageName.TEXTURE, 2, "uv.png") == "j/texture/2/uv.png"
+    assert layout.asset_key("j", 1, "head.glb") == "j/1/head.glb"
+    assert layout.asset_key("j", 1, "head.glb").startswith(layout.asset_prefix("j", 1))
+    assert layout.artifact_key("j", "texture", 2, "x").startswith(layout.job_prefix("j"))
+    assert layout.upload_key() != layout.upload_key()
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b"])
+def test_a_name_cannot_leave_its_prefix(name: str) -> None:
+    with pytest.raises(ValueError, match="segment"):
+        layout.asset_key("j", 1, name)
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "job"])
+def test_no_prefix_is_deleted_that_reaches_its_neighbours(prefix: str) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        FakeStorage({}).delete_prefix("work", prefix)
+
+
+@given(st.text(max_size=80).map(str.strip))
+def test_any_metadata_survives_an_ascii_header(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return
+    sent = encode_metadata({"face3d-ref": value})
+    assert sent["face3d-ref"].isascii()
+    assert "\n" not in sent["face3d-ref"]
+    assert decode_metadata({"Face3D-Ref": sent["face3d-ref"]}) == {"face3d-ref": value}
+
+
+def test_downloads_keep_their_names() -> None:
+    assert content_disposition("head.glb") == "attachment; filename=\"head.glb\"; filename*=UTF-8''head.glb"
+    hostile = content_disposition('a"\r\nX: é')
+    assert "\r" not in hostile
+    assert hostile.startswith('attachment; filename="a___X___"')
