@@ -1,0 +1,1 @@
+"""The HTTP side: storage events in, the job API, the page."""

@@ -1,0 +1,134 @@
+"""A photo dropped in the bucket becomes an asset: real servers, real events, a real portrait."""
+
+import hashlib
+import io
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from face3d.head import ARKIT_NAMES
+from tests.acceptance.conftest import Customer
+
+
+@pytest.fixture(scope="module")
+def job(customer: Customer, portrait: bytes) -> dict[str, Any]:
+    """A finished job of the portrait at the product's full texture size."""
+    key = "apps/Ünïcode name + plus/portrait 1.png"
+    customer.put(key, portrait, texture_size="4096", ref="order-17")
+    return customer.wait_for_end(customer.job_of(key)["id"])
+
+
+def test_the_upload_event_makes_a_ready_asset(job: dict[str, Any]) -> None:
+    assert (job["state"], job["error"]) == ("ready", None)
+    assert job["source"] == "event"
+    assert [stage["state"] for stage in job["stages"]] == ["done"] * 4
+    assert {file["name"] for file in job["files"]} >= {
+        "head.glb", "head.obj", "head.mtl", "albedo.png", "preview.png", "manifest.json",
+    }  # fmt: skip
+
+
+def test_the_webhook_is_signed_and_says_what_it_is_about(customer: Customer, job: dict[str, Any]) -> None:
+    message = customer.message_of(job["id"])
+    assert message["type"] == "asset.ready"
+    assert message["data"]["ref"] == "order-17"
+    assert message["data"]["quality"] in ("good", "usable", "review")
+
+
+def test_every_file_is_what_manifest_and_api_say(customer: Customer, job: dict[str, Any]) -> None:
+    manifest = json.loads(customer.file(job, "manifest.json"))
+    for file in job["files"]:
+        data = customer.file(job, file["name"])
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (file["size"], file["sha256"])
+        if file["name"] != "manifest.json":
+            entry = manifest["files"][file["name"]]
+            assert (entry["bytes"], entry["sha256"]) == (file["size"], file["sha256"])
+    assert manifest["options"]["texture-size"] == 4096
+    assert manifest["engine"]["name"] == "anny"
+    assert manifest["engine"]["licences"]
+
+
+def test_the_texture_is_a_true_4096_of_a_face(customer: Customer, job: dict[str, Any]) -> None:
+    albedo = np.asarray(Image.open(io.BytesIO(customer.file(job, "albedo.png"))))
+    assert albedo.shape == (4096, 4096, 3)
+    middle = albedo[1400:3000:8, 1400:2700:8].reshape(-1, 3).astype(float)
+    red, green, blue = np.median(middle, axis=0)
+    assert red > green > blue, "skin is redder than it is blue"
+    assert middle.std() > 10, "a face is not one colour"
+
+
+def test_the_glb_holds_the_head_with_52_named_shapes(customer: Customer, job: dict[str, Any]) -> None:
+    data = customer.file(job, "head.glb")
+    length, kind = struct.unpack_from("<II", data, 12)
+    assert (data[:4], kind) == (b"glTF", 0x4E4F534A)
+    document = json.loads(data[20 : 20 + length])
+    names = {mesh["name"] for mesh in document["meshes"]}
+    assert {"skin", "eye_left", "eye_right", "tongue"} <= names
+    for mesh in document["meshes"]:
+        assert mesh["extras"]["targetNames"] == list(ARKIT_NAMES)
+
+
+def test_the_same_upload_again_changes_nothing_and_another_option_makes_another_job(
+    customer: Customer, portrait: bytes
+) -> None:
+    key = "twice.png"
+    first_etag = customer.put(key, portrait, engine="null")
+    first = customer.wait_for_end(customer.job_of(key)["id"])
+    assert customer.put(key, portrait, engine="null") == first_etag
+    customer.put(key, portrait, engine="null", texture_size="2048")
+
+    def known() -> set[str]:
+        jobs = customer.api.get("/v1/jobs", params={"limit": 200}).json()["jobs"]
+        return {job["id"] for job in jobs if job["photo"]["key"] == key}
+
+    from tests.integration.pipeline import until
+
+    until(lambda: len(known()) == 2, "the other option's job", seconds=20)
+    for job_id in known():
+        customer.wait_for_end(job_id)
+    assert first["id"] in known()
+    assert len({m["data"]["job_id"] for m in customer.messages if m["data"]["key"] == key}) == 2
+
+
+def test_a_multipart_upload_is_one_job_though_event_and_sweep_see_it(
+    customer: Customer, portrait: bytes
+) -> None:
+    from boto3.s3.transfer import TransferConfig
+
+    big = portrait + b"\0" * (12 * 2**20)
+    customer.s3.upload_fileobj(
+        io.BytesIO(big),
+        customer.settings.bucket_inbox,
+        "multipart.png",
+        ExtraArgs={"Metadata": {"face3d-engine": "null"}},
+        Config=TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20),
+    )
+    job = customer.wait_for_end(customer.job_of("multipart.png")["id"])
+    assert job["state"] == "ready"
+    import time
+
+    time.sleep(5)  # Two sweeps.
+    jobs = customer.api.get("/v1/jobs", params={"limit": 200}).json()["jobs"]
+    assert [one["id"] for one in jobs if one["photo"]["key"] == "multipart.png"] == [job["id"]]
+
+
+def test_the_api_takes_a_photo_too(customer: Customer, portrait: bytes) -> None:
+    answer = customer.api.post(
+        "/v1/jobs",
+        files={"photo": ("me.png", portrait, "image/png")},
+        data={"expression": "photo", "formats": "glb"},
+    )
+    assert answer.status_code == 202
+    job = answer.json()
+    assert job["tier"] == "interactive"
+    with customer.api.stream("GET", f"/v1/jobs/{job['id']}/events", timeout=100) as events:
+        lines = [line for line in events.iter_lines() if line.startswith("event:")]
+    assert lines[-1] == "event: end"
+    done = customer.job(job["id"])
+    assert done["state"] == "ready"
+    manifest = json.loads(customer.file(done, "manifest.json"))
+    assert manifest["expression_in_base"]
+    assert "head.obj" not in manifest["files"]

@@ -1,0 +1,199 @@
+"""The app's edges that need no server: who may call, what every answer carries, how errors look."""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+
+from face3d.options import OPTION_NAMES
+from face3d.settings import Settings
+from tests.web_client import TestClient
+from web.app import create_app
+from web.auth import COOKIE
+
+API, EVENTS = "api-token", "event-token"
+
+
+def settings_with(api_token: str, event_token: str) -> Settings:
+    """Return settings with S3 keys: without any, boto3 would look for them on the network."""
+    keys = {"s3_access_key": "key", "s3_secret_key": "secret", "s3_endpoint": "http://127.0.0.1:9"}
+    return Settings(api_token=api_token, event_token=event_token, **keys)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TestClient]:
+    app = create_app(settings_with(API, EVENTS))
+    with TestClient(app, base_url="http://face3d") as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(server: TestClient) -> Iterator[TestClient]:
+    yield server
+    server.cookies.clear()
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs", "/v1/jobs/x", "/v1/webhooks", "/v1/lookup", "/v1/jobs/x/files/a"]
+)
+@pytest.mark.parametrize("headers", [{}, bearer("wrong"), bearer(""), bearer(EVENTS), {"Authorization": API}])
+def test_the_api_wants_its_token(client: TestClient, path: str, headers: dict[str, str]) -> None:
+    answer = client.get(path, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "unauthorized"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_without_a_token_in_the_settings_nobody_passes() -> None:
+    with TestClient(create_app(settings_with("", ""))) as client:
+        assert client.get("/v1/jobs", headers=bearer("")).status_code == 401
+        assert client.post("/events/storage/s3", headers=bearer(""), content="{}").status_code == 401
+        assert client.post("/session", data={"token": ""}).status_code == 401
+        client.cookies.set(COOKIE, "99999999999.0")
+        assert client.get("/v1/jobs").status_code == 401
+
+
+def test_events_take_their_token_as_bearer_or_as_password(client: TestClient) -> None:
+    basic = base64.b64encode(f"sns:{EVENTS}".encode()).decode()
+    for headers in (bearer(EVENTS), {"Authorization": f"Basic {basic}"}):
+        answer = client.post("/events/storage/s3", headers=headers, json={"Event": "s3:TestEvent"})
+        assert (answer.status_code, answer.json()["events"]) == (200, 0)
+    wrong = base64.b64encode(b"sns:wrong").decode()
+    for headers in ({}, bearer(API), {"Authorization": f"Basic {wrong}"}, {"Authorization": "Basic %%%"}):
+        assert client.post("/events/storage/s3", headers=headers, content="{}").status_code == 401
+
+
+def test_events_that_are_not_understood_are_refused(client: TestClient) -> None:
+    for kind, body in (("s3", "{}"), ("gcs", "{}"), ("minio", "]")):
+        answer = client.post(f"/events/storage/{kind}", headers=bearer(EVENTS), content=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_event")
+    large = client.post("/events/storage/s3", headers=bearer(EVENTS), content=b" " * (1024 * 1024 + 1))
+    assert large.status_code == 413
+
+
+def test_events_of_other_buckets_make_no_jobs(client: TestClient) -> None:
+    event = {
+        "event_type": "create",
+        "key": "/buckets/other/a.jpg",
+        "message": {"new_entry": {"name": "a.jpg"}},
+    }
+    answer = client.post("/events/storage/seaweedfs", headers=bearer(EVENTS), json=event)
+    assert answer.json() == {"events": 0, "jobs": [], "pending_subscription": None}
+
+
+def test_a_subscription_is_reported(client: TestClient) -> None:
+    body = {"Type": "SubscriptionConfirmation", "TopicArn": "arn:aws:sns:r:1:t", "SubscribeURL": "https://x/"}
+    answer = client.post("/events/storage/s3", headers=bearer(EVENTS), json=body)
+    assert answer.json()["pending_subscription"] == "arn:aws:sns:r:1:t"
+
+
+def test_a_link_with_the_token_starts_a_session(client: TestClient) -> None:
+    assert "Enter the API token" in client.get("/").text
+    answer = client.get("/", params={"token": API}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert API not in cookie
+    assert "Drop one frontal photo" in client.get("/").text
+    client.post("/session/end")
+    assert "Enter the API token" in client.get("/").text
+
+
+def test_a_wrong_token_is_told(client: TestClient) -> None:
+    for answer in (client.get("/", params={"token": "no"}), client.post("/session", data={"token": "no"})):
+        assert answer.status_code == 401
+        assert "not the right one" in answer.text
+        assert COOKIE not in client.cookies
+    assert client.post("/session", data={"token": f" {API} "}, follow_redirects=False).status_code == 303
+
+
+@pytest.mark.parametrize("change", ["x", "", "0."])
+def test_a_forged_session_does_not_count(client: TestClient, change: str) -> None:
+    client.get("/", params={"token": API})
+    value = client.cookies[COOKIE]
+    client.cookies.clear()
+    client.cookies.set(COOKIE, change + value[1:])
+    assert client.get("/v1/webhooks").status_code == 401
+
+
+def test_the_cookie_acts_only_for_our_own_page(client: TestClient) -> None:
+    client.get("/", params={"token": API})
+    body = {"url": "ftp://x"}
+    foreign = client.post("/v1/webhooks", json=body, headers={"Origin": "http://face3d:9999"})
+    assert foreign.status_code == 401
+    own = client.post("/v1/webhooks", json=body, headers={"Origin": "http://face3d"})
+    assert own.status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/jobs", "/static/app.js", "/nowhere"])
+def test_every_answer_carries_the_security_headers(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    client.get("/", params={"token": API})
+    page = client.get("/").text
+    assert "://" not in page
+    for name in ("app.js", "api.js", "words.js", "viewer.js", "base.css", "scene.css", "panel.css"):
+        assert "https://" not in client.get(f"/static/{name}").text
+    assert client.get("/static/vendor/model-viewer.min.js").status_code == 200
+    assert "Apache License" in client.get("/static/vendor/LICENSES.txt").text
+
+
+def test_errors_are_problems(client: TestClient) -> None:
+    missing = client.get("/nowhere")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    assert set(missing.json()) == {"code", "message", "value", "limit"}
+    wrong = client.get("/v1/jobs", params={"limit": 0}, headers=bearer(API))
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "bad_request")
+    assert "limit" in wrong.json()["message"]
+    no_form = client.post("/v1/jobs", headers=bearer(API), content=b"x")
+    assert no_form.status_code == 415
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.org/",
+        "https://",
+        "https://user:pass@example.org/",
+        "http://127.0.0.1/",
+        "http://[::1]/",
+        "http://10.1.2.3/hook",
+        "http://localhost/",
+        "http://169.254.169.254/",
+        "https://x:y/",
+    ],
+)
+def test_webhook_urls_that_can_never_work_are_refused(client: TestClient, url: str) -> None:
+    answer = client.post("/v1/webhooks", json={"url": url}, headers=bearer(API))
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_request")
+
+
+@pytest.mark.parametrize("secret", ["", "secret", "whsec_", "whsec_AAAA", "whsec_!!!!"])
+def test_weak_webhook_secrets_are_refused(client: TestClient, secret: str) -> None:
+    body = {"url": "https://example.org/", "secret": secret}
+    assert client.post("/v1/webhooks", json=body, headers=bearer(API)).status_code == 422
+
+
+def test_the_openapi_document_tells_every_option_and_path(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    form = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(form["properties"]) == {"photo", *OPTION_NAMES}
+    for path in (
+        "/v1/jobs/{job_id}/events",
+        "/v1/jobs/{job_id}/files/{name}",
+        "/events/storage/{kind}",
+        "/readyz",
+    ):
+        for operation in document["paths"][path].values():
+            assert operation["description"]

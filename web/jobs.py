@@ -1,0 +1,196 @@
+"""The job API."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from db.jobs import JobNotFound, cancel, find, find_by_photo, list_jobs, retry
+from db.models import Job
+from face3d.states import JobState
+from web.auth import require_api
+from web.context import Context, ContextOf, SessionOf
+from web.erasure import erase_job
+from web.problems import Problem, refuse
+from web.progress import stream_job
+from web.queries import TypicalDurations, asset_file, asset_files
+from web.uploads import accept_upload, form_schema, read_form
+from web.views import JobPage, JobView, view_job
+
+#: How long a link to a file works: time to start a download.
+LINK_SECONDS = 900
+
+router = APIRouter(
+    prefix="/v1",
+    tags=["jobs"],
+    dependencies=[Depends(require_api)],
+    responses={401: {"model": Problem}, 404: {"model": Problem}},
+)
+
+_durations = TypicalDurations()
+
+
+def load_job(context: Context, session: Session, job_id: str) -> JobView:
+    """Return the whole view of a job.
+
+    Raises:
+        JobNotFound: there is none.
+    """
+    return _whole_view(context, session, find(session, job_id))
+
+
+def _whole_view(context: Context, session: Session, job: Job) -> JobView:
+    files = asset_files(session, job, context.settings.bucket_assets)
+    return view_job(job, typical_seconds=_durations.read(session), artifacts=files, attempts=True)
+
+
+@router.post(
+    "/jobs",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=JobView,
+    openapi_extra=form_schema(),
+    responses={413: {"model": Problem}, 422: {"model": Problem}},
+)
+async def create_job(request: Request, context: ContextOf) -> JSONResponse:
+    """Upload one photo with its options and start a job; the tier is interactive unless stated.
+
+    Follow it at the address in `Location`, or with `/events` behind it. A photo that is no photo of a face is
+    accepted here and refused by the job.
+    """
+    form = await read_form(request, max_bytes=context.settings.max_bytes)
+
+    def start() -> JobView:
+        job_id = accept_upload(context, form)
+        with context.sessions() as session:
+            return load_job(context, session, job_id)
+
+    view = await run_in_threadpool(start)
+    return JSONResponse(
+        view.model_dump(mode="json"),
+        status_code=HTTPStatus.ACCEPTED,
+        headers={"Location": f"/v1/jobs/{view.id}"},
+    )
+
+
+@router.get("/jobs")
+def get_jobs(
+    session: SessionOf,
+    state: JobState | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[datetime | None, Query(description="`next` of the page before.")] = None,
+) -> JobPage:
+    """List jobs, newest first, without their files."""
+    jobs = list_jobs(session, state=state, limit=limit + 1, before=before)
+    typical = _durations.read(session)
+    views = [view_job(job, typical_seconds=typical) for job in jobs[:limit]]
+    return JobPage(jobs=views, next=views[-1].created_at if len(jobs) > limit else None)
+
+
+@router.get("/lookup")
+def look_up(
+    context: ContextOf, session: SessionOf, bucket: str, key: str, etag: str | None = None
+) -> JobView:
+    """Find the newest job of an upload: for clients that PUT by S3 and follow here.
+
+    404 until the storage's event has arrived; ask again.
+    """
+    job = find_by_photo(session, bucket=bucket, key=key, etag=etag.strip('"') if etag else None)
+    if job is None:
+        raise JobNotFound("There is no job of that upload (yet).")
+    return load_job(context, session, job.id)
+
+
+@router.get("/jobs/{job_id}")
+def get_job(context: ContextOf, session: SessionOf, job_id: str) -> JobView:
+    """Show one job: state, stages with timings, error, files."""
+    return load_job(context, session, job_id)
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "`event: job` with the job."}},
+)
+async def follow_job(request: Request, context: ContextOf, job_id: str) -> StreamingResponse:
+    """Follow one job by server-sent events: the job at every change; `event: end` closes."""
+
+    def load() -> JobView:
+        with context.sessions() as session:
+            return load_job(context, session, job_id)
+
+    await run_in_threadpool(load)
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(stream_job(request, load), media_type="text/event-stream", headers=headers)
+
+
+@router.get(
+    "/jobs/{job_id}/files/{name}",
+    response_model=None,
+    response_class=RedirectResponse,
+    status_code=HTTPStatus.TEMPORARY_REDIRECT,
+)
+def get_file(
+    context: ContextOf,
+    session: SessionOf,
+    job_id: str,
+    name: str,
+    disposition: Annotated[
+        Literal["attachment", "inline"], Query(description="Save the file, or show it.")
+    ] = "attachment",
+    direct: Annotated[
+        bool, Query(description="Send the bytes from here, for pages that cannot follow to the storage.")
+    ] = False,
+) -> RedirectResponse | StreamingResponse:
+    """Redirect to a link to one file of the asset, good for 15 minutes."""
+    job = find(session, job_id)
+    file = asset_file(session, job, context.settings.bucket_assets, name)
+    if file is None or job.asset_prefix is None:
+        raise refuse(HTTPStatus.NOT_FOUND, "not_found", "The job has no file of that name.")
+    key = job.asset_prefix + name
+    if direct:
+        return _send(context, file.bucket, key, file.content_type)
+    link = context.storage.presign_get(
+        file.bucket,
+        key,
+        seconds=LINK_SECONDS,
+        filename=name if disposition == "attachment" else None,
+    )
+    return RedirectResponse(link, status_code=HTTPStatus.TEMPORARY_REDIRECT)
+
+
+def _send(context: Context, bucket: str, key: str, content_type: str) -> StreamingResponse:
+    info, chunks = context.storage.stream(bucket, key)
+
+    # A sandboxed document of ours can do no harm, whatever a customer's photo smuggled in.
+    headers = {"Content-Length": str(info.size), "Content-Security-Policy": "sandbox; default-src 'none'"}
+    return StreamingResponse(chunks, media_type=content_type, headers=headers)
+
+
+@router.post("/jobs/{job_id}/cancel", responses={409: {"model": Problem}})
+def cancel_job(context: ContextOf, session: SessionOf, job_id: str) -> JobView:
+    """Stop a job that has not ended."""
+    find(session, job_id)
+    cancel(session, job_id)
+    session.commit()
+    session.expire_all()
+    return load_job(context, session, job_id)
+
+
+@router.post("/jobs/{job_id}/retry", responses={409: {"model": Problem}})
+def retry_job(context: ContextOf, session: SessionOf, job_id: str) -> JobView:
+    """Run a failed or cancelled job again, from its first stage that is not done."""
+    find(session, job_id)
+    retry(session, job_id)
+    session.commit()
+    session.expire_all()
+    return load_job(context, session, job_id)
+
+
+@router.delete("/jobs/{job_id}", status_code=HTTPStatus.NO_CONTENT)
+def delete_job(context: ContextOf, job_id: str) -> None:
+    """Erase a job: photo, artifacts, asset, key and reference; its id and times stay as `erased`."""
+    erase_job(context, job_id)

@@ -1,0 +1,126 @@
+"""Every error leaves as JSON `{code, message, value, limit}`: the same four fields that webhooks carry."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+
+from db.jobs import JobNotFound, WrongJobState
+from db.webhooks import EndpointNotFound
+from face3d.errors import ErrorCode, Face3DError, InvalidEvent, RefusedError, StorageUnavailable
+from storage.errors import ObjectMissing
+
+log = structlog.get_logger(__name__)
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="What a program switches on.", examples=["bad_option"])
+    message: str = Field(description="One sentence for a person.")
+    value: str | float | None = Field(default=None, description="What was given or measured.")
+    limit: str | float | None = Field(default=None, description="What is allowed.")
+
+
+class ApiError(Face3DError):
+    """A request that cannot be served.
+
+    Args:
+        status: HTTP status.
+        problem: the body.
+        headers: further headers of the answer.
+    """
+
+    def __init__(
+        self, status: HTTPStatus, problem: Problem, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(problem.message)
+        self.status = status
+        self.problem = problem
+        self.headers = dict(headers or {})
+
+
+def refuse(status: HTTPStatus, code: str, message: str) -> ApiError:
+    """Return the error of a simple refusal."""
+    return ApiError(status, Problem(code=code, message=message))
+
+
+#: Errors of the other rooms: status and code.
+_STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
+    JobNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    EndpointNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    ObjectMissing: (HTTPStatus.NOT_FOUND, "not_found"),
+    WrongJobState: (HTTPStatus.CONFLICT, "wrong_state"),
+    InvalidEvent: (HTTPStatus.BAD_REQUEST, "invalid_event"),
+    StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.STORAGE_UNAVAILABLE.value),
+}
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make the app answer every error with a `Problem`."""
+    app.add_exception_handler(Face3DError, _answer_ours)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+    app.add_exception_handler(MultiPartException, _answer_multipart)
+    app.add_exception_handler(DBAPIError, _answer_database)
+    app.add_exception_handler(Exception, _answer_unknown)
+
+
+def _json(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(problem.model_dump(), status_code=status, headers=dict(headers or {}))
+
+
+def _answer_ours(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, ApiError):
+        return _json(error.status, error.problem, error.headers)
+    if isinstance(error, RefusedError):
+        status = (
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            if error.code is ErrorCode.IMAGE_TOO_LARGE
+            else HTTPStatus.UNPROCESSABLE_ENTITY
+        )
+        problem = Problem(code=error.code, message=error.message, value=error.value, limit=error.limit)
+        return _json(status, problem)
+    for kind, (status, code) in _STATUS.items():
+        if isinstance(error, kind):
+            return _json(status, Problem(code=code, message=str(error)))
+    return _answer_unknown(_, error)
+
+
+def _answer_http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status = HTTPStatus(error.status_code)
+    return _json(status, Problem(code=status.name.lower(), message=status.description or status.phrase))
+
+
+def _answer_validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][1:])
+    return _json(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        Problem(code="bad_request", message=f"{name or 'The request'}: {first['msg']}."),
+    )
+
+
+def _answer_multipart(_: Request, error: Exception) -> JSONResponse:
+    return _json(HTTPStatus.BAD_REQUEST, Problem(code="bad_request", message=str(error)))
+
+
+def _answer_database(_: Request, error: Exception) -> JSONResponse:
+    log.error("database failed", error=type(error).__name__)
+    problem = Problem(code="database_unavailable", message="The database did not answer as it should.")
+    return _json(HTTPStatus.SERVICE_UNAVAILABLE, problem)
+
+
+def _answer_unknown(_: Request, error: Exception) -> JSONResponse:
+    log.error("request failed", error=type(error).__name__)
+    problem = Problem(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong on our side.")
+    return _json(HTTPStatus.INTERNAL_SERVER_ERROR, problem)

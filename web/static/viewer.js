@@ -1,0 +1,115 @@
+// The head: model-viewer, its expressions, and the UV map taken out of the model itself.
+
+const SHAPES = [
+  ["Open jaw", ["jawOpen"]],
+  ["Smile", ["mouthSmileLeft", "mouthSmileRight"]],
+  ["Blink", ["eyeBlinkLeft", "eyeBlinkRight"]],
+  ["Raise brows", ["browInnerUp", "browOuterUpLeft", "browOuterUpRight"]],
+];
+
+const THUMBNAIL = 1024;
+const SWAY_RADIANS = 0.9;
+const SWAY_MS = 14000;
+
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+let library;
+const loadLibrary = () => (library ??= import("/static/vendor/model-viewer.min.js"));
+
+/** Show a model in `place`; resolves to the element once it is loaded. */
+export async function showHead(place, url) {
+  await loadLibrary();
+  const element = document.createElement("model-viewer");
+  const attributes = {
+    src: url,
+    alt: "The head, turning. Drag, or use the arrow keys, to look around it.",
+    "camera-controls": "",
+    "touch-action": "pan-y",
+    "interaction-prompt": "none",
+    "camera-orbit": "0deg 86deg 105%",
+    "min-camera-orbit": "auto auto 40%",
+    "shadow-intensity": "0.55",
+    "shadow-softness": "1",
+    exposure: "1.05",
+    "tone-mapping": "neutral",
+    "environment-image": "neutral",
+  };
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  place.replaceChildren(element);
+  await new Promise((resolve, reject) => {
+    element.addEventListener("load", resolve, { once: true });
+    element.addEventListener("error", () => reject(new Error("The head cannot be shown here.")), { once: true });
+  });
+  if (!calm.matches) sway(element);
+  return element;
+}
+
+/** Turn the head slowly from side to side until someone takes hold of it. */
+function sway(element) {
+  let start;
+  let held = false;
+  element.addEventListener("camera-change", (event) => (held ||= event.detail.source === "user-interaction"));
+  const turn = (now) => {
+    if (held || !element.isConnected) return;
+    start ??= now;
+    element.resetTurntableRotation(SWAY_RADIANS * Math.sin(((now - start) / SWAY_MS) * 2 * Math.PI));
+    requestAnimationFrame(turn);
+  };
+  requestAnimationFrame(turn);
+}
+
+/** Fill `form` with sliders for the shapes that the model has; returns whether there are any. */
+export function offerShapes(form, element) {
+  const meshes = meshesWithShapes(element);
+  const rows = [];
+  for (const [label, names] of SHAPES) {
+    if (!meshes.some((mesh) => names.some((name) => name in mesh.morphTargetDictionary))) continue;
+    const row = document.createElement("label");
+    const slider = document.createElement("input");
+    Object.assign(slider, { type: "range", min: 0, max: 1, step: 0.01, value: 0, name: names[0] });
+    slider.addEventListener("input", () => {
+      slider.style.setProperty("--value", slider.value);
+      setShapes(element, meshes, names, slider.valueAsNumber);
+    });
+    row.append(label, slider);
+    rows.push(row);
+  }
+  form.replaceChildren(...rows);
+  return rows.length > 0;
+}
+
+function setShapes(element, meshes, names, weight) {
+  for (const mesh of meshes) {
+    for (const name of names) {
+      const index = mesh.morphTargetDictionary[name];
+      if (index !== undefined) mesh.morphTargetInfluences[index] = weight;
+    }
+  }
+  sceneOf(element).queueRender();
+}
+
+// model-viewer has no public way to shapes; its three.js scene lies behind a symbol of this name.
+function sceneOf(element) {
+  for (let type = element; type; type = Object.getPrototypeOf(type)) {
+    const symbol = Object.getOwnPropertySymbols(type).find((entry) => entry.description === "scene");
+    if (symbol) return element[symbol];
+  }
+  return null;
+}
+
+function meshesWithShapes(element) {
+  const meshes = [];
+  sceneOf(element)?.traverse((node) => {
+    if (node.morphTargetDictionary && node.morphTargetInfluences) meshes.push(node);
+  });
+  return meshes;
+}
+
+/** Return a picture's address of the skin's texture inside the model, or null. */
+export async function skinTexture(element) {
+  const materials = element.model?.materials ?? [];
+  const textured = materials.filter((item) => item.pbrMetallicRoughness.baseColorTexture?.texture);
+  const skin = textured.find((item) => /skin|head|face/i.test(item.name)) ?? textured[0];
+  const image = skin?.pbrMetallicRoughness.baseColorTexture.texture.source;
+  return image ? image.createThumbnail(THUMBNAIL, THUMBNAIL) : null;
+}

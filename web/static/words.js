@@ -1,0 +1,69 @@
+// What the page says: names of stages, hints for refusals, numbers and times for people.
+
+export const STAGES = [
+  ["preprocess", "Reading the face"],
+  ["geometry", "Shaping the head"],
+  ["texture", "Painting the skin"],
+  ["packaging", "Packing the files"],
+];
+
+const HINTS = {
+  not_an_image: "Use a JPEG, PNG or WebP file.",
+  image_too_large: "Make the photo smaller and try again.",
+  truncated_image: "The file seems to be cut off. Copy it again from where it came.",
+  no_face: "Use a photo in which one face is clearly seen from the front.",
+  several_faces: "Crop the photo to one person.",
+  face_too_small: "Come closer, or use a photo with more pixels.",
+  face_turned_away: "Look straight into the camera.",
+  face_covered: "Take away hands, masks, dark glasses and hair from the face.",
+  too_blurred: "Use a sharper photo.",
+  too_dark: "Use a photo with more, and even, light.",
+  photo_replaced: "Another photo was put in its place while it waited. Upload it again.",
+  photo_gone: "The photo was deleted before it was read. Upload it again.",
+  worker_died: "This photo stopped our worker more than once. Please tell us.",
+  engine_unavailable: "The machine that makes heads is not ready. Try again in a while.",
+  storage_unavailable: "The storage did not answer. Try again in a while.",
+};
+
+export const hintFor = (code) => HINTS[code] || "";
+
+const UNITS = { face_too_small: "px", face_turned_away: "°" };
+
+export function measured(problem, figure) {
+  if (figure === null || figure === undefined || figure === "") return null;
+  if (typeof figure !== "number") return String(figure);
+  if (problem.code === "image_too_large" && Math.abs(figure) >= 1e5) return bytes(figure);
+  const number = figure.toLocaleString("en", { maximumFractionDigits: Math.abs(figure) < 10 ? 2 : 0 });
+  const unit = UNITS[problem.code] || "";
+  return unit === "°" ? number + unit : `${number} ${unit}`.trim();
+}
+
+export function bytes(count) {
+  if (count < 1e3) return `${count} B`;
+  if (count < 1e6) return `${(count / 1e3).toFixed(0)} kB`;
+  return `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
+}
+
+export function seconds(value) {
+  if (value === null || value === undefined) return "";
+  return value < 1 ? `${Math.round(value * 1e3)} ms` : `${value.toFixed(1)} s`;
+}
+
+export function ago(text) {
+  const past = (Date.now() - Date.parse(text)) / 1e3;
+  if (past < 60) return "now";
+  if (past < 3600) return `${Math.floor(past / 60)} min`;
+  if (past < 86400) return `${Math.floor(past / 3600)} h`;
+  return new Date(text).toLocaleDateString("en", { day: "numeric", month: "short" });
+}
+
+export const FILE_NOTES = {
+  "head.glb": "textured, 52 expressions",
+  "head.obj": "quads",
+  "head.mtl": "material of the OBJ",
+  "albedo.png": "skin colour, lossless",
+  "albedo.webp": "skin colour",
+  "albedo.jpg": "skin colour",
+  "preview.png": "photo beside renders",
+  "manifest.json": "measurements, licences, timings",
+};

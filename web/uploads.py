@@ -1,0 +1,136 @@
+"""A photo with options in one multipart request: read with a limit, put in the inbox, made a job."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartParser
+from starlette.requests import Request
+
+from db.jobs import accept
+from face3d.errors import ErrorCode, RefusedError
+from face3d.options import METADATA_PREFIX, OPTION_NAMES, allowed_values, parse_options
+from face3d.states import Tier
+from storage.intake import option_defaults
+from storage.layout import upload_key
+from web.context import Context
+from web.problems import refuse
+
+#: The form's field that holds the photo; every other field is an option.
+PHOTO_FIELD = "photo"
+
+#: Room for the multipart frame and the options beside the photo.
+FORM_OVERHEAD_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoForm:
+    """What a client sent."""
+
+    data: bytes
+    content_type: str
+    #: Option name to text.
+    options: dict[str, str]
+
+
+def form_schema() -> dict[str, Any]:
+    """Return the OpenAPI description of the form."""
+    fields: dict[str, Any] = {
+        name: {"type": "string", "description": allowed_values(name)} for name in OPTION_NAMES
+    }
+    photo = {"type": "string", "format": "binary", "description": "One frontal photo: JPEG, PNG, WebP, ..."}
+    schema = {"type": "object", "required": [PHOTO_FIELD], "properties": {PHOTO_FIELD: photo, **fields}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+async def read_form(request: Request, *, max_bytes: int) -> PhotoForm:
+    """Read the multipart form, and stop reading as soon as it is too large.
+
+    Raises:
+        RefusedError: `image_too_large`.
+        ApiError: it is no such form.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise refuse(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "bad_request", "Send the photo as multipart/form-data."
+        )
+
+    async def limited() -> AsyncIterator[bytes]:
+        received = 0
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > max_bytes + FORM_OVERHEAD_BYTES:
+                raise _too_large(received, max_bytes)
+            yield chunk
+
+    parser = MultiPartParser(
+        request.headers,
+        limited(),  # type: ignore[arg-type]
+        max_files=1,
+        max_fields=len(OPTION_NAMES) + 8,
+        max_part_size=FORM_OVERHEAD_BYTES,
+    )
+    # A photo is held in memory, as its size is limited, and never touches this machine's disk.
+    parser.spool_max_size = max_bytes + FORM_OVERHEAD_BYTES
+    form = await parser.parse()
+    try:
+        photo = form.get(PHOTO_FIELD)
+        if not isinstance(photo, UploadFile):
+            raise refuse(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "bad_request", f"The form has no file {PHOTO_FIELD!r}."
+            )
+        data = await photo.read()
+        if len(data) > max_bytes:
+            raise _too_large(len(data), max_bytes)
+        options = {name: value for name, value in form.items() if isinstance(value, str)}
+        return PhotoForm(data=data, content_type=_media_type(photo.content_type), options=options)
+    finally:
+        await form.close()
+
+
+def accept_upload(context: Context, form: PhotoForm) -> str:
+    """Put the photo in the inbox and make its job; returns the job's id.
+
+    The options ride as metadata too, so that the storage's own event of this PUT finds the same job.
+    An option left blank counts as not given.
+
+    Raises:
+        RefusedError: `bad_option`; then nothing was stored.
+        StorageUnavailable: the photo could not be stored.
+    """
+    settings = context.settings
+    given = {name: text for name, value in form.options.items() if (text := value.strip())}
+    raw = {"tier": Tier.INTERACTIVE.value, **given}
+    options = parse_options(raw, defaults=option_defaults(settings))
+    key = upload_key()
+    etag = context.storage.put(
+        settings.bucket_inbox,
+        key,
+        form.data,
+        content_type=form.content_type,
+        metadata={METADATA_PREFIX + name: value for name, value in raw.items()},
+    )
+    with context.sessions.begin() as session:
+        return accept(
+            session,
+            bucket=settings.bucket_inbox,
+            key=key,
+            etag=etag,
+            size=len(form.data),
+            content_type=form.content_type,
+            options=options,
+            source="api",
+        ).job_id
+
+
+def _too_large(size: int, limit: int) -> RefusedError:
+    return RefusedError(
+        ErrorCode.IMAGE_TOO_LARGE, "The photo's file is too large (bytes).", value=size, limit=limit
+    )
+
+
+def _media_type(given: str | None) -> str:
+    text = (given or "").partition(";")[0].strip().lower()
+    return text if text.isascii() and text.isprintable() and "/" in text else "application/octet-stream"
