@@ -1,0 +1,113 @@
+"""SeaweedFS: S3 on the loopback interface, telemetry off, upload events by webhook.
+
+Its PutBucketNotificationConfiguration answers 200 and makes a bucket: events are configured by file only.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compose.local.accounts import make_folder, write_private
+from compose.local.binaries import weed_program
+from compose.local.layout import Layout
+from compose.local.service import Service, Step, scrubbed_environment
+
+if TYPE_CHECKING:
+    from face3d.settings import Settings
+
+
+def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[str, ...]:
+    """Return the command line of `weed mini`: loopback only, no telemetry, nothing that we do not use."""
+    return (
+        str(program),
+        f"-logdir={home / 'log'}",
+        "mini",
+        f"-dir={home / 'data'}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=1024",
+        # One master elects itself; with the default of 10 s the volumes may report too early, and again only
+        # 5 s later.
+        "-master.electionTimeout=1s",
+        f"-master.port={ports['weed_master']}",
+        f"-volume.port={ports['weed_volume']}",
+        f"-filer.port={ports['weed_filer']}",
+        f"-s3.port={ports['s3']}",
+        f"-admin.port={ports['weed_admin']}",
+        "-admin.ui=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-s3.autoCreateBucket=false",
+        "-webdav=false",
+        "-volume.preStopSeconds=0",
+    )
+
+
+def notification_toml(endpoint: str, token: str, bucket: str) -> str:
+    """Return SeaweedFS's configuration of upload events of one bucket.
+
+    Args:
+        endpoint: URL that each event is POSTed to, with the token as bearer.
+    """
+    # A JSON string is a TOML basic string.
+    return f"""[notification.webhook]
+enabled = true
+endpoint = {json.dumps(endpoint)}
+bearer_token = {json.dumps(token)}
+timeout_seconds = 5
+max_retries = 5
+backoff_seconds = 1
+max_backoff_seconds = 10
+workers = 5
+buffer_size = 10000
+event_types = ["create", "update", "rename"]
+path_prefixes = [{json.dumps(f"/buckets/{bucket}/")}]
+"""
+
+
+def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Step, ...]:
+    """Return what runs SeaweedFS: service `seaweedfs`, step `buckets`."""
+    home = make_folder(layout.state_dir / "seaweedfs", layout.account)
+    for name in ("conf", "data", "log"):
+        make_folder(home / name, layout.account)
+    endpoint = f"{layout.web_url}/events/storage/seaweedfs"
+    events = notification_toml(endpoint, layout.credentials["event_token"], settings.bucket_inbox)
+    # Read from the working directory.
+    write_private(home / "conf" / "notification.toml", events, layout.account)
+    port = layout.ports["s3"]
+    service = Service(
+        name="seaweedfs",
+        argv=weed_arguments(weed_program(layout.account), home, layout.ports),
+        env={
+            **scrubbed_environment(home),
+            "AWS_ACCESS_KEY_ID": layout.credentials["s3_access_key"],
+            "AWS_SECRET_ACCESS_KEY": layout.credentials["s3_secret_key"],
+        },
+        cwd=home / "conf",
+        log=layout.logs / "seaweedfs.log",
+        stop_seconds=6.0,
+        ready=lambda: _answers(port),
+        account=layout.account,
+    )
+    return (service, Step(name="buckets", run=lambda: _prepare_buckets(settings), after=("seaweedfs",)))
+
+
+def _answers(port: int) -> bool:
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=0.8)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status in (200, 403)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _prepare_buckets(settings: "Settings") -> None:
+    # boto3 is slow to import: in the step's thread, while the servers start.
+    from compose.prepare import prepare_buckets
+
+    prepare_buckets(settings)

@@ -1,0 +1,85 @@
+"""What the supervisor runs: services (processes that stay) and steps (functions that run once)."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compose.local.accounts import Account
+
+#: Marks every process of a stack, and all that they start: the state folder's path.
+STACK_MARK = "FACE3D_STACK"
+#: The same for one run of the supervisor.
+RUN_MARK = "FACE3D_STACK_RUN"
+
+#: A log larger than this is set aside as `<name>.log.1` when its service starts.
+LOG_LIMIT_BYTES = 20 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A process that stays until the stack stops; it is started again when it dies."""
+
+    name: str
+    argv: tuple[str, ...]
+    #: Its whole environment: nothing is inherited.
+    env: Mapping[str, str]
+    cwd: Path
+    log: Path
+    #: Asked again and again after the start, each call at most a second long.
+    ready: Callable[[], bool]
+    #: Names of services and steps that must be ready before this one starts.
+    after: tuple[str, ...] = ()
+    #: Whom it runs as; None: this user.
+    account: Account | None = None
+    stop_signal: int = signal.SIGTERM
+    #: It is killed when it has not ended this long after the stop signal.
+    stop_seconds: float = 10.0
+    #: The stack gives up when it is not ready after this long.
+    start_seconds: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A function that runs once, in a thread; what raises stops the start."""
+
+    name: str
+    run: Callable[[], None]
+    after: tuple[str, ...] = field(default=())
+
+
+def spawn(service: Service, marks: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a service in a session of its own, with its output appended to its log."""
+    if service.log.exists() and service.log.stat().st_size > LOG_LIMIT_BYTES:
+        service.log.replace(service.log.with_name(service.log.name + ".1"))
+    account = service.account
+    with service.log.open("ab") as log:
+        return subprocess.Popen(
+            service.argv,
+            env={**service.env, **marks},
+            cwd=service.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+
+
+def scrubbed_environment(home: Path) -> dict[str, str]:
+    """Return the environment of a server: nothing of the caller's but the search path and time zone."""
+    kept = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
+    return {"LANG": "C.UTF-8", "HOME": str(home), **kept}
+
+
+def log_tail(log: Path, lines: int = 12) -> str:
+    """Return the last lines of a log, for an error message."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 8192))
+        return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])

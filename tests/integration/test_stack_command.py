@@ -1,0 +1,89 @@
+"""`face3d up`, `status`, `doctor`, `down` as a person uses them, with all processes of the stack."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from compose.local import temporary_state_dir
+from compose.local.lock import find_holder
+from compose.local.orphans import find_processes, load_record
+
+FACE3D = Path(sys.executable).with_name("face3d")
+
+
+@pytest.fixture
+def environment() -> Iterator[dict[str, str]]:
+    """An environment whose stack lives in a folder of its own."""
+    folder = temporary_state_dir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FACE3D_")}
+    yield {**kept, "FACE3D_STATE_DIR": str(folder), "FACE3D_ENGINE": "null", "COLUMNS": "200"}
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _face3d(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [FACE3D, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+
+
+def test_up_status_doctor_and_ctrl_c(environment: dict[str, str]) -> None:
+    folder = Path(environment["FACE3D_STATE_DIR"])
+    before = _face3d(environment, "status")
+    assert before.returncode == 1
+    assert "face3d up" in before.stdout
+
+    with subprocess.Popen([FACE3D, "up"], env=environment, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        said = ""
+        while "logs" not in said:
+            line = supervisor.stdout.readline()
+            assert line, f"face3d up ended: {said}"
+            said += line
+        page = re.search(r"page +(\S+)", said)
+        flower = re.search(r"Flower +(\S+) \((\S+) / (\S+)\)", said)
+        assert page
+        assert flower
+
+        assert httpx.get(f"{page[1]}/readyz").status_code == 200
+        assert httpx.get(f"{flower[1]}/workers").status_code == 401
+        assert httpx.get(f"{flower[1]}/workers", auth=(flower[2], flower[3])).status_code == 200
+
+        second = _face3d(environment, "up")
+        assert second.returncode == 1
+        assert page[1] in second.stderr
+
+        status = _face3d(environment, "status")
+        assert status.returncode == 0
+        assert page[1] in status.stdout
+
+        doctor = _face3d(environment, "doctor").stdout
+        for subject in ("PostgreSQL", "schema", "broker (redis)", "bucket", "web server", "workers"):
+            assert re.search(rf"^ok +{re.escape(subject)}", doctor, re.MULTILINE), doctor
+
+        record = load_record(folder)
+        supervisor.send_signal(signal.SIGINT)
+        assert supervisor.wait(60) == 0
+    assert find_processes(folder, record) == []
+    assert find_holder(folder) is None
+
+
+def test_doctor_without_servers_says_what_to_do(environment: dict[str, str]) -> None:
+    result = _face3d(environment, "doctor")
+    assert result.returncode == 1
+    assert re.search(r"^wrong PostgreSQL", result.stdout, re.MULTILINE)
+    assert "face3d up" in result.stdout
+    assert re.search(r"^ok +library torch", result.stdout, re.MULTILINE)
+
+
+def test_down_without_a_stack_says_so(environment: dict[str, str]) -> None:
+    result = _face3d(environment, "down")
+    assert result.returncode == 0
+    assert "no stack runs" in result.stdout

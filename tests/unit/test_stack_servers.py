@@ -1,0 +1,124 @@
+"""How the servers are started: loopback only, no telemetry, no secret where others can read it."""
+
+import json
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from compose.local import accounts, ports
+from compose.local.credentials import load_credentials
+from compose.local.layout import Layout
+from compose.local.postgres import postgres_items
+from compose.local.programs import program_environment, program_services
+from compose.local.seaweedfs import notification_toml, seaweedfs_items, weed_arguments
+from compose.local.service import Service
+from compose.local.stack import Stack
+from compose.local.valkey import valkey_items
+from face3d.settings import Settings
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A layout as an ordinary user has it."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "stack.env").write_text("FACE3D_BROKER_URL=redis://here\n")
+    numbers = {name: 15000 + index for index, name in enumerate(ports.PORT_NAMES)}
+    return Layout(state_dir=tmp_path, account=None, ports=numbers, credentials=load_credentials(tmp_path))
+
+
+def _services(layout: Layout) -> list[Service]:
+    items = (
+        *postgres_items(layout),
+        *valkey_items(layout),
+        *seaweedfs_items(layout, Settings()),
+        *program_services(layout),
+    )
+    return [item for item in items if isinstance(item, Service)]
+
+
+def test_seaweedfs_sends_no_telemetry_and_listens_on_loopback(tmp_path: Path) -> None:
+    arguments = weed_arguments(Path("weed"), tmp_path, dict.fromkeys(ports.PORT_NAMES, 15000))
+    for needed in ("-master.telemetry=false", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false"):
+        assert needed in arguments
+
+
+def test_servers_inherit_nothing_that_could_redirect_them(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SENTRY_DSN", "PGHOST", "AWS_PROFILE", "LD_PRELOAD"):
+        monkeypatch.setenv(name, "elsewhere")
+    servers = [
+        service for service in _services(layout) if service.name in ("postgres", "valkey", "seaweedfs")
+    ]
+    assert len(servers) == 3
+    for service in servers:
+        assert "elsewhere" not in service.env.values()
+        assert service.env["HOME"].startswith(str(layout.state_dir))
+
+
+def test_no_command_line_holds_a_secret(layout: Layout) -> None:
+    for service in _services(layout):
+        command = " ".join(service.argv)
+        for name, secret in layout.credentials.items():
+            assert secret not in command, f"{service.name} shows {name}"
+
+
+def test_credentials_are_private_and_stay(layout: Layout) -> None:
+    file = layout.state_dir / "secrets.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert load_credentials(layout.state_dir) == layout.credentials
+    assert len(set(layout.credentials.values())) == len(layout.credentials)
+    config = layout.state_dir / "valkey" / "valkey.conf"
+    valkey_items(layout)
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+
+
+def test_upload_events_go_to_the_web_server_with_the_token() -> None:
+    text = notification_toml("http://127.0.0.1:8080/events/storage/seaweedfs", 'to"ken', "inbox")
+    webhook = tomllib.loads(text)["notification"]["webhook"]
+    assert webhook["endpoint"] == "http://127.0.0.1:8080/events/storage/seaweedfs"
+    assert webhook["bearer_token"] == 'to"ken'
+    # With the slash: /buckets/inbox-archive must not match.
+    assert webhook["path_prefixes"] == ["/buckets/inbox/"]
+    assert "create" in webhook["event_types"]
+
+
+def test_our_programs_use_this_stack_whatever_the_caller_has_set(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACE3D_BROKER_URL", "amqp://production")
+    monkeypatch.setenv("FACE3D_SWEEP_SECONDS", "7")
+    environment = program_environment(layout)
+    assert "FACE3D_BROKER_URL" not in environment
+    assert environment["FACE3D_SWEEP_SECONDS"] == "7"
+    assert environment["FACE3D_ENV_FILE"] == str(layout.env_file)
+
+
+def test_unknown_services_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mysql"):
+        Stack(tmp_path, services={"mysql"})
+
+
+def test_the_account_of_the_servers_is_checked_for_every_folder_above(tmp_path: Path) -> None:
+    stranger = accounts.Account(uid=os.getuid() + 4321, gid=os.getgid() + 4321)
+    program = tmp_path / "open" / "closed" / "program"
+    program.parent.mkdir(parents=True)
+    program.write_text("")
+    program.chmod(0o755)
+    tmp_path.chmod(0o755)
+    for folder in (tmp_path / "open", program.parent):
+        folder.chmod(0o755)
+    outside = accounts.can_reach(tmp_path, stranger)
+    assert accounts.can_reach(program, stranger) == outside
+    program.parent.chmod(0o700)
+    assert not accounts.can_reach(program, stranger)
+    assert accounts.can_reach(program, accounts.Account(uid=os.getuid(), gid=os.getgid()))
+
+
+def test_ports_file_is_json_that_a_person_can_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "is_free", lambda _port: True)
+    (tmp_path / "ports.json").write_text(json.dumps({"web": 9090}))
+    assert ports.choose_ports(tmp_path)["web"] == 9090
