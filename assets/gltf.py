@@ -1,0 +1,216 @@
+"""head.glb: a mesh a part, PBR materials, 52 named morph targets on every part (glTF 2.0, sections 3.6, 3.7).
+
+Morph targets are sparse accessors: a shape moves a small share of the vertices. Every part has all 52, so
+that one set of weights drives the head; a shape that leaves a part alone points at shared zeros there.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from assets.materials import find_surface
+from assets.mesh import find_normals, split_vertices
+from face3d.head import ARKIT_NAMES, FloatArray, Head, MeshPart
+from face3d.messages import Array
+
+_FLOAT, _USHORT, _UINT = 5126, 5123, 5125
+_VERTICES, _INDICES = 34962, 34963
+#: A morph moves a vertex, or turns its normal, when it does more than this: metres; length of the difference.
+_SMALLEST_MOVE = 2e-6
+_SMALLEST_TURN = 4e-3
+_LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
+
+
+def write_glb(
+    head: Head,
+    textures: Mapping[str, bytes],
+    *,
+    generator: str = "Face3D",
+    copyright_text: str | None = None,
+) -> bytes:
+    """Return the head as binary glTF.
+
+    Args:
+        textures: material to JPEG or PNG bytes; a material without one is plain grey.
+        generator: the program and version that `asset.generator` names.
+        copyright_text: what `asset.copyright` says, if anything.
+    """
+    buffer = _Buffer()
+    images: list[dict[str, Any]] = []
+    names = list(dict.fromkeys(part.material for part in head.parts))
+    materials = [_write_material(buffer, images, name, textures.get(name)) for name in names]
+    meshes = [_write_part(buffer, part, names.index(part.material)) for part in head.parts]
+    nodes: list[dict[str, Any]] = [{"name": part.name, "mesh": i} for i, part in enumerate(head.parts)]
+    nodes.append({"name": "head", "children": list(range(len(meshes)))})
+    document: dict[str, Any] = {
+        "asset": {"version": "2.0", "generator": generator},
+        "scene": 0,
+        "scenes": [{"name": "head", "nodes": [len(meshes)]}],
+        "nodes": nodes,
+        "meshes": meshes,
+        "materials": materials,
+        "accessors": buffer.accessors,
+        "bufferViews": buffer.views,
+        "buffers": [{"byteLength": buffer.length}],
+    }
+    if copyright_text:
+        document["asset"]["copyright"] = copyright_text
+    if images:
+        document["images"] = images
+        document["samplers"] = [
+            {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
+        ]
+        document["textures"] = [{"source": i, "sampler": 0} for i in range(len(images))]
+    return _pack(document, buffer)
+
+
+def _write_material(
+    buffer: "_Buffer", images: list[dict[str, Any]], name: str, texture: bytes | None
+) -> dict[str, Any]:
+    surface = find_surface(name)
+    pbr: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": surface.roughness}
+    if texture is None:
+        pbr["baseColorFactor"] = [0.5, 0.5, 0.5, 1.0]
+    else:
+        kind = "image/png" if texture.startswith(b"\x89PNG") else "image/jpeg"
+        images.append({"name": f"albedo_{name}", "mimeType": kind, "bufferView": buffer.add_view(texture)})
+        pbr["baseColorTexture"] = {"index": len(images) - 1}
+    material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": pbr}
+    if surface.double_sided:
+        material["doubleSided"] = True
+    return material
+
+
+def _write_part(buffer: "_Buffer", part: MeshPart, material: int) -> dict[str, Any]:
+    mesh = split_vertices(part)
+    # Normals are found on unsplit vertices, so that shading does not break at UV seams.
+    whole = mesh.vertices[mesh.triangles]
+    poses = np.concatenate([part.positions[None], part.positions[None] + part.morph_deltas])
+    normals = find_normals(poses, whole)
+    turns = (normals[1:] - normals[0])[:, mesh.vertices]
+    deltas = part.morph_deltas[:, mesh.vertices]
+    targets = [
+        {
+            "POSITION": buffer.add_sparse(deltas[k], _SMALLEST_MOVE, bounds=True),
+            "NORMAL": buffer.add_sparse(turns[k], _SMALLEST_TURN, bounds=False),
+        }
+        for k in range(len(ARKIT_NAMES))
+    ]
+    # glTF's v runs down the picture; ours runs up.
+    uvs = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1)
+    attributes = {
+        "POSITION": buffer.add_dense(part.positions[mesh.vertices], bounds=True),
+        "NORMAL": buffer.add_dense(normals[0][mesh.vertices]),
+        "TEXCOORD_0": buffer.add_dense(uvs),
+    }
+    primitive = {
+        "attributes": attributes,
+        "indices": buffer.add_indices(mesh.triangles, len(mesh.vertices)),
+        "material": material,
+        "targets": targets,
+    }
+    return {
+        "name": part.name,
+        "primitives": [primitive],
+        "weights": [0.0] * len(ARKIT_NAMES),
+        "extras": {"targetNames": list(ARKIT_NAMES)},
+    }
+
+
+class _Buffer:
+    """The binary chunk as it grows, with the views and accessors that describe it."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.length = 0
+        self.views: list[dict[str, Any]] = []
+        self.accessors: list[dict[str, Any]] = []
+        self._zeros: dict[tuple[int, bool], int] = {}
+
+    def add_view(self, data: bytes, target: int | None = None) -> int:
+        view = {"buffer": 0, "byteOffset": self.length, "byteLength": len(data)}
+        if target is not None:
+            view["target"] = target
+        self.views.append(view)
+        padded = data + b"\0" * (-len(data) % 4)
+        self.pieces.append(padded)
+        self.length += len(padded)
+        return len(self.views) - 1
+
+    def add_dense(self, values: FloatArray, *, bounds: bool = False) -> int:
+        values = np.ascontiguousarray(values, np.float32)
+        accessor: dict[str, Any] = {
+            "bufferView": self.add_view(values.tobytes(), _VERTICES),
+            "componentType": _FLOAT,
+            "count": len(values),
+            "type": f"VEC{values.shape[1]}",
+        }
+        return self._add(accessor, values if bounds else None)
+
+    def add_sparse(self, values: FloatArray, smallest: float, *, bounds: bool) -> int:
+        """Add (N, 3) vectors of which those shorter than `smallest` count as zero."""
+        moved = np.flatnonzero(np.einsum("nc,nc->n", values, values) > smallest**2)
+        accessor: dict[str, Any] = {"componentType": _FLOAT, "count": len(values), "type": "VEC3"}
+        if not len(moved):
+            key = (len(values), bounds)
+            if key not in self._zeros:
+                self._zeros[key] = self._add(accessor, np.zeros((1, 3), np.float32) if bounds else None)
+            return self._zeros[key]
+        kept = np.ascontiguousarray(values[moved], np.float32)
+        index_type = _index_type(len(values))
+        accessor["sparse"] = {
+            "count": len(moved),
+            "indices": {
+                "bufferView": self.add_view(moved.astype(index_type).tobytes()),
+                "componentType": _component(index_type),
+            },
+            "values": {"bufferView": self.add_view(kept.tobytes())},
+        }
+        still = np.zeros((int(len(moved) < len(values)), 3), np.float32)
+        return self._add(accessor, np.concatenate([kept, still]) if bounds else None)
+
+    def add_indices(self, triangles: Array, vertices: int) -> int:
+        index_type = _index_type(vertices)
+        data = triangles.astype(index_type).tobytes()
+        accessor = {
+            "bufferView": self.add_view(data, _INDICES),
+            "componentType": _component(index_type),
+            "count": triangles.size,
+            "type": "SCALAR",
+        }
+        return self._add(accessor, None)
+
+    def _add(self, accessor: dict[str, Any], bounded: FloatArray | None) -> int:
+        if bounded is not None:
+            accessor["min"] = [float(x) for x in bounded.min(axis=0)]
+            accessor["max"] = [float(x) for x in bounded.max(axis=0)]
+        self.accessors.append(accessor)
+        return len(self.accessors) - 1
+
+
+def _index_type(vertices: int) -> type[np.uint16] | type[np.uint32]:
+    # 65535 itself restarts primitives, so it must not be an index.
+    return np.uint16 if vertices <= 65535 else np.uint32
+
+
+def _component(index_type: type[np.uint16] | type[np.uint32]) -> int:
+    return _USHORT if index_type is np.uint16 else _UINT
+
+
+def _pack(document: dict[str, Any], buffer: _Buffer) -> bytes:
+    """Return the binary container: header, JSON chunk, binary chunk (glTF 2.0, section 4.4)."""
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    total = 12 + 8 + len(text) + 8 + buffer.length
+    return b"".join(
+        [
+            struct.pack("<4sII", b"glTF", 2, total),
+            struct.pack("<I4s", len(text), b"JSON"),
+            text,
+            struct.pack("<I4s", buffer.length, b"BIN\0"),
+            *buffer.pieces,
+        ]
+    )

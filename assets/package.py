@@ -1,0 +1,149 @@
+"""Composition of an asset's files out of what the stages left. Pure: bytes and arrays in, bytes out."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from assets.gltf import write_glb
+from assets.manifest import (
+    EngineEntry,
+    FileEntry,
+    Manifest,
+    QualityReport,
+    Source,
+    StageEntry,
+    describe_camera,
+    describe_file,
+    dump_options,
+    make_finite,
+)
+from assets.maps import select_asset_maps, select_embedded_maps
+from assets.materials import name_map
+from assets.obj import write_mtl, write_obj
+from assets.preview import render_preview
+from face3d import __version__
+from face3d.head import ARKIT_NAMES, Head, head_from_tensors
+from face3d.messages import Array, StageResult
+from face3d.options import JobOptions
+from face3d.states import Quality
+
+#: Inputs up to this size are small enough to recognise by their digest: engine `null` repeats itself.
+_MEMO_BYTES = 1_000_000
+_MEMO_ENTRIES = 8
+_memo: OrderedDict[str, dict[str, bytes]] = OrderedDict()
+_memo_lock = Lock()
+
+#: Facts of the geometry and texture stages that the manifest shows under names of its own.
+_NAMED_FACTS = frozenset(
+    {"scale_from", "quality", "quality_reasons", "identity", "texel_shares", "texel_density"}
+)
+
+
+def build_asset(
+    *,
+    job: str,
+    source: Source,
+    photo: Array,
+    landmarks: Array,
+    geometry: StageResult,
+    texture: StageResult,
+    encoded: Mapping[str, bytes],
+    options: JobOptions,
+    engine: EngineEntry,
+    stages: Sequence[StageEntry],
+    described: Mapping[str, FileEntry] | None = None,
+    created: datetime | None = None,
+) -> dict[str, bytes]:
+    """Return the files of an asset, file name to bytes; `manifest.json` is the last.
+
+    Args:
+        photo: (H, W, 3) uint8 sRGB, of the preprocess stage.
+        landmarks: (N, 2 or 3) pixels of `photo`.
+        geometry: the geometry stage's result.
+        texture: the texture stage's result; only its facts are used.
+        encoded: what `assets.maps.encode_maps` returned. Its `albedo*` files are returned as they are; they
+            may be missing when `described` tells of them, and are then left to the caller to copy.
+        described: entries of files that the caller copies by itself.
+        created: the manifest's time; now when omitted.
+    Raises:
+        KeyError: `geometry` holds no head.
+    """
+    head = head_from_tensors(geometry.tensors)
+    textures = select_embedded_maps(encoded)
+    files = _build_shapes(head, photo, geometry, textures, options)
+    files |= select_asset_maps(encoded)
+    entries = {name: describe_file(data) for name, data in files.items()} | dict(described or {})
+    facts = {"geometry": geometry.facts, "texture": texture.facts}
+    manifest = Manifest(
+        job=job,
+        created=created or datetime.now(UTC),
+        source=source,
+        options=dump_options(options),
+        engine=engine,
+        stages=list(stages),
+        files=dict(sorted(entries.items())),
+        scale_from=str(geometry.facts.get("scale_from", "template")),
+        camera=describe_camera(head.camera),
+        landmarks=np.round(np.asarray(landmarks, np.float64), 2).tolist(),
+        identity=make_finite(geometry.facts.get("identity", {})),
+        expression={n: round(float(w), 4) for n, w in zip(ARKIT_NAMES, head.expression, strict=True)},
+        expression_in_base=head.expression_in_base,
+        texel_shares=texture.facts.get("texel_shares", {}),
+        texel_density=texture.facts.get("texel_density", {}),
+        quality=QualityReport(
+            verdict=Quality(geometry.facts.get("quality", Quality.REVIEW)),
+            reasons=list(geometry.facts.get("quality_reasons", [])),
+        ),
+        facts={stage: _leftover(all_facts) for stage, all_facts in facts.items()},
+    )
+    files["manifest.json"] = manifest.model_dump_json(indent=1).encode()
+    return files
+
+
+def _build_shapes(
+    head: Head, photo: Array, geometry: StageResult, textures: Mapping[str, bytes], options: JobOptions
+) -> dict[str, bytes]:
+    """Return the files that follow from head, photo and maps alone; equal small inputs are built once."""
+    arrays = [photo, *geometry.tensors.values()]
+    size = sum(array.nbytes for array in arrays) + sum(map(len, textures.values()))
+    if size > _MEMO_BYTES:
+        return _write_shapes(head, photo, textures, options)
+    digest = hashlib.blake2b(repr((options.formats, options.texture_format, sorted(textures))).encode())
+    for name, array in geometry.tensors.items():
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    digest.update(np.ascontiguousarray(photo).data)
+    for name in sorted(textures):
+        digest.update(textures[name])
+    key = digest.hexdigest()
+    with _memo_lock:
+        if key not in _memo:
+            _memo[key] = _write_shapes(head, photo, textures, options)
+            while len(_memo) > _MEMO_ENTRIES:
+                _memo.popitem(last=False)
+        _memo.move_to_end(key)
+        return dict(_memo[key])
+
+
+def _write_shapes(
+    head: Head, photo: Array, textures: Mapping[str, bytes], options: JobOptions
+) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    if "glb" in options.formats:
+        files["head.glb"] = write_glb(head, textures, generator=f"Face3D {__version__}")
+    if "obj" in options.formats:
+        files["head.obj"] = write_obj(head)
+        maps = {material: name_map(material, options.texture_format) for material in textures}
+        files["head.mtl"] = write_mtl(head, maps)
+    files["preview.png"] = render_preview(photo, head, textures)
+    return files
+
+
+def _leftover(facts: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = make_finite({k: v for k, v in facts.items() if k not in _NAMED_FACTS})
+    return kept

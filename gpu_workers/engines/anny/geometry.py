@@ -1,0 +1,161 @@
+"""Stage geometry: landmarks to a head with quality facts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from face3d.head import ARKIT_NAMES, head_to_tensors
+from face3d.messages import Array, StageResult
+from face3d.options import JobOptions
+from face3d.states import Quality
+from gpu_workers.engines.anny.fit import DTYPE, Fit, FitBasis, Observation, fit_landmarks
+from gpu_workers.engines.anny.head_assembly import AssembledHead, FittedPhoto, assemble_head
+from gpu_workers.engines.anny.head_data import HeadData
+
+#: Above the first value a head is `usable`, above the second it needs `review`; below for sizes and
+#: sharpness.
+_ERROR_LIMITS = (0.02, 0.035)
+_YAW_LIMITS = (12.0, 20.0)
+_PITCH_LIMITS = (18.0, 23.0)
+_EYE_DISTANCE_LIMITS = (100.0, 55.0)
+_SHARPNESS_LIMITS = (0.20, 0.14)
+_DISAGREEMENT_LIMITS = (0.014, 0.018)
+_EXPRESSION_LIMIT = 0.5
+_IDENTITY_LIMIT = 2.0
+
+
+def reconstruct_geometry(
+    prepared: StageResult, options: JobOptions, data: HeadData, basis: FitBasis
+) -> StageResult:
+    """Fit one photo's head.
+
+    Returns:
+        Tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
+        `reprojection_error` (share of the eye distance, of the basis and with offsets) and the coefficients.
+    """
+    return reconstruct_batch([prepared], [options], data, basis)[0]
+
+
+def reconstruct_batch(
+    prepared: list[StageResult], options: list[JobOptions], data: HeadData, basis: FitBasis
+) -> list[StageResult]:
+    """Fit several photos' heads at once: one solve on the device, then one assembly each."""
+    seen = Observation(
+        landmarks=_stack([photo.tensors["landmarks"] for photo in prepared], basis),
+        scores=_stack([photo.tensors["scores"] for photo in prepared], basis),
+        focal=_stack([photo.tensors["camera"] for photo in prepared], basis)[:, 0],
+        centre=_stack([photo.tensors["camera"] for photo in prepared], basis)[:, 1:],
+    )
+    with _one_thread(basis):
+        fit = fit_landmarks(basis, seen)
+    results = []
+    for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
+        fitted = _fitted_photo(photo, fit, index)
+        assembled = assemble_head(data, fitted, expression_in_base=wanted.expression == "photo")
+        results.append(
+            StageResult(tensors=head_to_tensors(assembled.head), facts=_facts(photo, fitted, assembled, data))
+        )
+    return results
+
+
+@contextmanager
+def _one_thread(basis: FitBasis) -> Iterator[None]:
+    """Keep torch to one CPU thread: small matrices gain nothing from more, and lose much on busy cores."""
+    before = torch.get_num_threads()
+    if basis.device.type != "cpu" or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _stack(arrays: list[Array], basis: FitBasis) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays).astype(np.float64)).to(basis.device, DTYPE)
+
+
+def _fitted_photo(photo: StageResult, fit: Fit, index: int) -> FittedPhoto:
+    def to_numpy(tensor: torch.Tensor) -> Array:
+        return tensor[index].cpu().numpy()
+
+    height, width = photo.tensors["photo"].shape[:2]
+    focal, x, y = (float(value) for value in photo.tensors["camera"])
+    return FittedPhoto(
+        coefficients=to_numpy(fit.coefficients),
+        rotation=to_numpy(fit.pose.rotation),
+        translation=to_numpy(fit.pose.translation),
+        points=to_numpy(fit.points),
+        landmarks=photo.tensors["landmarks"].astype(np.float64),
+        focal=focal,
+        centre=(x, y),
+        width=width,
+        height=height,
+    )
+
+
+def _facts(
+    photo: StageResult, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
+) -> dict[str, Any]:
+    quality, reasons = _grade(photo, fitted, assembled, data)
+    first_local, first_action = len(data.identity), len(data.identity) + len(data.local_changes)
+    local = fitted.coefficients[first_local:first_action]
+    expression = fitted.coefficients[first_action:]
+    return {
+        "quality": quality.value,
+        "quality_reasons": reasons,
+        "scale_from": assembled.scale_from,
+        "scale": round(assembled.scale, 4),
+        "reprojection_error": {
+            "basis": round(assembled.error_basis, 5),
+            "final": round(assembled.error, 5),
+        },
+        "coefficients": {
+            "identity": [round(float(x), 4) for x in fitted.coefficients[:first_local]],
+            "local": {
+                name: round(float(x), 4)
+                for name, x in zip(data.local_change_names, local, strict=True)
+                if x > 1e-3
+            },
+            "expression": {
+                name: round(float(x), 4) for name, x in zip(ARKIT_NAMES, expression, strict=True) if x > 1e-3
+            },
+        },
+    }
+
+
+def _grade(
+    photo: StageResult, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
+) -> tuple[Quality, list[str]]:
+    """Return the grade and what speaks against a better one."""
+    face = photo.facts["face"]
+    measures = [
+        ("landmarks fit badly", assembled.error_basis, _ERROR_LIMITS),
+        ("head turned", abs(face["yaw"]), _YAW_LIMITS),
+        ("head tilted", abs(face["pitch"]), _PITCH_LIMITS),
+        ("small face", -face["eye_distance_px"], tuple(-x for x in _EYE_DISTANCE_LIMITS)),
+        ("soft focus", -face["sharpness"], tuple(-x for x in _SHARPNESS_LIMITS)),
+        ("partly covered or uncertain", face["disagreement"], _DISAGREEMENT_LIMITS),
+    ]
+    worst = 0
+    reasons = []
+    for reason, value, limits in measures:
+        level = sum(value > limit for limit in limits)
+        if level:
+            reasons.append(reason)
+            worst = max(worst, level)
+    expression = dict(zip(ARKIT_NAMES, fitted.coefficients[-len(ARKIT_NAMES) :], strict=True))
+    if (
+        max(expression["jawOpen"], expression["mouthSmileLeft"], expression["mouthSmileRight"])
+        > _EXPRESSION_LIMIT
+    ):
+        reasons.append("strong expression")
+        worst = max(worst, 1)
+    if np.abs(fitted.coefficients[: len(data.identity)]).max() > _IDENTITY_LIMIT:
+        reasons.append("unusual shape")
+        worst = max(worst, 1)
+    return (Quality.GOOD, Quality.USABLE, Quality.REVIEW)[worst], reasons

@@ -1,0 +1,222 @@
+"""From a fit to a head: neutral shape, the landmarks' remaining offsets, expression, metric scale, camera.
+
+The basis leaves about 1 % of the eye distance between its points and the detected ones. These offsets are
+spread over the skin (see residual.py), but not all of them belong to the neutral face: what is the same on
+both sides does; what differs is half believed; and near the mouth, as far as the person smiles or speaks,
+it belongs to the expression and is put into the shapes that are active, so that neutral + expression still
+meets the photo.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
+from gpu_workers.engines.anny.correspondence import (
+    LEFT_IRIS,
+    LEFT_LIDS,
+    OUTER_LIPS,
+    RIGHT_IRIS,
+    RIGHT_LIDS,
+    SKIN_LANDMARKS,
+)
+from gpu_workers.engines.anny.head_data import HeadData
+
+FloatArray = NDArray[np.float64]
+
+#: Diameter of an adult's iris, metres: it hardly varies between people.
+IRIS_DIAMETER = 0.0117
+#: The detector sees the iris this much too wide: measured on renderings of an iris of known size.
+_IRIS_BIAS = 1.10
+#: The iris' word against that of the average adult's face, in the logarithm: both are about 5 % uncertain.
+_IRIS_SHARE = 0.5
+#: An iris of fewer pixels is measured too coarsely to tell the scale.
+_MIN_IRIS_PIXELS = 8.0
+#: Scales outside this range are wrong measurements, not people.
+_SCALE_RANGE = (0.75, 1.3)
+#: Offsets longer than this share of the eye distance are outliers and shortened.
+_MAX_OFFSET = 0.05
+#: How much of the offsets' difference between the two sides is believed.
+_ASYMMETRY = 0.5
+#: Distance from the lips (share of the eye distance) at which expression no longer explains an offset.
+_MOUTH_REACH = 0.4
+#: Landmarks whose offset the inner parts follow rigidly: lids, base of the nose, below the lower lip.
+_FOLLOWED = {
+    "eye_left": LEFT_LIDS,
+    "eye_right": RIGHT_LIDS,
+    "teeth_upper": (164,),
+    "teeth_lower": (18,),
+    "tongue": (18,),
+}
+_MOUTH_SHAPES = np.array([name.startswith(("mouth", "jaw", "cheek")) for name in ARKIT_NAMES])
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedPhoto:
+    """One photo's fit as plain arrays."""
+
+    #: (30 + K + 52,)
+    coefficients: FloatArray
+    #: (3, 3) and (3,) metres: from the head's frame to the camera's.
+    rotation: FloatArray
+    translation: FloatArray
+    #: (478, 3) metres, the fitted landmarks with expression.
+    points: FloatArray
+    #: (478, 3) pixels, the detected landmarks.
+    landmarks: FloatArray
+    #: Pixels.
+    focal: float
+    centre: tuple[float, float]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssembledHead:
+    """A head and what was measured on the way."""
+
+    head: Head
+    #: `iris` or `template`.
+    scale_from: str
+    #: Metres of the head to metres of the template.
+    scale: float
+    #: Mean distance of the 468 skin landmarks to the detected ones, share of the eye distance: basis, then
+    #: final.
+    error_basis: float
+    error: float
+
+
+def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bool) -> AssembledHead:
+    """Return the head of a fitted photo."""
+    first_action = len(data.identity) + len(data.local_changes)
+    identity, local = np.split(fitted.coefficients[:first_action], [len(data.identity)])
+    expression = fitted.coefficients[first_action:]
+    neutral = data.positions.astype(np.float64)
+    neutral += np.tensordot(identity, data.identity, 1) + np.tensordot(local, data.local_changes, 1)
+
+    offsets = _offsets(fitted)
+    of_neutral, of_expression = _split_offsets(data, fitted, offsets, expression)
+    neutral += _spread(data, of_neutral)
+    deltas = data.actions.astype(np.float64)
+    if of_expression.any():
+        active = np.where(_MOUTH_SHAPES, expression, 0.0)
+        share = active / (active**2).sum()
+        deltas = deltas + share[:, None, None] * _spread(data, of_expression)
+
+    eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
+    origin = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)
+    scale, scale_from = _metric_scale(fitted)
+    posed = neutral + np.tensordot(expression, deltas, 1)
+    base = posed if expression_in_base else neutral
+    camera = Camera(
+        focal=(fitted.focal, fitted.focal),
+        centre=fitted.centre,
+        rotation=fitted.rotation.astype(np.float32),
+        translation=(scale * (fitted.rotation @ origin + fitted.translation)).astype(np.float32),
+        width=fitted.width,
+        height=fitted.height,
+    )
+    positions = ((base - origin) * scale).astype(np.float32)
+    deltas32 = (deltas * scale).astype(np.float32)
+    head = Head(
+        parts=tuple(
+            MeshPart(
+                name=part.name,
+                material=part.material,
+                positions=positions[part.vertices],
+                quads=part.quads,
+                uvs=part.uvs,
+                uv_quads=part.uv_quads,
+                morph_deltas=np.ascontiguousarray(deltas32[:, part.vertices]),
+            )
+            for part in data.parts
+        ),
+        camera=camera,
+        expression=expression.astype(np.float32),
+        expression_in_base=expression_in_base,
+    )
+    final = (posed[data.landmark_vertices] * data.landmark_weights[..., None]).sum(1)
+    return AssembledHead(
+        head=head,
+        scale_from=scale_from,
+        scale=scale,
+        error_basis=_mean_error(fitted, fitted.points),
+        error=_mean_error(fitted, final),
+    )
+
+
+def _eye_distance(fitted: FittedPhoto) -> float:
+    return float(np.linalg.norm(fitted.landmarks[33, :2] - fitted.landmarks[263, :2]))
+
+
+def _project(fitted: FittedPhoto, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return pixels (N, 2) and depths (N,)."""
+    placed = points @ fitted.rotation.T + fitted.translation
+    return fitted.focal * placed[:, :2] / placed[:, 2:] + fitted.centre, placed[:, 2]
+
+
+def _mean_error(fitted: FittedPhoto, points: FloatArray) -> float:
+    pixels, _ = _project(fitted, points)
+    distance = np.linalg.norm(pixels - fitted.landmarks[:, :2], axis=1)
+    return float(distance[:SKIN_LANDMARKS].mean()) / _eye_distance(fitted)
+
+
+def _offsets(fitted: FittedPhoto) -> FloatArray:
+    """Return the moves (468, 3), metres in the picture's plane, that take the landmarks to the photo's."""
+    pixels, depth = _project(fitted, fitted.points)
+    missing = (fitted.landmarks[:, :2] - pixels)[:SKIN_LANDMARKS]
+    length = np.linalg.norm(missing, axis=1, keepdims=True)
+    missing *= np.minimum(1, _MAX_OFFSET * _eye_distance(fitted) / np.maximum(length, 1e-9))
+    in_camera = np.zeros((SKIN_LANDMARKS, 3))
+    in_camera[:, :2] = missing * depth[:SKIN_LANDMARKS, None] / fitted.focal
+    return np.asarray(in_camera @ fitted.rotation)
+
+
+def _split_offsets(
+    data: HeadData, fitted: FittedPhoto, offsets: FloatArray, expression: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the offsets (468, 3) of the neutral face and those of the expression."""
+    mirrored = offsets[data.landmark_mirror[:SKIN_LANDMARKS]] * [-1, 1, 1]
+    common, differing = 0.5 * (offsets + mirrored), 0.5 * (offsets - mirrored)
+    lips = fitted.points[list(OUTER_LIPS)]
+    distance = np.linalg.norm(fitted.points[:SKIN_LANDMARKS, None] - lips, axis=2).min(1)
+    eyes_apart = np.linalg.norm(fitted.points[33] - fitted.points[263])
+    near = np.clip(1 - distance / (_MOUTH_REACH * eyes_apart), 0, 1)
+    strength = float(np.clip(((expression[_MOUTH_SHAPES] ** 2).sum() - 0.1) / 0.4, 0, 1))
+    explained = (strength * near)[:, None]
+    of_neutral = common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained)
+    if strength == 0:
+        return of_neutral, np.zeros_like(offsets)
+    return of_neutral, explained * (offsets - of_neutral)
+
+
+def _spread(data: HeadData, offsets: FloatArray) -> FloatArray:
+    """Return displacements (V, 3) of all parts from landmark offsets (468, 3)."""
+    spread = np.zeros((len(data.positions), 3))
+    skin = data.residual_map @ offsets
+    spread[data.parts[0].vertices] = skin
+    for name, landmarks in _FOLLOWED.items():
+        rows = list(landmarks)
+        followed = (skin[data.landmark_vertices[rows]] * data.landmark_weights[rows][..., None]).sum(1)
+        spread[data.part(name).vertices] = followed.mean(0)
+    return spread
+
+
+def _metric_scale(fitted: FittedPhoto) -> tuple[float, str]:
+    """Return the factor from template metres to real ones, and what it was taken from."""
+    sizes = []
+    for iris in (RIGHT_IRIS, LEFT_IRIS):
+        _, *rim = iris
+        # The two rim points beside the centre: lids cover the other two.
+        across = fitted.landmarks[rim[0], :2] - fitted.landmarks[rim[2], :2]
+        pixels = float(np.linalg.norm(across))
+        depth = float((fitted.points[iris[0]] @ fitted.rotation.T + fitted.translation)[2])
+        sizes.append((pixels, pixels * depth / fitted.focal))
+    if min(pixels for pixels, _ in sizes) < _MIN_IRIS_PIXELS:
+        return 1.0, "template"
+    measured = float(np.mean([size for _, size in sizes])) / _IRIS_BIAS
+    scale = IRIS_DIAMETER / measured
+    if not _SCALE_RANGE[0] <= scale <= _SCALE_RANGE[1]:
+        return 1.0, "template"
+    return float(scale**_IRIS_SHARE), "iris"

@@ -1,0 +1,192 @@
+"""What a face in a photo must be like; every refusal carries the measured value and the limit.
+
+The thresholds were set on sharp portraits and on blurred, darkened and covered versions of them, with a
+margin to all normal ones (portraits down to 40 pixels between the eyes, JPEG quality 30, a twentieth of the
+light).
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from face3d.errors import ErrorCode, RefusedError
+from gpu_workers.engines.anny.correspondence import (
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_BROW,
+    LEFT_LIDS,
+    RIGHT_BROW,
+    RIGHT_LIDS,
+)
+from gpu_workers.engines.anny.face_crop import Photo
+from gpu_workers.engines.anny.face_search import MeasuredFace, cut_square
+from gpu_workers.engines.base import PhotoLimits
+
+#: Ratio of fine to coarse contrast of the face; falls from 0.3-0.47 (sharp) to 0.1 (blurred by 5 % of the eye
+#: distance).
+MIN_SHARPNESS = 0.105
+#: Median brightness of the face, sRGB 0..255.
+MIN_BRIGHTNESS = 28.0
+#: Mean distance between the landmarks of the photo and of its mirror image, share of the eye distance.
+MAX_DISAGREEMENT = 0.022
+#: Share of the face whose colour is not skin's.
+MAX_COVERED = 0.33
+MIN_PRESENCE = 0.5
+
+#: Eye distance of the patch that is measured, and its side, pixels.
+_PATCH_EYES = 96.0
+_PATCH_SIDE = 224
+#: Distance in CIE ab from the face's own median at which a colour is no longer skin's.
+_SKIN_CHROMA = 22.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceQuality:
+    """Measurements of one face."""
+
+    #: Outer-eye distance in pixels of the original photo.
+    eye_distance_px: float
+    #: Degrees; positive: turned to the person's left, looking up, leaning clockwise on the screen.
+    yaw: float
+    pitch: float
+    roll: float
+    #: See the limits above.
+    sharpness: float
+    brightness: float
+    covered: float
+    disagreement: float
+    presence: float
+
+    def facts(self) -> dict[str, float]:
+        """Return the measurements for the manifest."""
+        return {name: round(float(value), 4) for name, value in asdict(self).items()}
+
+
+def measure_quality(
+    photo: Photo, face: MeasuredFace, angles: tuple[float, float, float], original_scale: float
+) -> FaceQuality:
+    """Measure a face.
+
+    Args:
+        photo: (H, W, 3) uint8 sRGB that the landmarks belong to.
+        angles: yaw, pitch, roll in degrees.
+        original_scale: pixels of the original photo to pixels of `photo`.
+    """
+    eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
+    half = 0.5 * _PATCH_SIDE / _PATCH_EYES * eyes
+    centre = face.points[:468, :2].mean(0).astype(np.float64)
+    patch = cut_square(photo, centre, half, _PATCH_SIDE)
+    points = (face.points[:, :2] - (centre - half)) * (_PATCH_SIDE / (2 * half))
+    oval = _polygon(points, FACE_OVAL)
+    return FaceQuality(
+        eye_distance_px=eyes * original_scale,
+        yaw=angles[0],
+        pitch=angles[1],
+        roll=angles[2],
+        sharpness=_sharpness(patch, oval),
+        brightness=float(np.median(_luma(patch)[oval])),
+        covered=_covered_share(patch, points, oval),
+        disagreement=face.disagreement,
+        presence=face.presence,
+    )
+
+
+def refuse_bad_face(quality: FaceQuality, limits: PhotoLimits) -> None:
+    """Refuse a face that no good head can be made of.
+
+    Raises:
+        RefusedError: face_too_small, face_turned_away, too_dark, too_blurred or face_covered.
+    """
+    if quality.eye_distance_px < limits.min_eye_distance_px:
+        raise RefusedError(
+            ErrorCode.FACE_TOO_SMALL,
+            "The face is too small in the photo: too few pixels between the outer corners of the eyes.",
+            value=round(quality.eye_distance_px, 1),
+            limit=limits.min_eye_distance_px,
+        )
+    for name, angle, limit in (
+        ("yaw", quality.yaw, limits.max_yaw_degrees),
+        ("pitch", quality.pitch, limits.max_pitch_degrees),
+    ):
+        if abs(angle) > limit:
+            raise RefusedError(
+                ErrorCode.FACE_TURNED_AWAY,
+                "The face does not look into the camera.",
+                value=f"{name} {angle:.0f} degrees",
+                limit=f"{name} {limit:g} degrees",
+            )
+    if quality.brightness < MIN_BRIGHTNESS:
+        raise RefusedError(
+            ErrorCode.TOO_DARK,
+            "The face is too dark (median brightness of 0 to 255).",
+            value=round(quality.brightness, 1),
+            limit=MIN_BRIGHTNESS,
+        )
+    if quality.sharpness < MIN_SHARPNESS:
+        raise RefusedError(
+            ErrorCode.TOO_BLURRED,
+            "The face is blurred (ratio of fine to coarse contrast).",
+            value=round(quality.sharpness, 3),
+            limit=MIN_SHARPNESS,
+        )
+    for value, covered, limit in (
+        (quality.covered, quality.covered > MAX_COVERED, MAX_COVERED),
+        (quality.disagreement, quality.disagreement > MAX_DISAGREEMENT, MAX_DISAGREEMENT),
+        (quality.presence, quality.presence < MIN_PRESENCE, MIN_PRESENCE),
+    ):
+        if covered:
+            raise RefusedError(
+                ErrorCode.FACE_COVERED,
+                "A large part of the face is covered.",
+                value=round(value, 3),
+                limit=limit,
+            )
+
+
+def _polygon(points: NDArray[np.floating], chain: tuple[int, ...]) -> NDArray[np.bool_]:
+    picture = Image.new("1", (_PATCH_SIDE, _PATCH_SIDE))
+    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in points[list(chain)]], fill=1)
+    return np.asarray(picture)
+
+
+def _luma(patch: Photo) -> NDArray[np.float32]:
+    return np.asarray(patch.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+
+
+def _sharpness(patch: Photo, oval: NDArray[np.bool_]) -> float:
+    luma = _luma(patch)
+    levels = [ndimage.gaussian_filter(luma, sigma) for sigma in (0.8, 1.6, 3.2, 6.4)]
+    inside = ndimage.binary_erosion(oval, iterations=6)
+    if not inside.any():
+        return 0.0
+    fine = float(np.sqrt(np.mean((levels[0] - levels[1])[inside] ** 2)))
+    coarse = float(np.sqrt(np.mean((levels[2] - levels[3])[inside] ** 2)))
+    return fine / max(coarse, 1e-3)
+
+
+def _covered_share(patch: Photo, points: NDArray[np.floating], oval: NDArray[np.bool_]) -> float:
+    """Return the share of the face (not eyes, brows, mouth) whose colour is far from the face's median."""
+    skin = oval.copy()
+    for chain in (RIGHT_LIDS, LEFT_LIDS, RIGHT_BROW, LEFT_BROW, INNER_LIPS):
+        skin &= ~ndimage.binary_dilation(_polygon(points, chain), iterations=3)
+    if not skin.any():
+        return 1.0
+    lab = np.asarray(Image.fromarray(patch).convert("LAB"), dtype=np.int16)[skin]
+    chroma = (lab[:, 1:].astype(np.uint8) ^ 0x80).astype(np.float32)
+    middle = np.median(_central(points, chroma, skin), axis=0)
+    return float((np.linalg.norm(chroma - middle, axis=1) > _SKIN_CHROMA).mean())
+
+
+def _central(
+    points: NDArray[np.floating], chroma: NDArray[np.float32], skin: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return the colours of the cheeks, the nose's bridge and the forehead's middle."""
+    rows, columns = np.nonzero(skin)
+    places = np.stack([columns, rows], axis=1)
+    chosen = np.zeros(len(places), bool)
+    for landmark in (50, 280, 6, 151, 205, 425):
+        chosen |= np.linalg.norm(places - points[landmark], axis=1) < 0.08 * _PATCH_EYES
+    return chroma[chosen] if chosen.any() else chroma

@@ -1,0 +1,150 @@
+"""Stage preprocess: photo bytes to an upright, cropped picture with landmarks, or a refusal."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from face3d.errors import ErrorCode, RefusedError
+from face3d.messages import StageResult
+from face3d.options import JobOptions
+from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
+from gpu_workers.engines.anny.face_search import MeasuredFace, find_faces, measure_face
+from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.landmarker import FaceLandmarker, FaceLandmarks
+from gpu_workers.engines.anny.photo_checks import measure_quality, refuse_bad_face
+from gpu_workers.engines.anny.pose import head_angles, initial_pose
+from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo import DecodedPhoto, decode_photo
+
+#: The photo is decoded larger than the engine's input, so that a small face can be cut out with more pixels.
+_DECODE_MARGIN = 2.5
+_MAX_DECODED = 7680
+#: Half the side of the picture that later stages see, in eye distances, about a point above the face's
+#: middle.
+_CROP_HALF = 3.0
+_CROP_RISE = 0.35
+#: Focal length where EXIF says nothing: that of a portrait taken from 80 cm, in eye distances, or that of a
+#: normal lens, in longest sides of the photo, whichever is longer.
+_PORTRAIT_FOCAL = 9.0
+_LENS_FOCAL = 1.1
+#: Diagonal of 35 mm film in millimetres.
+_FILM_DIAGONAL = 43.27
+
+
+def preprocess_photo(
+    data: bytes, options: JobOptions, limits: PhotoLimits, landmarker: FaceLandmarker, head_data: HeadData
+) -> StageResult:
+    """Decode and measure a photo.
+
+    Returns:
+        Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
+            camera, same unit; the first pixel's centre is 0.5); `scores` (52,) float32 expression scores in
+            ARKIT_NAMES' order; `camera` (3,) float64: assumed focal length and principal point, pixels.
+            Facts: measurements, `crop` (left, top, right, bottom in pixels of the upright original),
+            `focal_from`.
+    Raises:
+        RefusedError: see gpu_workers/photo.py and photo_checks.py; no_face and several_faces.
+    """
+    decoded = decode_photo(data, limits, min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size)))
+    faces = find_faces(landmarker, decoded.rgb)
+    _refuse_wrong_number(faces, limits)
+    face = measure_face(landmarker, decoded.rgb, faces[0], head_data.landmark_mirror)
+    enlarged = max(decoded.original_size) / max(decoded.rgb.shape[:2])
+    quality = measure_quality(decoded.rgb, face, _angles(face, head_data), enlarged)
+    refuse_bad_face(quality, limits)
+
+    box = _crop_box(face, decoded.rgb.shape[1], decoded.rgb.shape[0], options.input_size)
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = min(1.0, options.input_size / max(width, height))
+    photo = _resize(decoded.rgb[box[1] : box[3], box[0] : box[2]], scale)
+    scale_x, scale_y = photo.shape[1] / width, photo.shape[0] / height
+    landmarks = (face.points - [box[0], box[1], 0]) * [scale_x, scale_y, scale_x]
+    camera, focal_from = _camera(decoded, landmarks, box, scale_x)
+    facts: dict[str, Any] = {
+        "photo": {
+            "format": decoded.format,
+            "width": decoded.original_size[0],
+            "height": decoded.original_size[1],
+            "crop": [round(edge * enlarged) for edge in box],
+        },
+        "face": quality.facts(),
+        "focal_from": focal_from,
+        "faces_found": len(faces),
+    }
+    return StageResult(
+        tensors={
+            "photo": photo,
+            "landmarks": landmarks.astype(np.float32),
+            "scores": face.scores.astype(np.float32),
+            "camera": camera,
+        },
+        facts=facts,
+    )
+
+
+def _refuse_wrong_number(faces: list[FaceLandmarks], limits: PhotoLimits) -> None:
+    if not faces:
+        raise RefusedError(ErrorCode.NO_FACE, "No face was found in the photo.", value=0, limit=1)
+    large = [face for face in faces if face.size > limits.second_face_share * faces[0].size]
+    if len(large) > 1:
+        raise RefusedError(
+            ErrorCode.SEVERAL_FACES,
+            "The photo shows several faces of similar size.",
+            value=len(large),
+            limit=1,
+        )
+
+
+def _angles(face: MeasuredFace, head_data: HeadData) -> tuple[float, float, float]:
+    rows = slice(0, SKIN_LANDMARKS)
+    model = (
+        head_data.positions[head_data.landmark_vertices[rows]] * head_data.landmark_weights[rows][..., None]
+    ).sum(1)
+    pose = initial_pose(
+        torch.from_numpy(model.astype(np.float64))[None],
+        torch.from_numpy(face.points[rows].astype(np.float64))[None],
+        torch.ones(1, dtype=torch.float64),
+        torch.zeros(1, 2, dtype=torch.float64),
+    )
+    yaw, pitch, roll = head_angles(pose.rotation)
+    return float(yaw), float(pitch), float(roll)
+
+
+def _crop_box(face: MeasuredFace, width: int, height: int, input_size: int) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom: the whole photo, or a square about the face that saves pixels."""
+    eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
+    half = _CROP_HALF * eyes
+    if max(width, height) <= input_size or 2 * half > 0.8 * max(width, height):
+        return 0, 0, width, height
+    x, y = face.points[:SKIN_LANDMARKS, :2].mean(0) - [0, _CROP_RISE * eyes]
+    return (
+        max(0, round(x - half)),
+        max(0, round(y - half)),
+        min(width, round(x + half)),
+        min(height, round(y + half)),
+    )
+
+
+def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    if scale == 1.0:
+        return np.ascontiguousarray(pixels)
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    return np.array(picture)
+
+
+def _camera(
+    decoded: DecodedPhoto, landmarks: NDArray[np.floating], box: tuple[int, int, int, int], scale: float
+) -> tuple[NDArray[np.float64], str]:
+    """Return focal length and principal point in pixels of the picture, and where the former is from."""
+    height, width = (float(side) for side in decoded.rgb.shape[:2])
+    centre = (np.array([width, height]) / 2 - [box[0], box[1]]) * scale
+    if decoded.focal_35mm is not None:
+        focal = decoded.focal_35mm / _FILM_DIAGONAL * float(np.hypot(width, height)) * scale
+        return np.array([focal, *centre]), "exif"
+    eyes = float(np.linalg.norm(landmarks[33, :2] - landmarks[263, :2]))
+    focal = max(_PORTRAIT_FOCAL * eyes, _LENS_FOCAL * max(width, height) * scale)
+    return np.array([focal, *centre]), "prior"

@@ -1,0 +1,88 @@
+"""What the bake knows of the skin's UV map before it sees a photo; made once a process and device."""
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from gpu_workers.engines.anny.head_data import HeadData, PartData
+from gpu_workers.engines.anny.uv_raster import Raster, interpolate, rasterise_atlas
+
+#: Pixels a side of the maps of smooth quantities (coordinates, weights, light, tone).
+WORK_SIZE = 1024
+#: From the outer border of the face chart inwards, completed skin turns into the base tone: pixels.
+_SEAM_WIDTH = 48
+MASKS = (
+    "lips", "mouth_interior", "eyelids", "eyelid_rim", "eye_socket", "brows", "face", "ears", "scalp", "neck",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkinAtlas:
+    """Constant maps of the skin, each WORK_SIZE a side; row 0 lies at v = 1."""
+
+    raster: Raster
+    #: (M, 3) int64 the skin's triangles, rows of its vertices.
+    triangles: Tensor
+    #: (S, S) bool: the texel lies on a chart.
+    covered: Tensor
+    #: (S, S) bool: the texel lies on the chart of the face, which is symmetric about u = 0.5.
+    main: Tensor
+    #: Name to (S, S) float32 in 0..1.
+    masks: dict[str, Tensor]
+    #: (S, S) float32, 0 on the outer border of the face chart and on other charts, 1 well inside.
+    inside: Tensor
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return (C, S, S): the skin's vertex values (V, C) on the map."""
+        return interpolate(values, self.triangles, self.raster).permute(2, 0, 1).contiguous()
+
+
+_atlases: dict[tuple[int, str], tuple[HeadData, SkinAtlas]] = {}
+_lock = threading.Lock()
+
+
+def load_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
+    """Return the atlas of this head data on a device, from the process's cache if it was made before."""
+    key = (id(data), str(device))
+    with _lock:
+        if key not in _atlases:
+            # The entry keeps `data` alive, so that its id is not given to another object.
+            _atlases[key] = (data, _build(data, data.part("skin"), device))
+        return _atlases[key][1]
+
+
+def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
+    uvs = torch.from_numpy(skin.uvs).to(device)
+    uv_triangles = torch.from_numpy(skin.uv_triangles).long().to(device)
+    triangles = torch.from_numpy(skin.triangles).long().to(device)
+    raster, covered = rasterise_atlas(uvs, uv_triangles, WORK_SIZE)
+    island = torch.from_numpy(skin.uv_islands).to(device)[uv_triangles[:, 0]]
+    main = island[raster.triangle] == 0
+    names = [name for name in MASKS if name in data.masks]
+    stack = torch.from_numpy(np.stack([data.masks[name] for name in names], 1)).float().to(device)
+    spread = interpolate(stack, triangles, raster).clamp(0, 1)
+    masks = {name: spread[..., i].contiguous() for i, name in enumerate(names)}
+    zeros = torch.zeros(WORK_SIZE, WORK_SIZE, device=device)
+    for name in MASKS:
+        masks.setdefault(name, zeros)
+    return SkinAtlas(
+        raster=raster,
+        triangles=triangles,
+        covered=covered,
+        main=main,
+        masks=masks,
+        inside=_distance_inside((covered & main).cpu().numpy()).to(device),
+    )
+
+
+def _distance_inside(chart: np.ndarray) -> Tensor:
+    """Return how far inside the chart a texel lies, its holes (eyes, mouth) counted as inside."""
+    from scipy.ndimage import binary_fill_holes
+
+    distance = distance_transform_edt(binary_fill_holes(chart)) / _SEAM_WIDTH
+    ramp = np.clip(distance, 0, 1)
+    return torch.from_numpy((ramp * ramp * (3 - 2 * ramp)).astype(np.float32))

@@ -1,0 +1,104 @@
+"""The eyes' own map: a procedural iris in the person's colour; sharp whatever the photo's size."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from face3d.messages import Array
+from gpu_workers.engines.anny.texture_fill import make_noise
+
+#: Pixels a side.
+EYES_SIZE = 1024
+#: MediaPipe's iris landmarks: centre, then four points of the rim; right eye, left eye.
+_IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
+_LUMA = (0.2126, 0.7152, 0.0722)
+#: Linear light.
+_SCLERA = (0.58, 0.55, 0.53)
+_SCLERA_RIM = (0.52, 0.30, 0.27)
+_FALLBACK_IRIS = (0.085, 0.05, 0.028)
+_PUPIL = (0.004, 0.004, 0.005)
+#: Shares of the iris's radius.
+_PUPIL_RADIUS = 0.36
+_LIMBUS = 0.84
+#: An iris in a photo lies in the shade of lid and lashes.
+_SHADE = 1.7
+#: The upper lid's contact shade, which no light of a viewer makes; darkest above the iris.
+_LID_SHADE = 0.5
+_DARKEST, _BRIGHTEST = 0.022, 0.22
+
+
+def find_iris_colour(photo: Tensor, landmarks: Array) -> Tensor:
+    """Return the irises' colour, (3,) linear light, without the lid's shade.
+
+    Args:
+        photo: (3, H, W) linear light.
+        landmarks: (478, 2 or 3) pixels of the photo.
+    """
+    samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in _IRISES]
+    pixels = torch.cat(samples, 1)
+    if pixels.shape[1] < 8:
+        return torch.tensor(_FALLBACK_IRIS, device=photo.device)
+    luma = torch.tensor(_LUMA, device=photo.device) @ pixels
+    # Without the window's reflection above and the lashes below.
+    kept = (luma >= luma.quantile(0.25)) & (luma <= luma.quantile(0.75))
+    colour = pixels[:, kept].mean(1) * _SHADE
+    level = float(torch.tensor(_LUMA, device=photo.device) @ colour)
+    return colour * (min(max(level, _DARKEST), _BRIGHTEST) / max(level, 1e-4))
+
+
+def _sample_iris(photo: Tensor, points: Array) -> Tensor:
+    """Return (3, N) the pixels between pupil and limbus, near the iris's equator, which lids seldom cover."""
+    height, width = photo.shape[1:]
+    radius = float(np.linalg.norm(points[1:] - points[0], axis=1).mean())
+    rows = torch.arange(height, device=photo.device)[:, None] + 0.5 - float(points[0, 1])
+    columns = torch.arange(width, device=photo.device)[None, :] + 0.5 - float(points[0, 0])
+    distance = torch.sqrt(rows**2 + columns**2) / max(radius, 1.0)
+    ring = (distance > 0.42) & (distance < 0.86) & (rows.abs() < 0.55 * radius)
+    return photo[:, ring]
+
+
+def paint_eyes(iris: Tensor, centre: tuple[float, float], radius: float, size: int = EYES_SIZE) -> Tensor:
+    """Return the eyes' albedo, (3, size, size) linear light.
+
+    Args:
+        iris: (3,) linear light.
+        centre: of the iris in the UV square, v up.
+        radius: of the iris, UV units.
+    """
+    device = iris.device
+    axis = (torch.arange(size, device=device) + 0.5) / size
+    x = (axis[None, :] - centre[0]) / radius
+    y = ((1 - axis)[:, None] - centre[1]) / radius
+    distance = torch.sqrt(x**2 + y**2)
+    angle = torch.atan2(y.expand(size, size), x.expand(size, size))
+
+    def ramp(low: float, high: float) -> Tensor:
+        share = ((distance - low) / (high - low)).clamp(0, 1)
+        return share * share * (3 - 2 * share)
+
+    def tint(colour: tuple[float, float, float]) -> Tensor:
+        return torch.tensor(colour, device=device)[:, None, None]
+
+    sclera = tint(_SCLERA) + (tint(_SCLERA_RIM) - tint(_SCLERA)) * ramp(1.25, 2.3) * 0.8
+    blotches = make_noise(size, 14, seed=11).to(device)
+    sclera = sclera * (1 + 0.02 * blotches * tint((0.5, 1.2, 1.3)))
+    colour = iris[:, None, None] * (0.78 + 0.5 * _fibres(angle, distance))
+    # The collarette round the pupil is lighter and warmer; the limbus is a dark ring.
+    collarette = torch.exp(-(((distance - 0.52) / 0.11) ** 2))
+    colour = colour * (1 + 0.40 * collarette * tint((1.15, 1.0, 0.75)))
+    colour = colour * (1 - 0.72 * ramp(_LIMBUS - 0.12, 1.0))
+    colour = colour + (tint(_PUPIL) - colour) * (1 - ramp(_PUPIL_RADIUS - 0.02, _PUPIL_RADIUS + 0.03))
+    painted = colour + (sclera - colour) * ramp(0.95, 1.06)
+    lid = ((y - 0.35) / 1.1).clamp(0, 1)
+    return (painted * (1 - _LID_SHADE * lid * lid * (3 - 2 * lid))).clamp(0, 1)
+
+
+def _fibres(angle: Tensor, distance: Tensor) -> Tensor:
+    """Return the iris's radial fibres, about 0..1: waves round the pupil whose phase drifts outwards."""
+    generator = torch.Generator().manual_seed(5)
+    total = torch.zeros_like(angle)
+    for frequency in (9, 17, 26, 37, 51, 68, 83):
+        phase, drift, strength = torch.rand(3, generator=generator).tolist()
+        wave = torch.cos(frequency * angle + 6.28 * phase + 5 * (drift - 0.5) * distance)
+        total = total + (0.5 + strength) * wave
+    return 0.5 + total / 9

@@ -1,0 +1,220 @@
+"""The layers of the skin's map: what the photo shows, its mirror image, and a completion that fits both."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gpu_workers.engines.anny.texture_atlas import SkinAtlas
+from gpu_workers.engines.anny.texture_compose import SkinLayers
+from gpu_workers.engines.anny.texture_fill import push_pull
+from gpu_workers.engines.anny.texture_light import find_light_gain
+from gpu_workers.engines.anny.texture_photo import FacePhoto, blur, sample_picture
+from gpu_workers.engines.anny.texture_project import Projection
+
+#: Outer-eye distance on the small map, pixels: a larger photo is reduced to it before it is sampled there.
+_MAP_EYE_DISTANCE = 360
+_COSINE_RAMP = (0.10, 0.45)
+_TONE_SIZE = 256
+#: Linear light.
+_FALLBACK_SKIN = (0.42, 0.25, 0.18)
+_FALLBACK_HAIR = (0.045, 0.03, 0.02)
+_LUMA = (0.2126, 0.7152, 0.0722)
+#: Factors on the base tone.
+_EAR_TINT = (1.03, 0.90, 0.88)
+_SOCKET_TINT = (0.62, 0.42, 0.38)
+_LIP_TINT = (0.82, 0.58, 0.60)
+_MOUTH_TINT = (0.42, 0.17, 0.17)
+#: Widest hole that is filled from its rim, in quarters of the small map's pixels; odd.
+_CLOSING = 21
+#: A highlight begins so far above the base tone's luminance; so much of the excess is taken away.
+_HIGHLIGHT, _HIGHLIGHT_REMOVED = 1.20, 0.7
+#: The same below the base tone: where shadow begins, and the exponent of its removal.
+_SHADOW, _SHADOW_REMOVED = 0.72, 0.65
+_PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkinPaint:
+    """The layers and what was measured on the way."""
+
+    layers: SkinLayers
+    #: Shares of the face region's texels.
+    observed: float
+    mirrored: float
+    #: (3,) linear light.
+    base_tone: Tensor
+
+
+def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> SkinPaint:
+    """Return the layers that `compose_skin` enlarges."""
+    masks = atlas.masks
+    hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"])
+    low, high = _COSINE_RAMP
+    facing = _smooth((projection.cosine - low) / (high - low))
+    confidence = sample_picture(photo.confidence, projection.coordinates)
+    direct = facing * _soften(projection.visible) * confidence * _soften(1 - hidden[None]) * atlas.main
+
+    colour = sample_picture(_reduce(photo), projection.coordinates)
+    bare = (
+        direct
+        * sample_picture(photo.skin, projection.coordinates)
+        * (1 - masks["lips"])
+        * (1 - masks["brows"])
+    )
+    gain = find_light_gain(colour, projection.normals, bare)
+    even = colour * gain
+    base = _median(even, bare > 0.6, _FALLBACK_SKIN)
+    skin = sample_picture(photo.skin, projection.coordinates) * (direct > 0.2)
+    gain = gain * _even_locally(even, base, skin)
+    even = colour * gain
+
+    tone = _continue_tone(even, bare, base)
+    mirror_weight, mirror_gain = _mirror(direct, gain, tone, atlas)
+    hair, hairiness = _find_hair(colour, projection, photo, masks)
+    completion = _complete(tone, base, direct, atlas)
+    completion = _fill_holes(completion, even, direct)
+    remaining = (1 - direct) * (1 - mirror_weight)
+    region = (masks["face"] > 0.5) & atlas.main & atlas.covered & (hidden < 0.5)
+    observed = direct[0] > 0.5
+    mirrored = ~observed & (mirror_weight[0] > 0.5)
+    count = max(1, int(region.sum()))
+    # Wider than the mask's own ramp: hair thins out towards the forehead.
+    scalp = blur(masks["scalp"][None], 12.0) * hairiness * remaining
+    return SkinPaint(
+        layers=SkinLayers(
+            coordinates=projection.coordinates,
+            direct=direct,
+            mirrored=mirror_weight,
+            gain=gain,
+            mirror_gain=mirror_gain,
+            completion=completion,
+            pores=_PORES_OBSERVED + (_PORES_COMPLETED - _PORES_OBSERVED) * remaining,
+            scalp=scalp,
+            hair=hair,
+        ),
+        observed=float((observed & region).sum()) / count,
+        mirrored=float((mirrored & region).sum()) / count,
+        base_tone=base,
+    )
+
+
+def _reduce(photo: FacePhoto) -> Tensor:
+    """Return the photo at the small map's own density, so that sampling it there does not alias."""
+    scale = _MAP_EYE_DISTANCE / photo.eye_distance
+    if scale >= 1:
+        return photo.linear
+    size = [max(2, round(side * scale)) for side in photo.linear.shape[1:]]
+    return functional.interpolate(
+        photo.linear[None], size=size, mode="bilinear", antialias=True, align_corners=False
+    )[0]
+
+
+def _median(colour: Tensor, where: Tensor, fallback: tuple[float, ...]) -> Tensor:
+    chosen = colour.reshape(3, -1)[:, where.reshape(-1)]
+    if chosen.shape[1] < 200:
+        return torch.tensor(fallback, device=colour.device)
+    return chosen.median(1).values
+
+
+def _even_locally(even: Tensor, base: Tensor, skin: Tensor) -> Tensor:
+    """Return a factor, (3, S, S), against highlights and cast shadows; fine detail keeps its contrast.
+
+    A highlight is the light's own colour laid over the skin's, so it is subtracted; a shadow on skin keeps
+    the skin's hue, which tells it from a beard, so it is brightened.
+    """
+    luma = torch.tensor(_LUMA, device=even.device)
+    base_level = luma @ base
+    low = blur(even, 3.0).clamp(min=1e-3)
+    excess = (torch.tensordot(luma, low, dims=1)[None] - _HIGHLIGHT * base_level).clamp(min=0)
+    dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(0.5, 1)
+    share = blur(skin, 8.0)
+    level = torch.tensordot(luma, blur(even * skin, 8.0), dims=1)[None] / share.clamp(min=1e-3)
+    lack = (_SHADOW * base_level / level.clamp(min=1e-3)).clamp(1, 2.5)
+    brightened = 1 + (lack**_SHADOW_REMOVED - 1) * _smooth((share - 0.3) / 0.4)
+    factor: Tensor = dimmed * brightened
+    return factor
+
+
+def _continue_tone(even: Tensor, bare: Tensor, base: Tensor) -> Tensor:
+    """Return the skin's low frequencies everywhere: near what is seen they are its own, (3, S, S)."""
+    size = even.shape[-1]
+    step = size // _TONE_SIZE
+    weight = _smooth((bare - 0.3) / 0.5)
+    amount = functional.avg_pool2d(weight[None], step)[0]
+    mean = functional.avg_pool2d((even * weight)[None], step)[0] / amount.clamp(min=1e-4)
+    # What differs strongly from the skin (stubble, a strand of hair) must not run down the neck.
+    ratio = (mean / base[:, None, None]).clamp(min=1e-3).log().abs().amax(0, keepdim=True)
+    amount = amount * torch.exp(-((ratio / 0.35) ** 2))
+    tone = blur(push_pull(mean, amount), 3.0)
+    return functional.interpolate(tone[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tuple[Tensor, Tensor]:
+    """Return weight and colour factor of the mirror image, which fills what only the other side shows."""
+    other = _smooth((direct.flip(-1) - 0.3) / 0.5)
+    weight = other * atlas.main * (1 - direct)
+    # In the blend the direct weight comes after, so that the mirror image lies beneath.
+    ratio = (tone / tone.flip(-1).clamp(min=1e-3)).clamp(0.6, 1.6)
+    return torch.where(direct > 0.98, torch.zeros_like(weight), weight), gain.flip(-1) * ratio
+
+
+def _find_hair(
+    colour: Tensor, projection: Projection, photo: FacePhoto, masks: dict[str, Tensor]
+) -> tuple[Tensor, float]:
+    """Return the hair's colour, and how far the scalp is covered with it, 0..1."""
+    inside = ((projection.coordinates > 0) & (projection.coordinates < 1)).all(0, keepdim=True)
+    seen = (masks["scalp"][None] > 0.3) & (projection.visible > 0.5) & (projection.cosine > 0.15) & inside
+    chosen = colour.reshape(3, -1)[:, seen.reshape(-1)]
+    if chosen.shape[1] < 400:
+        return torch.tensor(_FALLBACK_HAIR, device=colour.device), 1.0
+    skin = sample_picture(photo.skin, projection.coordinates).reshape(-1)[seen.reshape(-1)]
+    bald = float((skin > 0.5).float().mean())
+    hairiness = min(1.0, max(0.0, (0.85 - bald) / 0.35))
+    # Fair hair can pass for skin; then what does not is only its shadows.
+    if float((skin < 0.3).float().mean()) > 0.5:
+        chosen = chosen[:, skin < 0.3]
+    luma = torch.tensor(_LUMA, device=colour.device) @ chosen
+    # Without highlights and a bright background beside the hair.
+    hair = chosen[:, luma <= luma.quantile(0.75)].median(1).values
+    return hair, hairiness
+
+
+def _complete(tone: Tensor, base: Tensor, direct: Tensor, atlas: SkinAtlas) -> Tensor:
+    """Return the colour of what is not seen, (3, S, S)."""
+    flat = base[:, None, None]
+    masks = atlas.masks
+    # The face's tone reaches a little beyond what is seen, and no chart's border, where other charts begin.
+    reach = atlas.inside[None] * _smooth(blur((direct > 0.3).float(), 24.0) * 2.5)
+    colour = flat + (tone - flat) * reach
+    for name, tint, share in (("ears", _EAR_TINT, 0.8), ("lips", _LIP_TINT, 0.9)):
+        factor = torch.tensor(tint, device=colour.device)[:, None, None]
+        colour = colour * (1 + (factor - 1) * masks[name] * share)
+    for name, tint in (("eye_socket", _SOCKET_TINT), ("mouth_interior", _MOUTH_TINT)):
+        factor = torch.tensor(tint, device=colour.device)[:, None, None]
+        colour = colour + (flat * factor - colour) * masks[name]
+    return colour
+
+
+def _fill_holes(completion: Tensor, even: Tensor, direct: Tensor) -> Tensor:
+    """Give texels amid observed ones (nostrils, lip line, lid folds) what lies next to them, dark or not."""
+    # Morphological closing at a quarter's size: fills holes and bays, leaves the outer border where it is.
+    small = functional.max_pool2d((direct > 0.5).float()[None], 4)
+    grown = functional.max_pool2d(small, _CLOSING, stride=1, padding=_CLOSING // 2)
+    closed = -functional.max_pool2d(-grown, _CLOSING, stride=1, padding=_CLOSING // 2)
+    soft = blur(closed[0], 2.0)[None]
+    surrounded = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)[0]
+    near = push_pull(even, _smooth((direct - 0.4) / 0.4))
+    return completion + (near - completion) * surrounded
+
+
+def _soften(mask: Tensor) -> Tensor:
+    """Return the mask with soft edges that lie inside it: what was rejected stays so."""
+    eroded = -functional.max_pool2d(-mask[None], 9, stride=1, padding=4)[0]
+    return blur(eroded, 2.0)
+
+
+def _smooth(ramp: Tensor) -> Tensor:
+    clipped = ramp.clamp(0, 1)
+    return clipped * clipped * (3 - 2 * clipped)

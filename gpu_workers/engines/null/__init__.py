@@ -1,0 +1,1 @@
+"""Engine `null`: right shapes, no maths, for load and fault tests."""

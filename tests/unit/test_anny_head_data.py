@@ -1,0 +1,155 @@
+"""The built head: topology, UV layout, basis. Each is what an artist or the texture bake relies on."""
+
+import numpy as np
+import pytest
+
+from face3d.errors import EngineUnavailable
+from face3d.head import ARKIT_NAMES
+from gpu_workers.engines.anny.atlas import signed_areas
+from gpu_workers.engines.anny.head_data import HEAD_DATA_FILE, load_head_data
+from tests.unit.anny_support import head_data
+
+
+def open_loops(quads):
+    """Return the number of vertices of each open edge loop."""
+    edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
+    seen = {(int(a), int(b)) for a, b in edges}
+    following = {a: b for a, b in seen if (b, a) not in seen}
+    loops = []
+    while following:
+        start, vertex = following.popitem()
+        size = 1
+        while vertex != start:
+            vertex = following.pop(vertex)
+            size += 1
+        loops.append(size)
+    return loops
+
+
+def test_missing_or_broken_data_says_what_to_do(tmp_path):
+    with pytest.raises(EngineUnavailable, match="build"):
+        load_head_data(tmp_path)
+    (tmp_path / HEAD_DATA_FILE).write_bytes(b"broken")
+    with pytest.raises(EngineUnavailable, match="build"):
+        load_head_data(tmp_path)
+
+
+def test_skin_is_quads_with_one_planar_opening_at_the_neck():
+    data = head_data()
+    skin = data.part("skin")
+    assert (skin.quads[:, 3] != skin.quads[:, 2]).all()
+    assert len(open_loops(skin.quads)) == 1
+    edges = np.stack([skin.quads, np.roll(skin.quads, -1, axis=1)], axis=-1).reshape(-1, 2)
+    assert len({tuple(edge) for edge in edges.tolist()}) == len(edges), "an edge used twice the same way"
+    seen = {tuple(edge) for edge in edges.tolist()}
+    rim = data.positions[sorted({v for edge in seen if edge[::-1] not in seen for v in edge})]
+    slope = np.polyfit(rim[:, 2], rim[:, 1], 1)
+    assert np.abs(rim[:, 1] - np.polyval(slope, rim[:, 2])).max() < 1e-4
+    assert rim[:, 1].max() < -0.09
+
+
+@pytest.mark.parametrize("name", ["eye_left", "eye_right", "tongue"])
+def test_inner_parts_are_closed_where_they_should_be(name):
+    part = head_data().part(name)
+    assert part.count == (226 if name == "tongue" else 72)
+    assert open_loops(part.quads) == []
+
+
+def test_the_left_eye_is_on_the_persons_left():
+    data = head_data()
+    assert data.positions[data.part("eye_left").vertices][:, 0].min() > 0
+    assert data.positions[data.part("eye_right").vertices][:, 0].max() < 0
+    eyes = [data.positions[data.part(name).vertices] for name in ("eye_left", "eye_right")]
+    middle = sum(0.25 * (eye.min(0) + eye.max(0)) for eye in eyes)
+    assert np.abs(middle).max() < 1e-5
+
+
+def test_uvs_lie_in_the_square_unflipped_and_do_not_overlap():
+    from PIL import Image, ImageDraw
+
+    data = head_data()
+    for material in ("skin", "eyes", "mouth"):
+        count = np.zeros((1024, 1024), np.int32)
+        for part in data.parts:
+            if part.material != material or part.name == "eye_right":
+                continue
+            assert part.uvs.min() >= 0
+            assert part.uvs.max() <= 1
+            assert (signed_areas(part.uvs.astype(float), part.uv_triangles) > 0).all()
+            for triangle in part.uvs[part.uv_triangles] * 1024:
+                # Shrunk a little about its middle: neighbours share their border's pixels.
+                low = np.floor(triangle.min(0)).astype(int)
+                high = np.ceil(triangle.max(0)).astype(int) + 1
+                picture = Image.new("1", tuple((high - low).tolist()))
+                inner = triangle.mean(0) + 0.8 * (triangle - triangle.mean(0))
+                if np.ptp(inner, axis=0).min() < 2:
+                    continue
+                ImageDraw.Draw(picture).polygon([tuple(p) for p in inner - low - 0.5], fill=1)
+                window = np.asarray(picture)[: 1024 - low[1], : 1024 - low[0]]
+                count[low[1] : low[1] + window.shape[0], low[0] : low[0] + window.shape[1]] += window
+        assert (count > 1).sum() / max((count > 0).sum(), 1) <= 0.002, material
+
+
+def test_the_face_gets_its_share_of_the_skins_texture():
+    data = head_data()
+    skin = data.part("skin")
+    face = data.masks["face"][skin.triangles].min(1) > 0.5
+    area = signed_areas(skin.uvs.astype(float), skin.uv_triangles)
+    assert area[face].sum() > 0.25
+
+
+def test_every_action_moves_something_and_the_tongue_comes_out():
+    data = head_data()
+    length = np.linalg.norm(data.actions, axis=2).max(1)
+    assert dict(zip(ARKIT_NAMES, length > 1e-3, strict=True)) == dict.fromkeys(ARKIT_NAMES, True)
+    tongue_out = data.actions[ARKIT_NAMES.index("tongueOut")]
+    tongue = data.part("tongue")
+    tip = np.argmax(data.positions[tongue.vertices][:, 2])
+    assert tongue_out[tongue.vertices][tip, 2] > 0.01
+    jaw_open = data.actions[ARKIT_NAMES.index("jawOpen")]
+    assert jaw_open[data.part("teeth_lower").vertices][:, 1].max() < -0.01
+    assert np.abs(jaw_open[data.part("teeth_upper").vertices]).max() < 1e-3
+
+
+def test_components_are_symmetric_and_keep_the_size():
+    data = head_data()
+    mirrored = data.identity[:, data.mirror_vertices] * np.array([-1, 1, 1], np.float32)
+    assert np.abs(mirrored - data.identity).max() < 2e-5
+    points = (data.positions[data.landmark_vertices] * data.landmark_weights[..., None]).sum(1)[:468]
+    change = data.identity[0][data.landmark_vertices[:468]] * data.landmark_weights[:468, :, None]
+    moved = points + 2 * change.sum(1)
+    size = [np.sqrt(((p - p.mean(0)) ** 2).sum()) for p in (points, moved)]
+    assert abs(size[1] / size[0] - 1) < 0.01
+
+
+def test_left_and_right_changes_are_each_others_mirror_image():
+    data = head_data()
+    names = data.local_change_names
+    assert len(data.local_change_pairs) > 30
+    for left, right in data.local_change_pairs:
+        assert names[left].replace("l-", "r-", 1) == names[right]
+    first = data.local_changes[data.local_change_pairs[0][0]]
+    mirrored = first[data.mirror_vertices] * np.array([-1, 1, 1], np.float32)
+    assert np.abs(mirrored - data.local_changes[data.local_change_pairs[0][1]]).max() < 5e-4
+
+
+def test_residual_map_takes_a_shift_of_all_landmarks_to_a_shift_of_the_face():
+    data = head_data()
+    moved = data.residual_map @ np.tile([0.001, 0, 0], (468, 1)).astype(np.float32)
+    nose = data.landmark_vertices[1]
+    assert np.allclose(moved[nose], [0.001, 0, 0], atol=1e-4)
+    neck = data.masks["neck"] > 0.9
+    assert np.linalg.norm(moved[neck], axis=1).max() < 2e-4
+
+
+def test_iris_is_where_it_is_said_to_be():
+    data = head_data()
+    part = data.part("eye_left")
+    positions = data.positions[part.vertices]
+    centred = positions - 0.5 * (positions.min(0) + positions.max(0))
+    spread = np.linalg.norm(part.uvs - data.iris_uv_centre, axis=1)
+    nearest = part.uv_quads.ravel()[np.argmin(spread[part.uv_quads.ravel()])]
+    vertex = part.quads.ravel()[np.flatnonzero(part.uv_quads.ravel() == nearest)[0]]
+    assert centred[vertex, 2] > 0.9 * np.linalg.norm(centred, axis=1).max()
+    assert 0.15 < data.iris_uv_radius < 0.25
+    assert 0.0055 < data.iris_radius < 0.0062

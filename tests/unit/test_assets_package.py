@@ -1,0 +1,95 @@
+"""The files of an asset and their manifest."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from assets.manifest import EngineEntry, Source, StageEntry, describe_file
+from assets.maps import encode_maps, select_asset_maps
+from assets.package import build_asset
+from face3d.head import ARKIT_NAMES, head_to_tensors
+from face3d.messages import StageResult
+from face3d.options import JobOptions
+from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.engines.null.engine import NullEngine
+from gpu_workers.engines.null.head import make_head
+
+
+def build(
+    options: JobOptions, *, copied: bool = False, facts: dict | None = None, photo=None
+) -> dict[str, bytes]:
+    engine = NullEngine()
+    prepared = engine.preprocess(b"", options, PhotoLimits())
+    geometry = StageResult(
+        tensors=head_to_tensors(make_head()),
+        facts={"scale_from": "iris", "quality": "usable", **(facts or {})},
+    )
+    texture = engine.texture(prepared, geometry, options)
+    encoded = encode_maps(texture, options)
+    maps = select_asset_maps(encoded)
+    if copied:
+        encoded = {name: data for name, data in encoded.items() if name not in maps}
+    return build_asset(
+        job="job-1",
+        source=Source(bucket="inbox", key="a/b.jpg", etag="abc", bytes=12),
+        photo=prepared.tensors["photo"] if photo is None else photo,
+        landmarks=prepared.tensors["landmarks"],
+        geometry=geometry,
+        texture=texture,
+        encoded=encoded,
+        described={name: describe_file(data) for name, data in maps.items()} if copied else None,
+        options=options,
+        engine=EngineEntry(name="null", version="1", licences={"head": "CC0"}),
+        stages=[StageEntry(name="geometry", seconds=0.5, device="cpu")],
+    )
+
+
+def test_manifest_tells_every_file() -> None:
+    files = build(JobOptions(engine="null", ref="mine"))
+    manifest = json.loads(files["manifest.json"])
+    maps = {"albedo.png", "albedo_eyes.png"}
+    assert set(manifest["files"]) == {"head.glb", "head.obj", "head.mtl", "preview.png", *maps}
+    for name, entry in manifest["files"].items():
+        assert entry == {"bytes": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
+    assert manifest["source"]["etag"] == "abc"
+    assert manifest["options"]["ref"] == "mine"
+    assert manifest["options"]["texture-size"] == 4096
+    assert manifest["engine"]["licences"] == {"head": "CC0"}
+    assert manifest["quality"] == {"verdict": "usable", "reasons": []}
+    assert manifest["scale_from"] == "iris"
+    assert set(manifest["expression"]) == set(ARKIT_NAMES)
+    assert len(manifest["landmarks"]) == 5
+    assert sum(manifest["texel_shares"].values()) == pytest.approx(1)
+
+
+def test_formats_choose_the_shapes() -> None:
+    assert "head.obj" not in build(JobOptions(engine="null", formats=("glb",)))
+    files = build(JobOptions(engine="null", formats=("obj",), texture_format="webp"))
+    assert "head.glb" not in files
+    assert b"map_Kd albedo.webp" in files["head.mtl"]
+
+
+def test_files_that_the_caller_copies_are_in_the_manifest_only() -> None:
+    whole, rest = build(JobOptions(engine="null")), build(JobOptions(engine="null"), copied=True)
+    assert set(whole) - set(rest) == {"albedo.png", "albedo_eyes.png"}
+    assert json.loads(rest["manifest.json"])["files"] == json.loads(whole["manifest.json"])["files"]
+
+
+def test_numbers_that_json_lacks_become_null() -> None:
+    facts = {"identity": {"a": float("nan")}, "error": [1.0, float("inf")]}
+    manifest = json.loads(
+        build(JobOptions(engine="null"), facts=facts)["manifest.json"], parse_constant=pytest.fail
+    )
+    assert manifest["identity"] == {"a": None}
+    assert manifest["facts"]["geometry"]["error"] == [1.0, None]
+
+
+def test_another_photo_makes_another_preview() -> None:
+    """Small assets are remembered by their input; a different input must not get an old picture."""
+    options = JobOptions(engine="null")
+    first = build(options)
+    again = build(options)
+    other = build(options, photo=np.full((64, 64, 3), 7, np.uint8))
+    assert first["preview.png"] == again["preview.png"] != other["preview.png"]

@@ -1,0 +1,131 @@
+"""The renderer, the preview and the encoders of maps."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assets.jpeg import decode_jpeg, encode_jpeg
+from assets.maps import encode_maps, select_asset_maps, select_embedded_maps
+from assets.preview import render_preview
+from assets.raster import rasterise
+from assets.render import load_texture, render_head
+from face3d.head import ARKIT_NAMES
+from face3d.messages import StageResult
+from face3d.options import JobOptions
+from gpu_workers.engines.null.head import make_head
+
+HEAD = make_head()
+
+
+def plain_raster(points: np.ndarray, triangles: np.ndarray, height: int, width: int) -> dict[int, float]:
+    """The slow twin: every triangle against every pixel; depth of the nearest that faces the camera."""
+    nearest: dict[int, float] = {}
+    for triangle in triangles:
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = points[triangle].astype(float)
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if area >= 0:
+            continue
+        for pixel in range(height * width):
+            x, y = pixel % width + 0.5, pixel // width + 0.5
+            a = ((bx - x) * (cy - y) - (cx - x) * (by - y)) / area
+            b = ((cx - x) * (ay - y) - (ax - x) * (cy - y)) / area
+            c = 1 - a - b
+            if min(a, b, c) < 0:
+                continue
+            depth = 1 / (a / az + b / bz + c / cz)
+            nearest[pixel] = min(depth, nearest.get(pixel, depth))
+    return nearest
+
+
+def test_rasteriser_agrees_with_its_plain_twin() -> None:
+    rng = np.random.default_rng(3)
+    points = np.concatenate([rng.uniform(-5, 30, (24, 2)), rng.uniform(1, 2, (24, 1))], axis=1).astype(
+        np.float32
+    )
+    triangles = rng.integers(0, 24, (30, 3)).astype(np.int32)
+    seen = rasterise(points, triangles, 20, 25)
+    expected = plain_raster(points, triangles, 20, 25)
+    depth = (points[triangles[seen.triangles], 2] * seen.weights).sum(1)
+    found = dict(zip(seen.pixels.tolist(), depth.tolist(), strict=True))
+    assert found.keys() == expected.keys()
+    assert found == pytest.approx(expected, abs=1e-4)
+    np.testing.assert_allclose(seen.weights.sum(1), 1, atol=1e-5)
+
+
+def test_weights_are_perspective_correct() -> None:
+    """A far corner weighs less than its share of the screen: weights go with 1 / depth."""
+    points = np.array([[0.5, 10.5, 1.0], [20.5, 10.5, 3.0], [0.5, 0.5, 1.0]], np.float32)
+    seen = rasterise(points, np.array([[0, 1, 2]], np.int32), 12, 22)
+    (row,) = np.flatnonzero(seen.pixels == 9 * 22 + 9)
+    depth = 1 / (1 / points[:, 2] @ [0.55 - 0.1, 0.45, 0.1])
+    assert seen.weights[row, 1] == pytest.approx(0.45 / 3 * depth, abs=1e-4)
+
+
+def test_render_shows_colour_turn_and_shape() -> None:
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 0] = 200
+    textures = {"skin": load_texture(red)}
+    front = render_head(HEAD, textures, size=(96, 96)).astype(int)
+    assert front.shape == (96, 96, 3)
+    middle = front[55:65, 44:52].reshape(-1, 3).mean(0)
+    assert middle[0] > 3 * middle[1]
+    assert abs(front[2, 2] - front[2, -3]).max() <= 2, "the corners show background only"
+    turned = render_head(HEAD, textures, size=(96, 96), yaw_degrees=30).astype(int)
+    weights = np.zeros(52, np.float32)
+    weights[ARKIT_NAMES.index("jawOpen")] = 1
+    posed = render_head(HEAD, textures, size=(96, 96), weights=weights).astype(int)
+    assert np.abs(turned - front).max() > 40
+    assert np.abs(posed - front).max() > 20
+
+
+def test_a_turned_head_shows_its_left_side() -> None:
+    """Texture by side: u over one half is the person's left, on the viewer's right."""
+    sides = np.zeros((8, 64, 3), np.uint8)
+    sides[:, :32] = (0, 0, 220)
+    sides[:, 32:] = (220, 0, 0)
+    picture = render_head(HEAD, {"skin": load_texture(sides)}, size=(96, 96), yaw_degrees=40).astype(int)
+    red, blue = (picture[..., 0] > 100).sum(), (picture[..., 2] > 120).sum()
+    left_u = HEAD.part("skin").uvs[HEAD.part("skin").uv_quads].mean(1)[:, 0]
+    left_x = HEAD.part("skin").positions[HEAD.part("skin").quads].mean(1)[:, 0]
+    left_is_red = np.corrcoef(left_u, left_x)[0, 1] > 0
+    assert (red > 1.5 * blue) if left_is_red else (blue > 1.5 * red)
+
+
+def test_preview_is_a_row_that_starts_with_the_photo() -> None:
+    photo = np.full((64, 64, 3), (10, 200, 10), np.uint8)
+    data = render_preview(photo, HEAD, {"skin": encode_jpeg(np.full((32, 32, 3), 180, np.uint8))})
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image).astype(int)
+    side = pixels.shape[0]
+    assert pixels.shape[1] > 3 * side
+    middle = pixels[side // 2 - 20, side // 2 - 10]
+    assert middle[1] > 150
+    assert middle[0] < 60
+
+
+@pytest.mark.parametrize(("texture_format", "suffix"), [("png", "png"), ("webp", "webp"), ("jpeg", "jpg")])
+@pytest.mark.parametrize("size", [64, 640])
+def test_maps_are_encoded_as_asked(texture_format: str, suffix: str, size: int) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, size).astype(np.uint8)[:, None, None], (size, size, 3)).copy()
+    eyes = np.full((32, 32, 3), 99, np.uint8)
+    result = StageResult(tensors={"albedo/skin": ramp, "albedo/eyes": eyes, "other": np.zeros(3)})
+    encoded = encode_maps(result, JobOptions(texture_format=texture_format))
+    assert set(select_asset_maps(encoded)) == {f"albedo.{suffix}", f"albedo_eyes.{suffix}"}
+    assert set(select_embedded_maps(encoded)) == {"skin", "eyes"}
+    with Image.open(io.BytesIO(encoded[f"albedo.{suffix}"])) as image:
+        decoded = np.asarray(image.convert("RGB")).astype(int)
+    tolerance = 0 if texture_format == "png" else 8
+    assert np.abs(decoded - ramp).max() <= tolerance
+    assert np.abs(decode_jpeg(encoded["glb/skin.jpg"]).astype(int) - ramp).max() <= 8
+
+
+def test_jpeg_keeps_chroma_and_decodes_small() -> None:
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = (200, 60, 60)
+    stripes[:, 1::2] = (60, 60, 200)
+    data = encode_jpeg(stripes)
+    assert np.abs(decode_jpeg(data).astype(int) - stripes).max() < 40, "chroma was subsampled"
+    assert decode_jpeg(data, min_side=16).shape == (16, 16, 3)

@@ -1,0 +1,82 @@
+"""The band encoder against Pillow's decoder, and against a plain twin."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from assets.png import ImageShapeError, combine_adler32, encode_png
+
+
+def plain_png(image: np.ndarray) -> bytes:
+    """The slow twin: no filter, one zlib stream."""
+    rows = b"".join(b"\0" + row.tobytes() for row in image)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = image.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if image.ndim == 3 else 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def decode(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 3), (1, 7, 3), (7, 1, 3), (31, 5, 3), (64, 64, 3), (65, 33, 3), (517, 211, 3), (1023, 129, 3),
+     (1, 1), (3, 9), (512, 512), (601, 77)],
+)  # fmt: skip
+@pytest.mark.parametrize("bands", [1, 3, 16])
+def test_decodes_to_the_same_pixels(shape: tuple[int, ...], bands: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    data = encode_png(image, bands=bands, threads=2)
+    decoded = decode(data)
+    np.testing.assert_array_equal(decoded, image)
+    np.testing.assert_array_equal(decoded, decode(plain_png(image)))
+
+
+def test_smooth_image_becomes_small() -> None:
+    ramp = np.broadcast_to(np.arange(512, dtype=np.uint8)[None, :, None] // 2, (512, 512, 3))
+    data = encode_png(ramp)
+    np.testing.assert_array_equal(decode(data), ramp)
+    assert len(data) < ramp.size / 50
+
+
+def test_the_zlib_stream_is_whole() -> None:
+    """A wrong Adler-32 passes lenient decoders, so the stream is inflated by zlib itself."""
+    image = np.random.default_rng(1).integers(0, 4, (300, 50, 3), np.uint8)
+    data = encode_png(image, bands=5)
+    start = data.index(b"IDAT")
+    (length,) = struct.unpack(">I", data[start - 4 : start])
+    raw = zlib.decompress(data[start + 4 : start + 4 + length])
+    assert len(raw) == 300 * (1 + 150)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_adler_of_joined_strings(first: bytes, second: bytes) -> None:
+    assert combine_adler32(zlib.adler32(first), zlib.adler32(second), len(second)) == zlib.adler32(
+        first + second
+    )
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_refuses_what_is_no_8_bit_image(image: np.ndarray) -> None:
+    with pytest.raises(ImageShapeError):
+        encode_png(image)

@@ -1,0 +1,159 @@
+"""head.glb and head.obj, read back by plain readers of our own."""
+
+import json
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assets.gltf import write_glb
+from assets.jpeg import encode_jpeg
+from assets.mesh import find_normals, split_quads, split_vertices
+from assets.obj import write_mtl, write_obj
+from face3d.head import ARKIT_NAMES
+from gpu_workers.engines.null.head import make_head
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = make_head()
+TEXTURES = {
+    "skin": encode_jpeg(np.full((64, 64, 3), (200, 150, 120), np.uint8)),
+    "eyes": encode_jpeg(np.full((64, 64, 3), 230, np.uint8)),
+}
+
+
+def read_glb(data: bytes) -> tuple[dict, bytes]:
+    magic, version, total = struct.unpack_from("<4sII", data)
+    assert (magic, version, total) == (b"glTF", 2, len(data))
+    (length,) = struct.unpack_from("<I", data, 12)
+    return json.loads(data[20 : 20 + length]), data[20 + length + 8 :]
+
+
+def read_accessor(document: dict, binary: bytes, index: int) -> np.ndarray:
+    accessor = document["accessors"][index]
+    types = {5126: np.float32, 5125: np.uint32, 5123: np.uint16}
+    columns = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[accessor["type"]]
+
+    def view(number: int, kind: type) -> np.ndarray:
+        part = document["bufferViews"][number]
+        return np.frombuffer(binary, kind, part["byteLength"] // np.dtype(kind).itemsize, part["byteOffset"])
+
+    kind = types[accessor["componentType"]]
+    if "bufferView" in accessor:
+        values = view(accessor["bufferView"], kind).reshape(-1, columns).copy()
+    else:
+        values = np.zeros((accessor["count"], columns), kind)
+    if "sparse" in accessor:
+        indices = accessor["sparse"]["indices"]
+        rows = view(indices["bufferView"], types[indices["componentType"]])
+        values[rows] = view(accessor["sparse"]["values"]["bufferView"], kind).reshape(-1, columns)
+    assert len(values) == accessor["count"]
+    if "min" in accessor:
+        np.testing.assert_allclose(values.min(0), accessor["min"], atol=0)
+        np.testing.assert_allclose(values.max(0), accessor["max"], atol=0)
+    return values
+
+
+@pytest.fixture(scope="module")
+def glb() -> bytes:
+    return write_glb(HEAD, TEXTURES, copyright_text="nobody")
+
+
+def test_every_part_is_a_named_mesh_with_all_shapes(glb: bytes) -> None:
+    document, binary = read_glb(glb)
+    assert [mesh["name"] for mesh in document["meshes"]] == [part.name for part in HEAD.parts]
+    assert {node["name"] for node in document["nodes"]} == {"head", *(part.name for part in HEAD.parts)}
+    assert [material["name"] for material in document["materials"]] == ["skin", "eyes"]
+    for mesh, part in zip(document["meshes"], HEAD.parts, strict=True):
+        assert tuple(mesh["extras"]["targetNames"]) == ARKIT_NAMES
+        (primitive,) = mesh["primitives"]
+        split = split_vertices(part)
+        positions = read_accessor(document, binary, primitive["attributes"]["POSITION"])
+        np.testing.assert_array_equal(positions, part.positions[split.vertices])
+        for k, target in enumerate(primitive["targets"]):
+            moved = read_accessor(document, binary, target["POSITION"])
+            np.testing.assert_allclose(moved, part.morph_deltas[k][split.vertices], atol=2.1e-6)
+
+
+def test_morphed_normals_are_those_of_the_morphed_mesh(glb: bytes) -> None:
+    document, binary = read_glb(glb)
+    part, primitive = HEAD.parts[0], document["meshes"][0]["primitives"][0]
+    split = split_vertices(part)
+    base = read_accessor(document, binary, primitive["attributes"]["NORMAL"])
+    np.testing.assert_allclose(np.linalg.norm(base, axis=1), 1, atol=1e-5)
+    k = ARKIT_NAMES.index("jawOpen")
+    turned = base + read_accessor(document, binary, primitive["targets"][k]["NORMAL"])
+    expected = find_normals((part.positions + part.morph_deltas[k])[None], split.vertices[split.triangles])[0]
+    np.testing.assert_allclose(turned, expected[split.vertices], atol=5e-3)
+
+
+def test_texture_coordinates_run_down_and_images_are_inside(glb: bytes) -> None:
+    document, binary = read_glb(glb)
+    primitive = document["meshes"][0]["primitives"][0]
+    uvs = read_accessor(document, binary, primitive["attributes"]["TEXCOORD_0"])
+    positions = read_accessor(document, binary, primitive["attributes"]["POSITION"])
+    assert uvs[positions[:, 1].argmax(), 1] < uvs[positions[:, 1].argmin(), 1]
+    for image, name in zip(document["images"], ("skin", "eyes"), strict=True):
+        view = document["bufferViews"][image["bufferView"]]
+        assert image["mimeType"] == "image/jpeg"
+        assert binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]] == TEXTURES[name]
+
+
+def test_a_head_without_textures_has_no_images() -> None:
+    document, _ = read_glb(write_glb(HEAD, {}))
+    assert "images" not in document
+    assert all("baseColorFactor" in m["pbrMetallicRoughness"] for m in document["materials"])
+
+
+def test_triangles_of_a_mixed_mesh() -> None:
+    quads = np.array([[0, 1, 2, 3], [4, 5, 6, 6], [3, 2, 1, 0]], np.int32)
+    expected = [[0, 1, 2], [0, 2, 3], [4, 5, 6], [3, 2, 1], [3, 1, 0]]
+    assert split_quads(quads).tolist() == expected
+
+
+def test_obj_keeps_quads_parts_and_uvs() -> None:
+    lines = write_obj(HEAD).decode().splitlines()
+    vertices = np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
+    uvs = np.array([line.split()[1:] for line in lines if line.startswith("vt ")], float)
+    np.testing.assert_allclose(vertices, np.concatenate([p.positions for p in HEAD.parts]), atol=1e-6)
+    np.testing.assert_allclose(uvs, np.concatenate([p.uvs for p in HEAD.parts]), atol=1e-6)
+    faces = [[corner.split("/") for corner in line.split()[1:]] for line in lines if line.startswith("f ")]
+    sizes = [len(face) for face in faces]
+    expected = [len(set(quad)) for part in HEAD.parts for quad in part.quads.tolist()]
+    assert sizes == expected
+    corners = np.array([corner for face in faces for corner in face], int)
+    assert corners.min() == 1
+    triples = np.concatenate([vertices[corners[:, 0] - 1], uvs[corners[:, 1] - 1]], axis=1)
+    flat = [
+        np.concatenate([part.positions[v], part.uvs[u]])
+        for part in HEAD.parts
+        for quad, uv in zip(part.quads.tolist(), part.uv_quads.tolist(), strict=True)
+        for v, u in list(zip(quad, uv, strict=True))[: len(set(quad))]
+    ]
+    np.testing.assert_allclose(triples, flat, atol=1e-6)
+    assert [line for line in lines if line.startswith("o ")] == [f"o {part.name}" for part in HEAD.parts]
+
+
+def test_mtl_names_the_maps_beside_it() -> None:
+    text = write_mtl(HEAD, {"skin": "albedo.png", "eyes": "albedo_eyes.png"}).decode()
+    assert [line for line in text.splitlines() if line.startswith("newmtl")] == ["newmtl skin", "newmtl eyes"]
+    assert "map_Kd albedo.png" in text
+    assert "map_Kd albedo_eyes.png" in text
+
+
+@pytest.mark.validator
+def test_khronos_validator_finds_nothing(glb: bytes, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    path = tmp_path / "head.glb"
+    path.write_bytes(glb)
+    script = ROOT / "tests" / "validator" / "validate.mjs"
+    run = subprocess.run([node, script, path], capture_output=True, text=True, check=False)
+    if run.returncode == 3:
+        pytest.skip("gltf-validator is not installed: npm install gltf-validator")
+    assert run.returncode == 0, run.stderr
+    issues = json.loads(run.stdout)
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
