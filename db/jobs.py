@@ -9,11 +9,10 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from sqlalchemy import case, func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session, selectinload
 
 from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
-from db.notices import notify_relay
+from db.notices import RELAY_CHANNEL, notify_relay
 from db.webhooks import insert_deliveries
 from face3d.errors import ErrorCode, Face3DError, RefusedError
 from face3d.options import JobOptions
@@ -55,58 +54,54 @@ def accept(
         options: None when they were refused; then `refusal` says why and the job ends `failed` at once.
     """
     digest = options.digest() if options else f"refused:{refusal.value if refusal else ''}"[:64]
-    job_id = str(uuid4())
+    photo = {"bucket": bucket, "key": key, "etag": etag, "options_digest": digest}
     failed = options is None
-    inserted = session.execute(
-        pg_insert(Job)
-        .values(
-            id=job_id,
-            bucket=bucket,
-            key=key,
-            etag=etag,
-            options_digest=digest,
-            options=options.model_dump(mode="json", by_alias=True) if options else {},
-            ref=options.ref if options else None,
-            tier=(options.tier if options else Tier.BATCH).value,
-            source=source,
-            size=size,
-            content_type=content_type,
-            state=JobState.FAILED if failed else JobState.ACCEPTED,
-            finished_at=func.now() if failed else None,
-            **(_error_columns(refusal) if failed else {}),
-        )
-        .on_conflict_do_nothing(constraint="uq_jobs_photo_and_options")
-        .returning(Job.id)
+    job_id = session.execute(
+        _ACCEPT,
+        {
+            **photo,
+            **(_error_columns(refusal) if failed else dict.fromkeys(_ERROR_COLUMNS)),
+            "id": str(uuid4()),
+            "options": options.model_dump_json(by_alias=True) if options else "{}",
+            "ref": options.ref if options else None,
+            "tier": (options.tier if options else Tier.BATCH).value,
+            "source": source,
+            "size": size,
+            "content_type": content_type,
+            "failed": failed,
+        },
     ).scalar()
-    if inserted is None:
-        existing = session.execute(
-            select(Job.id).where(
-                Job.bucket == bucket, Job.key == key, Job.etag == etag, Job.options_digest == digest
-            )
-        ).scalar_one()
+    if job_id is None:
+        existing = session.execute(select(Job.id).filter_by(**photo)).scalar_one()
         return Accepted(job_id=existing, created=False)
-
-    session.execute(
-        insert(Stage),
-        [
-            {
-                "job_id": job_id,
-                "name": name.value,
-                "ordinal": ordinal,
-                "state": (StageState.DISPATCHED if ordinal == 0 and not failed else StageState.WAITING).value,
-            }
-            for ordinal, name in enumerate(STAGES)
-        ],
-    )
     if failed:
-        insert_deliveries(session, job_id)
-    else:
-        session.execute(
-            update(Stage).where(Stage.job_id == job_id, Stage.ordinal == 0).values(dispatched_at=func.now())
-        )
-        session.execute(insert(OutboxEntry).values(job_id=job_id, dispatch=1))
-    notify_relay(session)
-    return Accepted(job_id=job_id, created=True)
+        insert_deliveries(session, str(job_id))
+    return Accepted(job_id=str(job_id), created=True)
+
+
+_ERROR_COLUMNS = ("error_code", "error_message", "error_value", "error_limit")
+
+#: One round trip: an event costs little else.
+_ACCEPT = text(f"""
+    WITH made AS (
+        INSERT INTO jobs (id, bucket, key, etag, options_digest, options, ref, tier, source, size,
+                          content_type, state, finished_at, error_code, error_message, error_value, error_limit)
+        VALUES (:id, :bucket, :key, :etag, :options_digest, CAST(:options AS jsonb), :ref, :tier, :source,
+                :size, :content_type, CASE WHEN :failed THEN 'failed' ELSE 'accepted' END,
+                CASE WHEN :failed THEN now() END, :error_code, :error_message, :error_value, :error_limit)
+        ON CONFLICT ON CONSTRAINT uq_jobs_photo_and_options DO NOTHING
+     RETURNING id),
+    planned AS (
+        INSERT INTO stages (job_id, name, ordinal, state, dispatched_at)
+        SELECT made.id, stage.name, stage.ordinal - 1,
+               CASE WHEN stage.ordinal = 1 AND NOT :failed THEN 'dispatched' ELSE 'waiting' END,
+               CASE WHEN stage.ordinal = 1 AND NOT :failed THEN now() END
+          FROM made, unnest(ARRAY[{", ".join(f"'{name}'" for name in STAGES)}])
+               WITH ORDINALITY AS stage (name, ordinal)),
+    queued AS (
+        INSERT INTO outbox (job_id, dispatch) SELECT id, 1 FROM made WHERE NOT :failed)
+    SELECT id, pg_notify('{RELAY_CHANNEL}', '') FROM made
+""")  # noqa: S608 - names of ours only
 
 
 def _error_columns(error: RefusedError | None) -> dict[str, str | None]:

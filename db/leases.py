@@ -77,16 +77,12 @@ def _lock_job(session: Session, job_id: str) -> None:
     session.execute(text("SELECT 1 FROM jobs WHERE id = :job_id FOR UPDATE"), {"job_id": job_id})
 
 
-_LOOK = text("""
-    SELECT j.state AS job_state, j.dispatch, j.bucket, j.key, j.etag, j.options, j.source, j.created_at,
-           s.state AS stage_state, s.attempt, s.queue,
-           (SELECT jsonb_object_agg(p.name, p.prefix) FROM stages p
-             WHERE p.job_id = j.id AND p.prefix IS NOT NULL) AS prefixes,
-           (SELECT count(*) FROM stages p
-             WHERE p.job_id = j.id AND p.ordinal < s.ordinal AND p.state <> 'done') AS undone_before
-      FROM jobs j JOIN stages s ON s.job_id = j.id AND s.name = :stage
-     WHERE j.id = :job_id
+_LOCK_AND_READ = text("""
+    SELECT state, dispatch, bucket, key, etag, options, source, created_at
+      FROM jobs WHERE id = :job_id FOR UPDATE
 """)
+
+_READ_STAGES = text("SELECT name, ordinal, state, attempt, prefix FROM stages WHERE job_id = :job_id")
 
 _TAKE = text("""
     WITH taken AS (
@@ -113,15 +109,16 @@ def take(
     seconds: float,
 ) -> tuple[Verdict, LeasedJob | None]:
     """Decide what a started task does, and lease the stage if it is to work; the caller commits."""
-    _lock_job(session, job_id)
-    row = session.execute(_LOOK, {"job_id": job_id, "stage": stage.value}).mappings().one_or_none()
-    if row is None or row["dispatch"] != dispatch:
+    job = session.execute(_LOCK_AND_READ, {"job_id": job_id}).one_or_none()
+    if job is None or job.dispatch != dispatch or job.state not in (JobState.ACCEPTED, JobState.RUNNING):
         return Verdict.IGNORE, None
-    if row["job_state"] not in (JobState.ACCEPTED, JobState.RUNNING) or row["undone_before"]:
+    stages = session.execute(_READ_STAGES, {"job_id": job_id}).all()
+    mine = next(one for one in stages if one.name == stage)
+    if any(one.state != StageState.DONE for one in stages if one.ordinal < mine.ordinal):
         return Verdict.IGNORE, None
-    if row["stage_state"] == StageState.DONE:
+    if mine.state == StageState.DONE:
         return Verdict.DONE, None
-    if row["stage_state"] != StageState.DISPATCHED:
+    if mine.state != StageState.DISPATCHED:
         # Running and alive: its holder works. Running and run out: the relay gives the job a new dispatch
         # number in a moment; taking the stage here would hide a death from the poison count.
         return Verdict.IGNORE, None
@@ -136,19 +133,18 @@ def take(
             "worker": worker.name,
             "gpu_type": worker.gpu_type,
             "device": worker.device,
-            "engine": row["options"].get("engine", ""),
+            "engine": job.options.get("engine", ""),
         },
     )
-    lease = Lease(job_id=job_id, stage=stage, attempt=row["attempt"] + 1, token=token, dispatch=dispatch)
     return Verdict.WORK, LeasedJob(
-        lease=lease,
-        bucket=row["bucket"],
-        key=row["key"],
-        etag=row["etag"],
-        options=row["options"],
-        source=row["source"],
-        created_at=row["created_at"].isoformat(),
-        prefixes=row["prefixes"] or {},
+        lease=Lease(job_id=job_id, stage=stage, attempt=mine.attempt + 1, token=token, dispatch=dispatch),
+        bucket=job.bucket,
+        key=job.key,
+        etag=job.etag,
+        options=job.options,
+        source=job.source,
+        created_at=job.created_at.isoformat(),
+        prefixes={one.name: one.prefix for one in stages if one.prefix is not None},
     )
 
 

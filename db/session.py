@@ -16,6 +16,8 @@ def make_engine(settings: Settings, *, pool_size: int = 5) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        # Statements' parameters hold object keys, which are personal.
+        hide_parameters=True,
         pool_recycle=600,
         connect_args={
             "connect_timeout": 5,

@@ -8,23 +8,18 @@ round trip are off.
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Any
 
-import boto3
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.handlers import add_expect_header
-
-from face3d.errors import ConfigurationError, StorageUnavailable
+from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
-from storage.errors import ObjectExists, ObjectMissing, ObjectReplaced
+from storage.connection import StorageConfig, connect, translate_errors
+from storage.errors import ObjectExists, ObjectMissing
 from storage.metadata import content_disposition, decode_metadata, encode_metadata
+
+__all__ = ["ObjectInfo", "Storage", "StorageConfig"]
 
 #: S3's own limit of keys in one DeleteObjects request.
 DELETE_BATCH = 1000
@@ -47,21 +42,6 @@ class ObjectInfo:
     #: User metadata, names in lower case without `x-amz-meta-`; empty in a listing.
     metadata: Mapping[str, str] = field(default_factory=dict)
     last_modified: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StorageConfig:
-    """Where the object store is; an empty access key means boto3's own credential chain."""
-
-    endpoint: str | None
-    public_endpoint: str | None
-    region: str
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    connect_timeout: float = 3.0
-    read_timeout: float = 30.0
-    attempts: int = 3
-    pool: int = 16
 
 
 class Storage:
@@ -97,7 +77,7 @@ class Storage:
         Raises:
             ObjectMissing: there is no such object.
         """
-        with _translated():
+        with translate_errors():
             answer = self._client().head_object(Bucket=bucket, Key=key)
         return _info(bucket, key, answer)
 
@@ -114,7 +94,7 @@ class Storage:
             ObjectReplaced: it has another ETag than `if_match`.
         """
         condition = {"IfMatch": f'"{if_match}"'} if if_match else {}
-        with _translated():
+        with translate_errors():
             answer = self._client().get_object(Bucket=bucket, Key=key, **condition)
             data: bytes = answer["Body"].read()
         return data
@@ -125,11 +105,11 @@ class Storage:
         Raises:
             ObjectMissing: there is no such object.
         """
-        with _translated():
+        with translate_errors():
             answer = self._client().get_object(Bucket=bucket, Key=key)
 
         def chunks() -> Iterator[bytes]:
-            with closing(answer["Body"]) as body, _translated():
+            with closing(answer["Body"]) as body, translate_errors():
                 yield from body.iter_chunks(STREAM_CHUNK)
 
         return _info(bucket, key, answer), chunks()
@@ -158,7 +138,7 @@ class Storage:
             ObjectExists: `if_none_match`, and the key is taken.
         """
         condition = {"IfNoneMatch": "*"} if if_none_match else {}
-        with _translated(precondition=ObjectExists):
+        with translate_errors(precondition=ObjectExists):
             answer = self._client().put_object(
                 Bucket=bucket,
                 Key=key,
@@ -177,7 +157,7 @@ class Storage:
         Raises:
             ObjectMissing: the source is not there.
         """
-        with _translated():
+        with translate_errors():
             self._client().copy_object(
                 Bucket=dst_bucket,
                 Key=dst_key,
@@ -188,7 +168,7 @@ class Storage:
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there is no error."""
-        with _translated():
+        with translate_errors():
             self._client().delete_object(Bucket=bucket, Key=key)
 
     # -- many objects
@@ -199,7 +179,7 @@ class Storage:
         if start_after:
             arguments["StartAfter"] = start_after
         while True:
-            with _translated():
+            with translate_errors():
                 page = self._client().list_objects_v2(**arguments)
             for entry in page.get("Contents", ()):
                 yield ObjectInfo(
@@ -227,7 +207,7 @@ class Storage:
         return len(keys)
 
     def _delete_batch(self, bucket: str, keys: Sequence[str]) -> None:
-        with _translated():
+        with translate_errors():
             answer = self._client().delete_objects(
                 Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
             )
@@ -248,7 +228,7 @@ class Storage:
         parameters = {"Bucket": bucket, "Key": key}
         if filename:
             parameters["ResponseContentDisposition"] = content_disposition(filename)
-        with _translated():
+        with translate_errors():
             link: str = self._client(public=True).generate_presigned_url(
                 "get_object", Params=parameters, ExpiresIn=seconds
             )
@@ -263,7 +243,7 @@ class Storage:
             constraint = (
                 {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
             )
-            with _translated(tolerate=("BucketAlreadyOwnedByYou", "BucketAlreadyExists")):
+            with translate_errors(tolerate=("BucketAlreadyOwnedByYou", "BucketAlreadyExists")):
                 self._client().create_bucket(Bucket=bucket, **constraint)
 
     def ping(self, bucket: str | None = None) -> None:
@@ -272,7 +252,7 @@ class Storage:
         Raises:
             ObjectMissing: there is no such bucket.
         """
-        with _translated():
+        with translate_errors():
             if bucket is None:
                 self._client().list_buckets()
             else:
@@ -298,74 +278,8 @@ class Storage:
             self._lock, self._clients, self._pid = threading.Lock(), {}, os.getpid()
         with self._lock:
             if name not in self._clients:
-                self._clients[name] = _connect(self._config, endpoint)
+                self._clients[name] = connect(self._config, endpoint)
             return self._clients[name]
-
-
-def _connect(config: StorageConfig, endpoint: str | None) -> Any:
-    options = Config(
-        # A fixed text: botocore spends a tenth of a call on composing its own.
-        user_agent="face3d",
-        # Stores other than AWS seldom have a DNS name a bucket.
-        s3={"addressing_style": "path" if endpoint else "auto"},
-        signature_version="s3v4",
-        connect_timeout=config.connect_timeout,
-        read_timeout=config.read_timeout,
-        retries={"mode": "standard", "total_max_attempts": config.attempts},
-        max_pool_connections=config.pool,
-        tcp_keepalive=True,
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    session = botocore.session.get_session()
-    parsers = session.get_component("response_parser_factory")
-    parsers.set_parser_defaults(timestamp_parser=_parse_timestamp)
-    try:
-        client = boto3.session.Session(botocore_session=session).client(
-            "s3",
-            region_name=config.region,
-            endpoint_url=endpoint or None,
-            aws_access_key_id=config.access_key or None,
-            aws_secret_access_key=config.secret_key or None,
-            config=options,
-        )
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigurationError("The S3 settings (endpoint, region or keys) are not usable.") from error
-    client.meta.events.unregister("before-call.s3", add_expect_header)
-    return client
-
-
-def _parse_timestamp(value: str | float) -> datetime:
-    """Return a time in one of S3's two forms, many times faster than botocore's own guessing parser."""
-    text = str(value)
-    if text[:1].isdigit():
-        return datetime.fromisoformat(text)
-    return parsedate_to_datetime(text)
-
-
-@contextmanager
-def _translated(
-    *,
-    precondition: type[ObjectReplaced] | type[ObjectExists] = ObjectReplaced,
-    tolerate: Sequence[str] = (),
-) -> Iterator[None]:
-    """Turn botocore's errors into ours; the cause is dropped, since it may hold the URL and so the key."""
-    try:
-        yield
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in tolerate:
-            return
-        if status == HTTPStatus.NOT_FOUND:
-            raise ObjectMissing from None
-        if status == HTTPStatus.PRECONDITION_FAILED:
-            raise precondition from None
-        raise StorageUnavailable(
-            f"The object store answered {status} to {error.operation_name}{f' ({code})' if code else ''}."
-        ) from None
-    except BotoCoreError as error:
-        raise StorageUnavailable(f"The object store could not be used: {type(error).__name__}.") from None
 
 
 def _info(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectInfo:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
+
 from assets.manifest import EngineEntry, FileEntry, Source, StageEntry
 from assets.maps import encode_maps, is_embedded_map
 from assets.package import build_asset
@@ -77,14 +79,17 @@ def fit_geometry(context: StageContext) -> StageOutput:
 
 
 def bake_texture(context: StageContext) -> StageOutput:
-    """Bake the maps and encode them; the facts go on without the pixels."""
+    """Bake the maps and encode them; the pixels go no further, the maps for head.glb ride in the result."""
     prepared = _read_result(context, StageName.PREPROCESS)
     geometry = _read_result(context, StageName.GEOMETRY)
     with context.timings.step("compute"):
         texture = context.engine.texture(prepared, geometry, context.options)
     with context.timings.step("encode"):
         files = dict(encode_maps(texture, context.options))
-    files[RESULT] = dump_result(StageResult(facts=texture.facts))
+    embedded = {
+        name: np.frombuffer(files.pop(name), np.uint8) for name in list(files) if is_embedded_map(name)
+    }
+    files[RESULT] = dump_result(StageResult(tensors=embedded, facts=texture.facts))
     return _write(context, files)
 
 
@@ -95,19 +100,14 @@ def package_asset(context: StageContext) -> StageOutput:
     geometry = _read_result(context, StageName.GEOMETRY)
     texture = _read_result(context, StageName.TEXTURE)
     with context.sessions() as session:
-        baked = [f for f in stage_files(session, job.lease.job_id, StageName.TEXTURE) if f.name != RESULT]
+        maps = [f for f in stage_files(session, job.lease.job_id, StageName.TEXTURE) if f.name != RESULT]
         runs = stage_runs(session, job.lease.job_id)
     texture_prefix = job.prefixes[StageName.TEXTURE.value]
-    embedded = {
-        file.name: context.artifacts.read(file.bucket, texture_prefix + file.name)
-        for file in baked
-        if is_embedded_map(file.name)
-    }
+    embedded = {name: data.tobytes() for name, data in texture.tensors.items()}
     prefix = asset_prefix(job.lease.job_id, job.lease.attempt)
-    final = [file for file in baked if not is_embedded_map(file.name)]
     context.held.check()
     with ThreadPoolExecutor(1) as pool:
-        copies = pool.submit(_copy_maps, context, final, texture_prefix, prefix)
+        copies = pool.submit(_copy_maps, context, maps, texture_prefix, prefix)
         with context.timings.step("compute"):
             files = build_asset(
                 job=job.lease.job_id,
@@ -127,7 +127,7 @@ def package_asset(context: StageContext) -> StageOutput:
                     StageEntry(name=run.stage, seconds=run.seconds, device=run.device, gpu_type=run.gpu_type)
                     for run in runs
                 ],
-                described={file.name: FileEntry(bytes=file.size, sha256=file.sha256) for file in final},
+                described={file.name: FileEntry(bytes=file.size, sha256=file.sha256) for file in maps},
             )
         context.held.check()
         with context.timings.step("write"):

@@ -79,6 +79,11 @@ class Browser:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send one command and return its result."""
+        answer = self._ask(method, parameters)
+        assert "error" not in answer, answer["error"]
+        return dict(answer["result"])
+
+    def _ask(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -87,8 +92,7 @@ class Browser:
         while True:
             answer = self._receive()
             if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
-                return dict(answer["result"])
+                return answer
             self._note(answer)
 
     def _receive(self) -> dict[str, Any]:
@@ -124,9 +128,14 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_for(self, condition: str, seconds: float = 30.0) -> None:
-        """Return once a script's value is true."""
+        """Return once a script's value is true; a page that is still on its way counts as false."""
         end = time.monotonic() + seconds
-        while not self.evaluate(f"Boolean({condition})"):
+        script = f"Promise.resolve({condition}).then(Boolean)"
+        parameters = {"expression": script, "awaitPromise": True, "returnByValue": True}
+        while True:
+            result = self._ask("Runtime.evaluate", parameters).get("result", {})
+            if result.get("result", {}).get("value") is True:
+                return
             assert time.monotonic() < end, f"never became true: {condition}"
             time.sleep(0.1)
 

@@ -89,9 +89,16 @@ def test_a_photo_becomes_a_head(page: Browser, photo: Path, studio: Settings) ->
     page.choose_file("#photo", photo)
     page.wait_for(f"{VIEW} === 'chosen'")
     assert page.evaluate("document.activeElement.id") == "go"
+    page.evaluate(
+        "{ window.seen = []; new MutationObserver(list => list.forEach(({ target }) =>"
+        " seen.push(`${target.dataset.name} ${target.dataset.state}`)))"
+        ".observe(document.getElementById('stages'), { subtree: true, attributeFilter: ['data-state'] }); }"
+    )
     page.evaluate("document.activeElement.click()")
-    page.wait_for("document.querySelector('.stage[data-state=running]')")
     page.wait_for(f"{VIEW} === 'ready'")
+    told = page.evaluate("seen")
+    assert "geometry running" in told
+    assert told.index("geometry running") < told.index("packaging done")
     assert page.evaluate("document.querySelectorAll('.stage[data-state=done]').length") == 4
 
     page.wait_for("!document.getElementById('shapes').hidden", 90)

@@ -1,4 +1,4 @@
-"""Bad input is a result: through S3 and API alike a code, a sentence, value and limit; the next photo works."""
+"""Bad input is a result: by S3 and API alike a code, a sentence, value and limit; the next photo works."""
 
 import io
 

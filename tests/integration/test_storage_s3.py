@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from face3d.errors import StorageUnavailable
 from face3d.messages import ObjectCreated
 from face3d.settings import Settings
-from storage.client import Storage, StorageConfig
+from storage.client import Storage
+from storage.connection import StorageConfig
 from storage.errors import ObjectExists, ObjectMissing, ObjectReplaced
 from storage.intake import option_defaults, read_upload
 from storage.sweep import find_unknown

@@ -10,7 +10,8 @@ from face3d.errors import ErrorCode
 from face3d.messages import ObjectCreated
 from face3d.states import StageName, Tier
 from storage import layout
-from storage.client import ObjectInfo, Storage, StorageConfig
+from storage.client import ObjectInfo, Storage
+from storage.connection import StorageConfig
 from storage.errors import ObjectMissing
 from storage.intake import read_upload
 from storage.metadata import content_disposition, decode_metadata, encode_metadata

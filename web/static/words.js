@@ -64,6 +64,8 @@ export const FILE_NOTES = {
   "albedo.png": "skin colour, lossless",
   "albedo.webp": "skin colour",
   "albedo.jpg": "skin colour",
+  "albedo_eyes.png": "eye colour",
+  "albedo_mouth.png": "mouth and teeth",
   "preview.png": "photo beside renders",
   "manifest.json": "measurements, licences, timings",
 };

@@ -75,9 +75,8 @@ class NullEngine:
         ramp = np.linspace(96, 224, MAP_SIZE)
         red, blue = np.meshgrid(ramp, ramp, indexing="ij")
         skin = np.stack([red, np.full_like(red, 160), blue], axis=-1)
-        eyes = np.full((MAP_SIZE, MAP_SIZE, 3), 235, np.uint8)
         return StageResult(
-            tensors={"albedo/skin": skin.astype(np.uint8), "albedo/eyes": eyes},
+            tensors={"albedo/skin": skin.astype(np.uint8)},
             facts={
                 "texel_shares": {"observed": 0.0, "mirrored": 0.0, "completed": 1.0},
                 "texel_density": {"photo": 0.0, "map": 0.0},

@@ -26,8 +26,8 @@ def make_head(*, expression_in_base: bool = False) -> Head:
     )
     parts = (
         _ellipsoid("skin", "skin", skull_centre, SKULL, rings=7, sectors=12),
-        _ellipsoid("eye_left", "eyes", (HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
-        _ellipsoid("eye_right", "eyes", (-HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
+        _ellipsoid("eye_left", "skin", (HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
+        _ellipsoid("eye_right", "skin", (-HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
     )
     expression = np.zeros(len(ARKIT_NAMES), np.float32)
     return Head(parts=parts, camera=camera, expression=expression, expression_in_base=expression_in_base)
