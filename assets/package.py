@@ -114,7 +114,8 @@ def _build_shapes(
     if size > _MEMO_BYTES:
         return _write_shapes(head, photo, textures, options)
     digest = hashlib.blake2b(repr((options.formats, options.texture_format, sorted(textures))).encode())
-    for name, array in geometry.tensors.items():
+    # Sorted: a result read back from safetensors has no order of its own.
+    for name, array in sorted(geometry.tensors.items()):
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     digest.update(np.ascontiguousarray(photo).data)

@@ -199,7 +199,8 @@ def _shrink(picture: FloatArray) -> FloatArray:
     for row in range(_SUPERSAMPLING):
         for column in range(_SUPERSAMPLING):
             shrunk += clipped[row::_SUPERSAMPLING, column::_SUPERSAMPLING]
-    return shrunk / np.float32(_SUPERSAMPLING**2)
+    shrunk *= np.float32(1 / _SUPERSAMPLING**2)
+    return shrunk
 
 
 def _to_srgb(linear: FloatArray) -> Picture:

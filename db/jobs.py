@@ -85,7 +85,8 @@ _ERROR_COLUMNS = ("error_code", "error_message", "error_value", "error_limit")
 _ACCEPT = text(f"""
     WITH made AS (
         INSERT INTO jobs (id, bucket, key, etag, options_digest, options, ref, tier, source, size,
-                          content_type, state, finished_at, error_code, error_message, error_value, error_limit)
+                          content_type, state, finished_at,
+                          error_code, error_message, error_value, error_limit)
         VALUES (:id, :bucket, :key, :etag, :options_digest, CAST(:options AS jsonb), :ref, :tier, :source,
                 :size, :content_type, CASE WHEN :failed THEN 'failed' ELSE 'accepted' END,
                 CASE WHEN :failed THEN now() END, :error_code, :error_message, :error_value, :error_limit)

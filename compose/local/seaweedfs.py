@@ -27,15 +27,20 @@ def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[st
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=1024",
-        # One master elects itself; with the default of 10 s the volumes may report too early, and again only
-        # 5 s later.
-        "-master.electionTimeout=1s",
+        # The only master need not remember an election: while it resumes one, the first report of the volumes
+        # may come too early, and then nothing can be written for 5 to 20 s. Volume and file numbers are
+        # learned from the volumes' reports.
+        "-master.resumeState=false",
         f"-master.port={ports['weed_master']}",
         f"-volume.port={ports['weed_volume']}",
         f"-filer.port={ports['weed_filer']}",
         f"-s3.port={ports['s3']}",
         f"-admin.port={ports['weed_admin']}",
         "-admin.ui=false",
+        # In the working directory. By default they lie in the system's temporary folder, where one that
+        # another user left behind under the same port ends the start.
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-s3.autoCreateBucket=false",

@@ -62,7 +62,12 @@ def _write(settings: Settings) -> None:
         # The append-only file is synced once a second.
         client.waitaof(1, 0, 5000)
     storage = Storage.from_settings(settings)
-    storage.put(settings.bucket_work, "kept", b"object", content_type="text/plain")
+    for number in range(5):
+        storage.put(settings.bucket_work, f"kept/{number}", _contents(number), content_type="text/plain")
+
+
+def _contents(number: int) -> bytes:
+    return bytes([number]) * 100_000
 
 
 def _assert_kept(settings: Settings) -> None:
@@ -70,7 +75,12 @@ def _assert_kept(settings: Settings) -> None:
         assert connection.execute("SELECT word FROM kept").fetchall() == [("row",)]
     with redis.Redis.from_url(settings.broker_url.get_secret_value()) as client:
         assert client.lrange("kept", 0, -1) == [b"message"]
-    assert Storage.from_settings(settings).get(settings.bucket_work, "kept") == b"object"
+    storage = Storage.from_settings(settings)
+    for number in range(5, 10):
+        storage.put(settings.bucket_work, f"new/{number}", _contents(number), content_type="text/plain")
+    for number in range(5):
+        # New objects took no old object's place.
+        assert storage.get(settings.bucket_work, f"kept/{number}") == _contents(number)
 
 
 def _settings(state_dir: Path) -> Settings:

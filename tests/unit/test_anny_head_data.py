@@ -64,30 +64,34 @@ def test_the_left_eye_is_on_the_persons_left():
     assert np.abs(middle).max() < 1e-5
 
 
-def test_uvs_lie_in_the_square_unflipped_and_do_not_overlap():
-    from PIL import Image, ImageDraw
+def covered_texels(uvs, triangles, size):
+    """Return how many triangles strictly contain each texel's centre (size, size)."""
+    count = np.zeros((size, size), np.int32)
+    for a, b, c in uvs[triangles].astype(np.float64) * size - 0.5:
+        low = np.ceil(np.minimum(np.minimum(a, b), c)).astype(int)
+        high = np.floor(np.maximum(np.maximum(a, b), c)).astype(int)
+        if (high < low).any():
+            continue
+        x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
+        inside = np.ones(x.shape, bool)
+        for p, q in ((a, b), (b, c), (c, a)):
+            inside &= (q[0] - p[0]) * (y - p[1]) - (q[1] - p[1]) * (x - p[0]) > 1e-9
+        count[low[1] : high[1] + 1, low[0] : high[0] + 1] += inside
+    return count
 
-    data = head_data()
-    for material in ("skin", "eyes", "mouth"):
-        count = np.zeros((1024, 1024), np.int32)
-        for part in data.parts:
-            if part.material != material or part.name == "eye_right":
-                continue
-            assert part.uvs.min() >= 0
-            assert part.uvs.max() <= 1
-            assert (signed_areas(part.uvs.astype(float), part.uv_triangles) > 0).all()
-            for triangle in part.uvs[part.uv_triangles] * 1024:
-                # Shrunk a little about its middle: neighbours share their border's pixels.
-                low = np.floor(triangle.min(0)).astype(int)
-                high = np.ceil(triangle.max(0)).astype(int) + 1
-                picture = Image.new("1", tuple((high - low).tolist()))
-                inner = triangle.mean(0) + 0.8 * (triangle - triangle.mean(0))
-                if np.ptp(inner, axis=0).min() < 2:
-                    continue
-                ImageDraw.Draw(picture).polygon([tuple(p) for p in inner - low - 0.5], fill=1)
-                window = np.asarray(picture)[: 1024 - low[1], : 1024 - low[0]]
-                count[low[1] : low[1] + window.shape[0], low[0] : low[0] + window.shape[1]] += window
-        assert (count > 1).sum() / max((count > 0).sum(), 1) <= 0.002, material
+
+@pytest.mark.parametrize("material", ["skin", "eyes", "mouth"])
+def test_uvs_lie_in_the_square_unflipped_and_do_not_overlap(material):
+    count = np.zeros((1024, 1024), np.int32)
+    for part in head_data().parts:
+        if part.material != material or part.name == "eye_right":
+            continue
+        assert part.uvs.min() >= 0
+        assert part.uvs.max() <= 1
+        assert (signed_areas(part.uvs.astype(float), part.uv_triangles) > 0).all()
+        count += covered_texels(part.uvs, part.uv_triangles, 1024)
+    assert (count > 0).mean() > 0.4
+    assert (count > 1).sum() <= 0.001 * (count > 0).sum()
 
 
 def test_the_face_gets_its_share_of_the_skins_texture():
@@ -107,7 +111,7 @@ def test_every_action_moves_something_and_the_tongue_comes_out():
     tip = np.argmax(data.positions[tongue.vertices][:, 2])
     assert tongue_out[tongue.vertices][tip, 2] > 0.01
     jaw_open = data.actions[ARKIT_NAMES.index("jawOpen")]
-    assert jaw_open[data.part("teeth_lower").vertices][:, 1].max() < -0.01
+    assert jaw_open[data.part("teeth_lower").vertices][:, 1].max() < -0.005
     assert np.abs(jaw_open[data.part("teeth_upper").vertices]).max() < 1e-3
 
 

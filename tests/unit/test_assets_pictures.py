@@ -32,7 +32,7 @@ def plain_raster(points: np.ndarray, triangles: np.ndarray, height: int, width: 
             a = ((bx - x) * (cy - y) - (cx - x) * (by - y)) / area
             b = ((cx - x) * (ay - y) - (ax - x) * (cy - y)) / area
             c = 1 - a - b
-            if min(a, b, c) < 0:
+            if min(a, b, c) < -1e-4:
                 continue
             depth = 1 / (a / az + b / bz + c / cz)
             nearest[pixel] = min(depth, nearest.get(pixel, depth))

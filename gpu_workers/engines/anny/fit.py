@@ -106,7 +106,7 @@ class FitBasis:
 
     @cached_property
     def depth_trust(self) -> Tensor:
-        """Trust in each landmark's depth (478,): none in the irises', whose depth the detector does not know."""
+        """Trust in each landmark's depth (478,): none in the irises', which the detector does not know."""
         trust = _DEPTH_WEIGHT**2 * self.trust
         trust[SKIN_LANDMARKS:] = 0
         return trust

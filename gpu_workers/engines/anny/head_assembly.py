@@ -21,12 +21,10 @@ from gpu_workers.engines.anny.correspondence import (
     RIGHT_LIDS,
     SKIN_LANDMARKS,
 )
-from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.head_data import IRIS_DIAMETER, HeadData
 
 FloatArray = NDArray[np.float64]
 
-#: Diameter of an adult's iris, metres: it hardly varies between people.
-IRIS_DIAMETER = 0.0117
 #: The detector sees the iris this much too wide: measured on renderings of an iris of known size.
 _IRIS_BIAS = 1.10
 #: The iris' word against that of the average adult's face, in the logarithm: both are about 5 % uncertain.

@@ -26,6 +26,9 @@ IndexArray = NDArray[np.int32]
 #: The file in the model folder; the number changes whenever its contents do.
 HEAD_DATA_FILE = "head_data_v1.safetensors"
 
+#: Diameter of an adult's iris, metres: it hardly varies between people.
+IRIS_DIAMETER = 0.0117
+
 #: Parts in the order of the vertex list, and the material of each.
 PART_MATERIALS: Mapping[str, str] = {
     "skin": "skin",

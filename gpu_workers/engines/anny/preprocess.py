@@ -130,7 +130,7 @@ def _crop_box(face: MeasuredFace, width: int, height: int, input_size: int) -> t
 
 def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     if scale == 1.0:
-        return np.ascontiguousarray(pixels)
+        return np.array(pixels)
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
     return np.array(picture)

@@ -15,6 +15,8 @@ from gpu_workers.engines.anny.uv_raster import Raster, interpolate, rasterise_at
 WORK_SIZE = 1024
 #: From the outer border of the face chart inwards, completed skin turns into the base tone: pixels.
 _SEAM_WIDTH = 48
+#: So far behind the lips the mouth is dark, metres.
+_THROAT_DEPTH = 0.045
 MASKS = (
     "lips", "mouth_interior", "eyelids", "eyelid_rim", "eye_socket", "brows", "face", "ears", "scalp", "neck",
 )  # fmt: skip
@@ -33,6 +35,8 @@ class SkinAtlas:
     main: Tensor
     #: Name to (S, S) float32 in 0..1.
     masks: dict[str, Tensor]
+    #: (S, S) float32, 0 at the lips, 1 deep in the mouth, where no light comes.
+    throat: Tensor
     #: (S, S) float32, 0 on the outer border of the face chart and on other charts, 1 well inside.
     inside: Tensor
 
@@ -66,6 +70,10 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
     stack = torch.from_numpy(np.stack([data.masks[name] for name in names], 1)).float().to(device)
     spread = interpolate(stack, triangles, raster).clamp(0, 1)
     masks = {name: spread[..., i].contiguous() for i, name in enumerate(names)}
+    forward = data.positions[skin.vertices, 2]
+    inner = forward[data.masks["mouth_interior"] > 0.5] if "mouth_interior" in data.masks else forward
+    front = float(inner.max(initial=float(forward.min())))
+    depth = torch.from_numpy((front - forward)[:, None]).float().to(device)
     zeros = torch.zeros(WORK_SIZE, WORK_SIZE, device=device)
     for name in MASKS:
         masks.setdefault(name, zeros)
@@ -75,6 +83,7 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
         covered=covered,
         main=main,
         masks=masks,
+        throat=(interpolate(depth, triangles, raster)[..., 0] / _THROAT_DEPTH).clamp(0, 1),
         inside=_distance_inside((covered & main).cpu().numpy()).to(device),
     )
 

@@ -29,7 +29,7 @@ _MOUTH_TINT = (0.42, 0.17, 0.17)
 #: Widest hole that is filled from its rim, in quarters of the small map's pixels; odd.
 _CLOSING = 21
 #: A highlight begins so far above the base tone's luminance; so much of the excess is taken away.
-_HIGHLIGHT, _HIGHLIGHT_REMOVED = 1.20, 0.7
+_HIGHLIGHT, _HIGHLIGHT_REMOVED = 1.20, 0.5
 #: The same below the base tone: where shadow begins, and the exponent of its removal.
 _SHADOW, _SHADOW_REMOVED = 0.72, 0.65
 _PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
@@ -193,7 +193,8 @@ def _complete(tone: Tensor, base: Tensor, direct: Tensor, atlas: SkinAtlas) -> T
         colour = colour * (1 + (factor - 1) * masks[name] * share)
     for name, tint in (("eye_socket", _SOCKET_TINT), ("mouth_interior", _MOUTH_TINT)):
         factor = torch.tensor(tint, device=colour.device)[:, None, None]
-        colour = colour + (flat * factor - colour) * masks[name]
+        shade = 1 - 0.7 * atlas.throat if name == "mouth_interior" else 1.0
+        colour = colour + (flat * factor * shade - colour) * masks[name]
     return colour
 
 
