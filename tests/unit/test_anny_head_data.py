@@ -6,7 +6,7 @@ import pytest
 from face3d.errors import EngineUnavailable
 from face3d.head import ARKIT_NAMES
 from gpu_workers.engines.anny.atlas import signed_areas
-from gpu_workers.engines.anny.head_data import HEAD_DATA_FILE, load_head_data
+from gpu_workers.engines.anny.head_data import HEAD_DATA_FILE, load_head_data, save_head_data
 from tests.unit.anny_support import head_data
 
 
@@ -157,3 +157,14 @@ def test_iris_is_where_it_is_said_to_be():
     assert centred[vertex, 2] > 0.9 * np.linalg.norm(centred, axis=1).max()
     assert 0.15 < data.iris_uv_radius < 0.25
     assert 0.0055 < data.iris_radius < 0.0062
+
+
+def test_data_survives_saving_and_other_users_may_read_it(tmp_path):
+    data = head_data()
+    save_head_data(data, tmp_path / HEAD_DATA_FILE)
+    again = load_head_data(tmp_path)
+    assert np.abs(again.actions - data.actions).max() < 2e-5
+    assert np.array_equal(again.positions, data.positions)
+    assert again.local_change_names == data.local_change_names
+    assert (tmp_path / HEAD_DATA_FILE).stat().st_mode & 0o044 == 0o044
+    assert list(tmp_path.iterdir()) == [tmp_path / HEAD_DATA_FILE]

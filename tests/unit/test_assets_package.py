@@ -49,7 +49,7 @@ def build(
 def test_manifest_tells_every_file() -> None:
     files = build(JobOptions(engine="null", ref="mine"))
     manifest = json.loads(files["manifest.json"])
-    maps = {"albedo.png", "albedo_eyes.png"}
+    maps = {"albedo.png"}
     assert set(manifest["files"]) == {"head.glb", "head.obj", "head.mtl", "preview.png", *maps}
     for name, entry in manifest["files"].items():
         assert entry == {"bytes": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
@@ -73,7 +73,7 @@ def test_formats_choose_the_shapes() -> None:
 
 def test_files_that_the_caller_copies_are_in_the_manifest_only() -> None:
     whole, rest = build(JobOptions(engine="null")), build(JobOptions(engine="null"), copied=True)
-    assert set(whole) - set(rest) == {"albedo.png", "albedo_eyes.png"}
+    assert set(whole) - set(rest) == {"albedo.png"}
     assert json.loads(rest["manifest.json"])["files"] == json.loads(whole["manifest.json"])["files"]
 
 

@@ -13,7 +13,7 @@ HALF_EYE_DISTANCE = 0.0315
 PHOTO_SIZE = 64
 
 
-def make_head(*, expression_in_base: bool = False) -> Head:
+def make_head(*, expression_in_base: bool = False, eye_material: str = "eyes") -> Head:
     """Return the ellipsoid head; its camera looks at the face from 0.6 m."""
     skull_centre = (0.0, -0.01, -0.085)
     camera = Camera(
@@ -26,8 +26,8 @@ def make_head(*, expression_in_base: bool = False) -> Head:
     )
     parts = (
         _ellipsoid("skin", "skin", skull_centre, SKULL, rings=7, sectors=12),
-        _ellipsoid("eye_left", "skin", (HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
-        _ellipsoid("eye_right", "skin", (-HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
+        _ellipsoid("eye_left", eye_material, (HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
+        _ellipsoid("eye_right", eye_material, (-HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
     )
     expression = np.zeros(len(ARKIT_NAMES), np.float32)
     return Head(parts=parts, camera=camera, expression=expression, expression_in_base=expression_in_base)

@@ -1,0 +1,113 @@
+"""The head that comes out of a real photo."""
+
+import numpy as np
+import pytest
+
+from face3d.head import ARKIT_NAMES, head_from_tensors
+from face3d.messages import dump_result, load_result
+from face3d.options import JobOptions
+from gpu_workers.engines.anny.geometry import reconstruct_batch
+from tests.unit.anny_support import astronaut_geometry, engine, head_data, prepared_astronaut
+
+
+def stacked(head):
+    positions = np.concatenate([part.positions for part in head.parts]).astype(np.float64)
+    deltas = np.concatenate([part.morph_deltas for part in head.parts], axis=1).astype(np.float64)
+    return positions, deltas
+
+
+def landmarks_of(positions):
+    data = head_data()
+    return (positions[data.landmark_vertices] * data.landmark_weights[..., None]).sum(1)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return head_from_tensors(load_result(dump_result(astronaut_geometry())).tensors)
+
+
+def reprojection_error(head, points):
+    camera = head.camera
+    placed = points @ camera.rotation.T.astype(np.float64) + camera.translation
+    pixels = camera.focal * placed[:, :2] / placed[:, 2:] + np.array(camera.centre)
+    seen = prepared_astronaut().tensors["landmarks"]
+    distance = np.linalg.norm(pixels - seen[:, :2], axis=1)[:468]
+    return distance.mean() / np.linalg.norm(seen[33, :2] - seen[263, :2])
+
+
+def test_neutral_plus_expression_meets_the_photo(head):
+    positions, deltas = stacked(head)
+    posed = positions + np.tensordot(head.expression.astype(np.float64), deltas, 1)
+    error = reprojection_error(head, landmarks_of(posed))
+    assert error < 0.006
+    assert error == pytest.approx(astronaut_geometry().facts["reprojection_error"]["final"], abs=2e-4)
+
+
+def test_frame_is_the_contracts(head):
+    eyes = [head.part(name).positions for name in ("eye_left", "eye_right")]
+    centres = [0.5 * (eye.min(0) + eye.max(0)) for eye in eyes]
+    assert np.abs(centres[0] + centres[1]).max() < 1e-5
+    assert centres[0][0] > 0.02
+    skin = head.part("skin").positions
+    assert 0.2 < np.ptp(skin[:, 1]) < 0.3
+    nose = landmarks_of(stacked(head)[0])[1]
+    assert nose[2] > 0.03
+
+
+def test_neutral_is_symmetric_with_a_closed_mouth(head):
+    points = landmarks_of(stacked(head)[0])
+    eyes = np.linalg.norm(points[33] - points[263])
+    mirrored = points[head_data().landmark_mirror] * [-1, 1, 1]
+    assert np.linalg.norm(points - mirrored, axis=1)[:468].mean() / eyes < 0.02
+    assert abs(points[61, 1] - points[291, 1]) / eyes < 0.02
+    assert points[13, 1] - points[14, 1] < 0.05 * eyes
+    smiling, deltas = stacked(head)
+    posed = landmarks_of(smiling + np.tensordot(head.expression.astype(np.float64), deltas, 1))
+    assert np.linalg.norm(posed[61] - posed[291]) > 1.05 * np.linalg.norm(points[61] - points[291])
+
+
+def test_a_smile_is_called_a_smile(head):
+    expression = dict(zip(ARKIT_NAMES, head.expression.tolist(), strict=True))
+    assert expression["mouthSmileLeft"] > 0.4
+    assert expression["mouthSmileRight"] > 0.4
+    assert expression["jawOpen"] < 0.3
+    assert expression["eyeBlinkLeft"] < 0.3
+
+
+def test_all_shapes_are_there(head):
+    _, deltas = stacked(head)
+    assert deltas.shape[0] == 52
+    assert np.linalg.norm(deltas, axis=2).max(1).min() > 1e-3
+    assert np.isfinite(deltas).all()
+
+
+def test_photo_expression_can_be_kept():
+    kept = engine().geometry(prepared_astronaut(), JobOptions(expression="photo"))
+    neutral_head = head_from_tensors(astronaut_geometry().tensors)
+    kept_head = head_from_tensors(kept.tensors)
+    assert kept_head.expression_in_base
+    positions, deltas = stacked(neutral_head)
+    expected = positions + np.tensordot(neutral_head.expression.astype(np.float64), deltas, 1)
+    assert np.abs(stacked(kept_head)[0] - expected).max() < 1e-5
+
+
+def test_facts_say_how_good_it_is():
+    facts = astronaut_geometry().facts
+    assert facts["quality"] == "usable"
+    assert "small face" in facts["quality_reasons"]
+    assert facts["scale_from"] in ("iris", "template")
+    assert 0.85 < facts["scale"] < 1.15
+    assert len(facts["coefficients"]["identity"]) == 30
+    assert facts["coefficients"]["expression"]["mouthSmileLeft"] > 0.4
+
+
+def test_a_batch_of_photos_gives_the_same_heads():
+    own = engine()
+    photos = [prepared_astronaut(), prepared_astronaut()]
+    results = reconstruct_batch(
+        photos, [JobOptions(), JobOptions(expression="photo")], own._data(), own._fit_basis()
+    )
+    assert head_from_tensors(results[1].tensors).expression_in_base
+    first = stacked(head_from_tensors(results[0].tensors))[0]
+    alone = stacked(head_from_tensors(astronaut_geometry().tensors))[0]
+    assert np.abs(first - alone).max() < 1e-4
