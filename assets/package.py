@@ -40,7 +40,7 @@ _memo_lock = Lock()
 
 #: Facts of the geometry and texture stages that the manifest shows under names of its own.
 _NAMED_FACTS = frozenset(
-    {"scale_from", "quality", "quality_reasons", "identity", "texel_shares", "texel_density"}
+    {"scale_from", "quality", "quality_reasons", "coefficients", "texel_shares", "texel_density"}
 )
 
 
@@ -90,7 +90,7 @@ def build_asset(
         scale_from=str(geometry.facts.get("scale_from", "template")),
         camera=describe_camera(head.camera),
         landmarks=np.round(np.asarray(landmarks, np.float64), 2).tolist(),
-        identity=make_finite(geometry.facts.get("identity", {})),
+        identity=_find_identity(geometry.facts),
         expression={n: round(float(w), 4) for n, w in zip(ARKIT_NAMES, head.expression, strict=True)},
         expression_in_base=head.expression_in_base,
         texel_shares=texture.facts.get("texel_shares", {}),
@@ -143,6 +143,13 @@ def _write_shapes(
         files["head.mtl"] = write_mtl(head, maps)
     files["preview.png"] = render_preview(photo, head, textures)
     return files
+
+
+def _find_identity(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the engine's coefficients but for the expression, which the manifest gives by ARKit name."""
+    coefficients = facts.get("coefficients", {})
+    kept: dict[str, Any] = make_finite({k: v for k, v in coefficients.items() if k != "expression"})
+    return kept
 
 
 def _leftover(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,16 +6,15 @@ this lease. A worker that froze past its lease and wakes up later changes nothin
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import insert, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.jobs import end_job, redispatch
-from db.models import Artifact
 from db.notices import notify_relay
 from db.results import StoredFile
 from db.webhooks import insert_deliveries
@@ -183,7 +182,12 @@ _COMMIT = text("""
     onward AS (
         UPDATE stages s SET state = 'dispatched', dispatched_at = now(), queue = NULL
           FROM committed c
-         WHERE s.job_id = c.job_id AND s.ordinal = c.ordinal + 1 AND s.state <> 'done')
+         WHERE s.job_id = c.job_id AND s.ordinal = c.ordinal + 1 AND s.state <> 'done'),
+    kept AS (
+        INSERT INTO artifacts (job_id, stage, attempt, name, bucket, size, sha256, content_type)
+        SELECT c.job_id, c.name, c.attempt, f.name, f.bucket, f.size, f.sha256, f.content_type
+          FROM committed c, jsonb_to_recordset(CAST(:files AS jsonb))
+               AS f (name text, bucket text, size bigint, sha256 text, content_type text))
     SELECT ordinal FROM committed
 """)
 
@@ -204,27 +208,16 @@ def complete(
     """
     _lock_job(session, lease.job_id)
     committed = session.execute(
-        _COMMIT, {**_fence(lease), "prefix": prefix, "timings": json.dumps(dict(timings))}
+        _COMMIT,
+        {
+            **_fence(lease),
+            "prefix": prefix,
+            "timings": json.dumps(dict(timings)),
+            "files": json.dumps([asdict(file) for file in files]),
+        },
     ).scalar()
     if committed is None:
         raise LeaseLost
-    if files:
-        session.execute(
-            insert(Artifact),
-            [
-                {
-                    "job_id": lease.job_id,
-                    "stage": lease.stage.value,
-                    "attempt": lease.attempt,
-                    "name": file.name,
-                    "bucket": file.bucket,
-                    "size": file.size,
-                    "sha256": file.sha256,
-                    "content_type": file.content_type,
-                }
-                for file in files
-            ],
-        )
     if committed == len(STAGES) - 1:
         session.execute(
             text(

@@ -140,15 +140,23 @@ def type_facts(session: Session, stage: StageName, *, timeout_seconds: float) ->
     ]
 
 
-def record_placement(session: Session, *, job_id: str, stage: StageName, queue: str) -> None:
-    """Note where a dispatched stage was sent."""
-    session.execute(
+def record_placement(session: Session, *, job_id: str, stage: StageName, gpu_type: str) -> Tier | None:
+    """Note where a dispatched stage is sent, `<stage>.<gpu type>.<tier>`; return the job's tier.
+
+    Returns:
+        None: the job is gone.
+    """
+    row = session.execute(
         text(
-            "UPDATE stages SET queue = :queue, dispatched_at = now()"
-            " WHERE job_id = :job_id AND name = :stage AND state = 'dispatched'"
+            "WITH placed AS (UPDATE stages s"
+            "   SET queue = concat_ws('.', s.name, CAST(:gpu_type AS text), j.tier), dispatched_at = now()"
+            "  FROM jobs j WHERE j.id = s.job_id AND s.job_id = :job_id AND s.name = :stage"
+            "   AND s.state = 'dispatched')"
+            " SELECT tier FROM jobs WHERE id = :job_id"
         ),
-        {"job_id": job_id, "stage": stage.value, "queue": queue},
-    )
+        {"job_id": job_id, "stage": stage.value, "gpu_type": gpu_type},
+    ).scalar()
+    return None if row is None else Tier(row)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -169,9 +169,9 @@ class Relay:
         self._stopping = threading.Event()
         self._notices: psycopg.Connection | None = None
         self._leader: psycopg.Connection | None = None
-        half_lease = settings.lease_seconds / 6
+        self._chores_at = 0.0
         self._chores = [
-            _Chore("expire_leases", min(half_lease, 5.0), self._expire_leases),
+            _Chore("expire_leases", min(settings.lease_seconds / 6, 5.0), self._expire_leases),
             _Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
             _Chore("sweep_inbox", settings.sweep_seconds, self._sweep),
             _Chore("forget_dead_workers", 60.0, self._forget_dead_workers),
@@ -190,8 +190,10 @@ class Relay:
             try:
                 self._wait()
                 self._publish_all()
-                if self._leads():
-                    self._do_chores()
+                if time.monotonic() >= self._chores_at:
+                    self._chores_at = time.monotonic() + min(1.0, self._settings.relay_poll_seconds)
+                    if self._leads():
+                        self._do_chores()
             except Exception:
                 log.exception("relay.round_failed")
                 self._disconnect()

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from db.jobs import JobNotFound
 from db.session import make_session_factory
 from db.workers import TypeFacts, record_placement, stage_request, type_facts
@@ -104,26 +106,25 @@ class Router:
         Raises:
             JobNotFound: the job is gone.
         """
-        factory = make_session_factory(self._settings)
-        with factory.begin() as session:
-            request = stage_request(session, job_id)
-            if request is None:
-                raise JobNotFound
-            gpu_type = "cpu"
-            if stage in GPU_STAGES:
-                with self._lock:
-                    checked_at, facts = self._facts.get(stage, (-FACTS_SECONDS, []))
-                    if time.monotonic() - checked_at > FACTS_SECONDS:
-                        facts = type_facts(
-                            session, stage, timeout_seconds=self._settings.worker_timeout_seconds
-                        )
-                        self._facts[stage] = (time.monotonic(), facts)
-                gpu_type = choose_gpu_type(
-                    facts, stage=stage, engine=request.engine, tier=request.tier, forced=request.gpu_type
-                ).gpu_type
-            queue = queue_name(stage, gpu_type, request.tier)
-            record_placement(session, job_id=job_id, stage=stage, queue=queue)
-        return queue, request.tier
+        with make_session_factory(self._settings).begin() as session:
+            gpu_type = self._choose(session, stage, job_id) if stage in GPU_STAGES else "cpu"
+            tier = record_placement(session, job_id=job_id, stage=stage, gpu_type=gpu_type)
+        if tier is None:
+            raise JobNotFound
+        return queue_name(stage, gpu_type, tier), tier
+
+    def _choose(self, session: Session, stage: StageName, job_id: str) -> str:
+        request = stage_request(session, job_id)
+        if request is None:
+            raise JobNotFound
+        with self._lock:
+            checked_at, facts = self._facts.get(stage, (-FACTS_SECONDS, []))
+            if time.monotonic() - checked_at > FACTS_SECONDS:
+                facts = type_facts(session, stage, timeout_seconds=self._settings.worker_timeout_seconds)
+                self._facts[stage] = (time.monotonic(), facts)
+        return choose_gpu_type(
+            facts, stage=stage, engine=request.engine, tier=request.tier, forced=request.gpu_type
+        ).gpu_type
 
 
 _router: Router | None = None

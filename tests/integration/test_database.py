@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -277,3 +278,16 @@ def test_retention_erases_what_is_old(sessions: sessionmaker[Session], clean_ser
     assert erase_expired(storage, sessions, settings) == 1
     with sessions() as session:
         assert (jobs.find(session, old).state, jobs.find(session, new).state) == ("erased", "ready")
+
+
+def test_a_restarted_database_costs_nobody_a_request(
+    sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(sessions)
+    url = sessions.kw["bind"].url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'face3d'"
+        )
+    monkeypatch.setattr("db.session._IDLE_SECONDS", 0.0)
+    assert accept(sessions, "b.jpg").created

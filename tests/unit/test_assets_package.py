@@ -78,7 +78,7 @@ def test_files_that_the_caller_copies_are_in_the_manifest_only() -> None:
 
 
 def test_numbers_that_json_lacks_become_null() -> None:
-    facts = {"identity": {"a": float("nan")}, "error": [1.0, float("inf")]}
+    facts = {"coefficients": {"a": float("nan"), "expression": {}}, "error": [1.0, float("inf")]}
     manifest = json.loads(
         build(JobOptions(engine="null"), facts=facts)["manifest.json"], parse_constant=pytest.fail
     )

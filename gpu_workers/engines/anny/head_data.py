@@ -176,6 +176,8 @@ def save_head_data(data: HeadData, path: Path) -> None:
     partial = path.with_suffix(".partial")
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     save_file(contiguous, str(partial), metadata={"facts": json.dumps(facts)})
+    # safetensors makes it readable by its owner only; workers run as another user than the set-up.
+    partial.chmod(0o644)
     partial.replace(path)
 
 

@@ -17,9 +17,7 @@ WORK_SIZE = 1024
 _SEAM_WIDTH = 48
 #: So far behind the lips the mouth is dark, metres.
 _THROAT_DEPTH = 0.045
-MASKS = (
-    "lips", "mouth_interior", "eyelids", "eyelid_rim", "eye_socket", "brows", "face", "ears", "scalp", "neck",
-)  # fmt: skip
+MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp")
 
 
 @dataclass(frozen=True, kw_only=True)
