@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from face3d.head import head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.fit import FitBasis
@@ -12,6 +13,7 @@ from gpu_workers.engines.anny.geometry import reconstruct_geometry
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
 from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker
 from gpu_workers.engines.anny.preprocess import preprocess_photo
+from gpu_workers.engines.anny.texture import bake_head, warm_up_texture
 from gpu_workers.engines.base import PhotoLimits
 
 
@@ -37,7 +39,7 @@ class AnnyEngine:
         self._basis: FitBasis | None = None
 
     def warm_up(self) -> None:
-        """Load the head data, the landmark model and the fit's basis.
+        """Load the head data and the landmark model, make the fit's basis and the constant maps.
 
         Raises:
             EngineUnavailable: a file is missing or unreadable.
@@ -45,6 +47,7 @@ class AnnyEngine:
         self._data()
         self._faces()
         self._fit_basis()
+        warm_up_texture(self._data(), self._device)
 
     def licences(self) -> dict[str, str]:
         """Return data set or model to licence."""
@@ -64,9 +67,6 @@ class AnnyEngine:
 
     def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
         """Bake the maps."""
-        from face3d.head import head_from_tensors
-        from gpu_workers.engines.anny.texture import bake_head
-
         head = head_from_tensors(geometry.tensors)
         return bake_head(prepared, head, self._data(), options, self._device)
 
