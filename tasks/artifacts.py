@@ -6,11 +6,10 @@ prefix belongs to one attempt and is never rewritten, so a cached file cannot be
 
 import contextlib
 import hashlib
-import os
-import tempfile
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from db.results import StoredFile
@@ -18,6 +17,12 @@ from storage.client import Storage
 
 #: Files written at once.
 _UPLOADS = 4
+
+#: Less than this in all is written one after another.
+_SMALL_BYTES = 2 * 2**20
+
+#: Copies under way; `result()` of each is the file as it lies in the new place.
+Copies = list[Future[StoredFile]]
 
 #: The cache forgets files older than this.
 _CACHE_SECONDS = 300.0
@@ -63,10 +68,11 @@ class HostCache:
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sweep()
-            descriptor, name = tempfile.mkstemp(dir=self._folder)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            Path(name).rename(self.path(key))
+            path = self.path(key)
+            # An attempt writes a key once, so no two writers meet; readers see the whole file or none.
+            partial = path.with_suffix(".part")
+            partial.write_bytes(data)
+            partial.rename(path)
 
     def _sweep(self) -> None:
         now = time.time()
@@ -89,6 +95,8 @@ class ArtifactStore:
     def __init__(self, storage: Storage, cache: HostCache) -> None:
         self._storage = storage
         self._cache = cache
+        # Kept between jobs: starting threads costs as much as a small upload.
+        self._pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
 
     def read(self, bucket: str, key: str) -> bytes:
         """Return an artifact's bytes.
@@ -118,7 +126,21 @@ class ArtifactStore:
                 content_type=content_type(name),
             )
 
-        if len(files) == 1 or sum(map(len, files.values())) < 256 * 1024:
+        if len(files) == 1 or sum(map(len, files.values())) < _SMALL_BYTES:
             return [put(item) for item in files.items()]
-        with ThreadPoolExecutor(_UPLOADS) as pool:
-            return list(pool.map(put, files.items()))
+        return list(self._pool.map(put, files.items()))
+
+    def copy(self, files: Sequence[StoredFile], source_prefix: str, bucket: str, prefix: str) -> Copies:
+        """Begin to copy files inside the storage; the work may go on meanwhile."""
+
+        def copy_one(file: StoredFile) -> StoredFile:
+            self._storage.copy(
+                file.bucket,
+                source_prefix + file.name,
+                bucket,
+                prefix + file.name,
+                content_type=file.content_type,
+            )
+            return replace(file, bucket=bucket)
+
+        return [self._pool.submit(copy_one, file) for file in files]

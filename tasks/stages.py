@@ -1,15 +1,13 @@
 """The four tasks of the chain, thin: read artifacts, call one function, write artifacts."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
 
 from assets.manifest import EngineEntry, FileEntry, Source, StageEntry
 from assets.maps import encode_maps, is_embedded_map
 from assets.package import build_asset
-from db.results import StoredFile, stage_files, stage_runs
+from db.results import stage_files, stage_runs
 from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import StageResult, dump_result, load_result
 from face3d.settings import Settings
@@ -106,47 +104,34 @@ def package_asset(context: StageContext) -> StageOutput:
     embedded = {name: data.tobytes() for name, data in texture.tensors.items()}
     prefix = asset_prefix(job.lease.job_id, job.lease.attempt)
     context.held.check()
-    with ThreadPoolExecutor(1) as pool:
-        copies = pool.submit(_copy_maps, context, maps, texture_prefix, prefix)
-        with context.timings.step("compute"):
-            files = build_asset(
-                job=job.lease.job_id,
-                source=Source(bucket=job.bucket, key=job.key, etag=job.etag),
-                photo=prepared.tensors["photo"],
-                landmarks=prepared.tensors["landmarks"],
-                geometry=geometry,
-                texture=texture,
-                encoded=embedded,
-                options=context.options,
-                engine=EngineEntry(
-                    name=context.engine.name,
-                    version=context.engine.version,
-                    licences=context.engine.licences(),
-                ),
-                stages=[
-                    StageEntry(name=run.stage, seconds=run.seconds, device=run.device, gpu_type=run.gpu_type)
-                    for run in runs
-                ],
-                described={file.name: FileEntry(bytes=file.size, sha256=file.sha256) for file in maps},
-            )
-        context.held.check()
-        with context.timings.step("write"):
-            written = context.artifacts.write(settings.bucket_assets, prefix, files)
-        copied = copies.result()
+    copies = context.artifacts.copy(maps, texture_prefix, settings.bucket_assets, prefix)
+    with context.timings.step("compute"):
+        files = build_asset(
+            job=job.lease.job_id,
+            source=Source(bucket=job.bucket, key=job.key, etag=job.etag),
+            photo=prepared.tensors["photo"],
+            landmarks=prepared.tensors["landmarks"],
+            geometry=geometry,
+            texture=texture,
+            encoded=embedded,
+            options=context.options,
+            engine=EngineEntry(
+                name=context.engine.name,
+                version=context.engine.version,
+                licences=context.engine.licences(),
+            ),
+            stages=[
+                StageEntry(name=run.stage, seconds=run.seconds, device=run.device, gpu_type=run.gpu_type)
+                for run in runs
+            ],
+            described={file.name: FileEntry(bytes=file.size, sha256=file.sha256) for file in maps},
+        )
+    context.held.check()
+    with context.timings.step("write"):
+        written = context.artifacts.write(settings.bucket_assets, prefix, files)
+        copied = [copy.result() for copy in copies]
     quality = Quality(geometry.facts.get("quality", Quality.REVIEW))
     return StageOutput(prefix=prefix, files=[*written, *copied], quality=quality)
-
-
-def _copy_maps(
-    context: StageContext, maps: Sequence[StoredFile], source_prefix: str, prefix: str
-) -> list[StoredFile]:
-    """Copy finished maps from the work bucket to the asset inside the storage."""
-    bucket = context.settings.bucket_assets
-    for file in maps:
-        context.storage.copy(
-            file.bucket, source_prefix + file.name, bucket, prefix + file.name, content_type=file.content_type
-        )
-    return [replace(file, bucket=bucket) for file in maps]
 
 
 @app.task(base=StageTask, bind=True, name="face3d.preprocess")
