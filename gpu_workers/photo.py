@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
@@ -126,6 +127,14 @@ class _Child:
         self._fresh = False
         return reply
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the process has used."""
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(times.user + times.system)
+
     def kill(self) -> None:
         """End the process."""
         self.release()
@@ -182,34 +191,47 @@ class _Children:
         atexit.register(self._finish)
 
     def ask(self, request: Header, data: bytes, seconds: float) -> tuple[Header, bytes]:
-        """Decode in an idle child or a new one; a child that fails is replaced by the next call."""
-        with self._lock:
-            child = self._idle.pop() if self._idle else None
-        child = child or _Child()
-        try:
-            reply = child.ask(request, data, seconds)
-        except _Hung:
-            child.kill()
-            raise RefusedError(
-                ErrorCode.IMAGE_TOO_LARGE,
-                "The photo takes too long to decode.",
-                value=f"more than {seconds:g} s",
-                limit=f"{seconds:g} s",
-            ) from None
-        except (OSError, ValueError):
-            child.kill()
-            raise RefusedError(
-                ErrorCode.NOT_AN_IMAGE,
-                "The file breaks the decoder.",
-                value=f"{len(data)} bytes",
-                limit="an image within the limits of memory and time",
-            ) from None
-        with self._lock:
-            if len(self._idle) < _IDLE_CHILDREN:
-                self._idle.append(child)
-                return reply
-        child.finish()
-        return reply
+        """Decode in an idle child or a new one; a child that fails is replaced.
+
+        A file is blamed only for what it does twice, or for time that its decoding really used: a child may
+        also die or starve for the machine's reasons.
+
+        Raises:
+            RefusedError: the file takes too long, or breaks the decoder.
+            EngineUnavailable: the machine gave the decoder no time.
+        """
+        for last_try in (False, True):
+            with self._lock:
+                child = self._idle.pop() if self._idle and not last_try else None
+            child = child or _Child()
+            try:
+                reply = child.ask(request, data, seconds)
+            except _Hung:
+                used = child.cpu_seconds()
+                child.kill()
+                if used < seconds / 2:
+                    raise EngineUnavailable("The machine is too busy to decode a photo in time.") from None
+                raise RefusedError(
+                    ErrorCode.IMAGE_TOO_LARGE,
+                    "The photo takes too long to decode.",
+                    value=f"more than {seconds:g} s",
+                    limit=f"{seconds:g} s",
+                ) from None
+            except (OSError, ValueError):
+                child.kill()
+                continue
+            with self._lock:
+                if len(self._idle) < _IDLE_CHILDREN:
+                    self._idle.append(child)
+                    return reply
+            child.finish()
+            return reply
+        raise RefusedError(
+            ErrorCode.NOT_AN_IMAGE,
+            "The file breaks the decoder.",
+            value=f"{len(data)} bytes",
+            limit="an image within the limits of memory and time",
+        )
 
     def _forget(self) -> None:
         # The parent's children answer the parent: close our copies of the pipes, touch nothing else.

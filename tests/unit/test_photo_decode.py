@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import struct
 import threading
 import zlib
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from face3d.errors import ErrorCode, RefusedError
+from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
 from gpu_workers import photo as photo_module
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.photo import decode_photo
@@ -203,26 +204,45 @@ def test_memory_is_limited_and_the_next_photo_works():
     assert np.array_equal(decode_photo(encode(PICTURE, "PNG"), LIMITS).rgb, PICTURE)
 
 
-def test_a_decoder_that_dies_is_replaced():
+def test_a_decoder_that_dies_is_replaced_and_the_photo_is_not_blamed():
     good = encode(PICTURE, "PNG")
     decode_photo(good, LIMITS)
     (child, *_) = photo_module._children._idle
     child._process.kill()
     child._process.wait()
-    assert refusal(good) is ErrorCode.NOT_AN_IMAGE
     assert np.array_equal(decode_photo(good, LIMITS).rgb, PICTURE)
 
 
-def test_a_decoder_that_hangs_is_ended(monkeypatch):
-    import signal
+def test_a_file_that_kills_two_decoders_is_refused(monkeypatch):
+    asked = []
 
+    def die(self, *arguments):
+        asked.append(self)
+        raise OSError("the decoder ended")
+
+    monkeypatch.setattr(photo_module._Child, "ask", die)
+    assert refusal(encode(PICTURE, "PNG")) is ErrorCode.NOT_AN_IMAGE
+    assert len(set(asked)) == 2
+
+
+def test_a_decoder_that_gets_no_time_is_ended_and_the_photo_is_not_blamed():
     good = encode(PICTURE, "PNG")
     decode_photo(good, LIMITS)
     (child, *_) = photo_module._children._idle
     os.kill(child._process.pid, signal.SIGSTOP)
-    assert refusal(good, PhotoLimits(decode_seconds=0.2)) is ErrorCode.IMAGE_TOO_LARGE
+    with pytest.raises(EngineUnavailable):
+        decode_photo(good, PhotoLimits(decode_seconds=0.2))
     assert child._process.returncode is not None
     assert np.array_equal(decode_photo(good, LIMITS).rgb, PICTURE)
+
+
+def test_a_file_that_uses_all_its_time_is_refused(monkeypatch):
+    good = encode(PICTURE, "PNG")
+    decode_photo(good, LIMITS)
+    (child, *_) = photo_module._children._idle
+    os.kill(child._process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(photo_module._Child, "cpu_seconds", lambda self: 0.2)
+    assert refusal(good, PhotoLimits(decode_seconds=0.2)) is ErrorCode.IMAGE_TOO_LARGE
 
 
 def test_threads_share_the_decoders():

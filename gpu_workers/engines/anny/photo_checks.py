@@ -146,6 +146,22 @@ def refuse_bad_face(quality: FaceQuality, limits: PhotoLimits) -> None:
             )
 
 
+def refuse_dark_photo(photo: Photo) -> None:
+    """Refuse a photo in which no face was found because next to nothing can be seen.
+
+    Raises:
+        RefusedError: too_dark.
+    """
+    brightness = float(np.percentile(_luma(photo[::4, ::4]), 90))
+    if brightness < MIN_BRIGHTNESS:
+        raise RefusedError(
+            ErrorCode.TOO_DARK,
+            "The photo is too dark to find a face (brightness of its lightest tenth, of 0 to 255).",
+            value=round(brightness, 1),
+            limit=MIN_BRIGHTNESS,
+        )
+
+
 def _polygon(points: NDArray[np.floating], chain: tuple[int, ...]) -> NDArray[np.bool_]:
     picture = Image.new("1", (_PATCH_SIDE, _PATCH_SIDE))
     ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in points[list(chain)]], fill=1)

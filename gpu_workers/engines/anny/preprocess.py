@@ -14,7 +14,7 @@ from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
 from gpu_workers.engines.anny.face_search import MeasuredFace, find_faces, measure_face
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.landmarker import FaceLandmarker, FaceLandmarks
-from gpu_workers.engines.anny.photo_checks import measure_quality, refuse_bad_face
+from gpu_workers.engines.anny.photo_checks import measure_quality, refuse_bad_face, refuse_dark_photo
 from gpu_workers.engines.anny.pose import head_angles, initial_pose
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.photo import DecodedPhoto, decode_photo
@@ -50,7 +50,7 @@ def preprocess_photo(
     """
     decoded = decode_photo(data, limits, min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size)))
     faces = find_faces(landmarker, decoded.rgb)
-    _refuse_wrong_number(faces, limits)
+    _refuse_wrong_number(faces, decoded, limits)
     face = measure_face(landmarker, decoded.rgb, faces[0], head_data.landmark_mirror)
     enlarged = max(decoded.original_size) / max(decoded.rgb.shape[:2])
     quality = measure_quality(decoded.rgb, face, _angles(face, head_data), enlarged)
@@ -85,8 +85,9 @@ def preprocess_photo(
     )
 
 
-def _refuse_wrong_number(faces: list[FaceLandmarks], limits: PhotoLimits) -> None:
+def _refuse_wrong_number(faces: list[FaceLandmarks], decoded: DecodedPhoto, limits: PhotoLimits) -> None:
     if not faces:
+        refuse_dark_photo(decoded.rgb)
         raise RefusedError(ErrorCode.NO_FACE, "No face was found in the photo.", value=0, limit=1)
     large = [face for face in faces if face.size > limits.second_face_share * faces[0].size]
     if len(large) > 1:
