@@ -36,7 +36,7 @@ def describe(stack: "Stack") -> None:
     """Print where everything of a running stack is."""
     layout, settings = stack.layout, stack.settings
     rows = (
-        ("page", layout.web_url),
+        ("page", f"{layout.web_url}/?token={layout.credentials['api_token']}"),
         ("API token", layout.credentials["api_token"]),
         ("S3 endpoint", layout.s3_url),
         ("S3 keys", f"{layout.credentials['s3_access_key']} / {layout.credentials['s3_secret_key']}"),
