@@ -153,8 +153,12 @@ def test_last_worker_of_a_type_dies_and_its_work_moves_on(pipeline: Pipeline) ->
     served = "geometry,texture"
     strong = pipeline.start_worker("strong", gpu_type="h100", stages=served, wait="geometry=60", slots=1)
     first, second = pipeline.submit("1.jpg"), pipeline.submit("2.jpg")
-    pipeline.wait_for_stage(first, "geometry", "running")
-    pipeline.wait_for_stage(second, "geometry", "dispatched")
+    until(
+        lambda: sorted(pipeline.job(job_id).stages[1].state for job_id in (first, second))
+        == ["dispatched", "running"],
+        "one runs on the only slot, the other waits",
+        seconds=30,
+    )
     kill_tree(strong)
     pipeline.start_worker("weak", gpu_type="t4", stages=served, slots=1)
     for job_id in (first, second):
