@@ -3,6 +3,7 @@
 Every change of a job or of its stages happens under the job row's lock; that order rules out deadlocks.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,6 +64,7 @@ def accept(
             **(_error_columns(refusal) if failed else dict.fromkeys(_ERROR_COLUMNS)),
             "id": str(uuid4()),
             "options": options.model_dump_json(by_alias=True) if options else "{}",
+            "stated": json.dumps(options.stated() if options else []),
             "ref": options.ref if options else None,
             "tier": (options.tier if options else Tier.BATCH).value,
             "source": source,
@@ -84,11 +86,12 @@ _ERROR_COLUMNS = ("error_code", "error_message", "error_value", "error_limit")
 #: One round trip: an event costs little else.
 _ACCEPT = text(f"""
     WITH made AS (
-        INSERT INTO jobs (id, bucket, key, etag, options_digest, options, ref, tier, source, size,
+        INSERT INTO jobs (id, bucket, key, etag, options_digest, options, stated, ref, tier, source, size,
                           content_type, state, finished_at,
                           error_code, error_message, error_value, error_limit)
-        VALUES (:id, :bucket, :key, :etag, :options_digest, CAST(:options AS jsonb), :ref, :tier, :source,
-                :size, :content_type, CASE WHEN :failed THEN 'failed' ELSE 'accepted' END,
+        VALUES (:id, :bucket, :key, :etag, :options_digest, CAST(:options AS jsonb), CAST(:stated AS jsonb),
+                :ref, :tier, :source, :size, :content_type,
+                CASE WHEN :failed THEN 'failed' ELSE 'accepted' END,
                 CASE WHEN :failed THEN now() END, :error_code, :error_message, :error_value, :error_limit)
         ON CONFLICT ON CONSTRAINT uq_jobs_photo_and_options DO NOTHING
      RETURNING id),
@@ -100,7 +103,9 @@ _ACCEPT = text(f"""
           FROM made, unnest(ARRAY[{", ".join(f"'{name}'" for name in STAGES)}])
                WITH ORDINALITY AS stage (name, ordinal)),
     queued AS (
-        INSERT INTO outbox (job_id, dispatch) SELECT id, 1 FROM made WHERE NOT :failed)
+        INSERT INTO outbox (job_id, dispatch, priority)
+        SELECT id, 1, CASE WHEN CAST(:tier AS text) = 'interactive' THEN 0 ELSE 9 END
+          FROM made WHERE NOT :failed)
     SELECT id, pg_notify('{RELAY_CHANNEL}', '') FROM made
 """)  # noqa: S608 - names of ours only
 
@@ -237,6 +242,7 @@ def retry(session: Session, job_id: str) -> None:
             run=Job.run + 1,
             dispatch=Job.dispatch + 1,
             finished_at=None,
+            tidied_at=None,
             error_code=None,
             error_message=None,
             error_value=None,
@@ -246,7 +252,14 @@ def retry(session: Session, job_id: str) -> None:
     session.execute(
         update(Stage)
         .where(Stage.job_id == job_id, Stage.state != StageState.DONE)
-        .values(state=StageState.WAITING, worker_deaths=0, failures=0, queue=None, finished_at=None)
+        .values(
+            state=StageState.WAITING,
+            worker_deaths=0,
+            failures=0,
+            excluded=[],
+            queue=None,
+            finished_at=None,
+        )
     )
     redispatch(session, job_id, new_number=False)
 
@@ -271,10 +284,71 @@ def redispatch(session: Session, job_id: str, *, new_number: bool = True, after_
     )
     session.execute(
         insert(OutboxEntry).from_select(
-            ["job_id", "dispatch", "due_at"], select(Job.id, Job.dispatch, due_at).where(Job.id == job_id)
+            ["job_id", "dispatch", "priority", "due_at"],
+            select(Job.id, Job.dispatch, case((Job.tier == Tier.INTERACTIVE, 0), else_=9), due_at).where(
+                Job.id == job_id
+            ),
         )
     )
     notify_relay(session)
+
+
+def begin_tidying(session: Session, job_id: str) -> str | None:
+    """Lock an ended job whose artifacts are to be deleted.
+
+    Returns:
+        The prefix of its asset, empty where it has none; None when it is not to be tidied any more.
+    """
+    job = _lock(session, job_id)
+    if job.state not in TERMINAL_JOB_STATES or job.tidied_at is not None:
+        return None
+    return job.asset_prefix or ""
+
+
+def end_tidying(session: Session, job_id: str, *, work_bucket: str) -> None:
+    """Note that a job's artifacts are gone: all stages of one that is not ready begin anew on a retry."""
+    session.execute(
+        text("DELETE FROM artifacts WHERE job_id = :job_id AND bucket = :bucket"),
+        {"job_id": job_id, "bucket": work_bucket},
+    )
+    session.execute(
+        text(
+            "UPDATE stages SET state = 'waiting', prefix = NULL WHERE job_id = :job_id AND state = 'done'"
+            " AND EXISTS (SELECT 1 FROM jobs WHERE id = :job_id AND state <> 'ready')"
+        ),
+        {"job_id": job_id},
+    )
+    session.execute(update(Job).where(Job.id == job_id).values(tidied_at=func.now()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoToErase:
+    """Where an erased job's photo lies."""
+
+    bucket: str
+    key: str
+    etag: str
+    #: Another job that has not ended still needs it.
+    keep_photo: bool
+
+
+def begin_erasure(session: Session, job_id: str) -> PhotoToErase:
+    """Stop a job that is to be erased, and return what the caller must delete before it calls `erase`.
+
+    Raises:
+        JobNotFound
+    """
+    job = _lock(session, job_id)
+    photo = {"bucket": job.bucket, "key": job.key, "etag": job.etag}
+    others = (
+        select(Job.id)
+        .filter_by(**photo)
+        .where(Job.id != job_id, Job.state.in_([JobState.ACCEPTED, JobState.RUNNING]))
+    )
+    keep_photo = session.execute(others.limit(1)).scalar() is not None
+    if job.state not in TERMINAL_JOB_STATES:
+        cancel(session, job_id)
+    return PhotoToErase(**photo, keep_photo=keep_photo)
 
 
 def erase(session: Session, job_id: str) -> None:
@@ -303,7 +377,9 @@ def erase(session: Session, job_id: str) -> None:
         .where(Job.id == job_id)
         .values(
             state=JobState.ERASED,
-            finished_at=func.coalesce(Job.finished_at, func.now()),
+            finished_at=func.now(),
+            # Once more when what a worker still had in hand must have been written.
+            tidied_at=None,
             key=f"erased/{job_id}",
             etag="",
             ref=None,

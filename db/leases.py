@@ -62,8 +62,12 @@ class LeasedJob:
     key: str
     etag: str
     options: dict[str, Any]
+    #: Names of the options that the caller stated.
+    stated: Sequence[str]
     source: str
     created_at: str
+    #: What the router wrote of the leased stage; empty when it never placed it.
+    placement: Mapping[str, Any]
     #: Stage name to the prefix of its artifacts that count.
     prefixes: Mapping[str, str]
 
@@ -77,11 +81,14 @@ def _lock_job(session: Session, job_id: str) -> None:
 
 
 _LOCK_AND_READ = text("""
-    SELECT state, dispatch, bucket, key, etag, options, source, created_at
+    SELECT state, dispatch, bucket, key, etag, options, stated, source, created_at
       FROM jobs WHERE id = :job_id FOR UPDATE
 """)
 
-_READ_STAGES = text("SELECT name, ordinal, state, attempt, prefix FROM stages WHERE job_id = :job_id")
+_READ_STAGES = text(
+    "SELECT name, ordinal, state, attempt, prefix, CASE WHEN name = :stage THEN placement END AS placement"
+    "  FROM stages WHERE job_id = :job_id"
+)
 
 _TAKE = text("""
     WITH taken AS (
@@ -111,7 +118,7 @@ def take(
     job = session.execute(_LOCK_AND_READ, {"job_id": job_id}).one_or_none()
     if job is None or job.dispatch != dispatch or job.state not in (JobState.ACCEPTED, JobState.RUNNING):
         return Verdict.IGNORE, None
-    stages = session.execute(_READ_STAGES, {"job_id": job_id}).all()
+    stages = session.execute(_READ_STAGES, {"job_id": job_id, "stage": stage.value}).all()
     mine = next(one for one in stages if one.name == stage)
     if any(one.state != StageState.DONE for one in stages if one.ordinal < mine.ordinal):
         return Verdict.IGNORE, None
@@ -141,8 +148,10 @@ def take(
         key=job.key,
         etag=job.etag,
         options=job.options,
+        stated=job.stated,
         source=job.source,
         created_at=job.created_at.isoformat(),
+        placement=mine.placement or {},
         prefixes={one.name: one.prefix for one in stages if one.prefix is not None},
     )
 
@@ -176,7 +185,8 @@ _COMMIT = text("""
          WHERE job_id = :job_id AND name = :stage AND attempt = :attempt AND lease = :lease
      RETURNING job_id, name, attempt, ordinal),
     reported AS (
-        UPDATE attempts SET outcome = 'done', finished_at = now(), timings = CAST(:timings AS jsonb)
+        UPDATE attempts SET outcome = 'done', finished_at = now(), timings = CAST(:timings AS jsonb),
+               ran = CAST(:ran AS jsonb)
          WHERE job_id = :job_id AND stage = :stage AND number = :attempt AND lease = :lease
            AND EXISTS (SELECT 1 FROM committed)),
     onward AS (
@@ -199,6 +209,7 @@ def complete(
     prefix: str,
     files: Sequence[StoredFile],
     timings: Mapping[str, float],
+    ran: Mapping[str, Any] | None = None,
     quality: Quality | None = None,
 ) -> None:
     """Make this attempt's prefix the one that counts; the last stage makes the job ready.
@@ -213,6 +224,7 @@ def complete(
             **_fence(lease),
             "prefix": prefix,
             "timings": json.dumps(dict(timings)),
+            "ran": json.dumps(dict(ran or {})),
             "files": json.dumps([asdict(file) for file in files]),
         },
     ).scalar()
@@ -273,9 +285,12 @@ def retry_later(
     message: str,
     max_attempts: int,
     first_wait_seconds: float = 1.0,
+    exclude_type: str | None = None,
 ) -> bool:
     """After a retryable error: queue the rest of the chain again with exponential backoff.
 
+    Args:
+        exclude_type: a GPU type that the stage shall not be sent to again while another one serves it.
     Returns:
         False when the attempts are used up; the job is failed then.
     Raises:
@@ -285,8 +300,13 @@ def retry_later(
     if not _end_attempt(session, lease, "failed", code.value, message):
         raise LeaseLost
     failures = session.execute(
-        text("SELECT failures FROM stages WHERE job_id = :job_id AND name = :stage"),
-        {"job_id": lease.job_id, "stage": lease.stage.value},
+        text(
+            "UPDATE stages SET excluded = CASE"
+            "  WHEN CAST(:type AS text) IS NULL OR excluded ? CAST(:type AS text) THEN excluded"
+            "  ELSE excluded || to_jsonb(CAST(:type AS text)) END"
+            " WHERE job_id = :job_id AND name = :stage RETURNING failures"
+        ),
+        {"job_id": lease.job_id, "stage": lease.stage.value, "type": exclude_type},
     ).scalar_one()
     if failures >= max_attempts:
         end_job(
@@ -300,6 +320,35 @@ def retry_later(
     return True
 
 
+def hand_back(session: Session, *, worker: str) -> list[tuple[str, str]]:
+    """Give back every lease of a worker that must end now, and dispatch the rest of each chain again.
+
+    Nothing failed and nothing died: neither count rises.
+
+    Returns:
+        (job id, stage) of each lease given back.
+    """
+    rows = session.execute(
+        text(
+            "SELECT s.job_id, s.name, s.attempt, s.lease, j.dispatch"
+            "  FROM stages s JOIN jobs j ON j.id = s.job_id"
+            "  JOIN attempts a ON a.job_id = s.job_id AND a.stage = s.name AND a.number = s.attempt"
+            " WHERE s.state = 'running' AND a.worker = :worker FOR UPDATE OF j"
+        ),
+        {"worker": worker},
+    ).all()
+    handed = []
+    for job_id, stage, attempt, token, dispatch in rows:
+        lease = Lease(
+            job_id=str(job_id), stage=StageName(stage), attempt=attempt, token=str(token), dispatch=dispatch
+        )
+        message = "The worker was told to end before the stage was done."
+        if _end_attempt(session, lease, "abandoned", ErrorCode.WORKER_DIED.value, message):
+            redispatch(session, lease.job_id)
+            handed.append((lease.job_id, stage))
+    return handed
+
+
 def expire(session: Session, *, poison_limit: int, limit: int = 100) -> list[tuple[str, str]]:
     """Take the leases that ran out: dispatch the rest of each chain again, or fail a poisonous job.
 
@@ -311,7 +360,7 @@ def expire(session: Session, *, poison_limit: int, limit: int = 100) -> list[tup
             "SELECT s.job_id, s.name, s.attempt, s.lease, s.worker_deaths, j.dispatch"
             "  FROM stages s JOIN jobs j ON j.id = s.job_id"
             " WHERE s.state = 'running' AND s.lease_until < now()"
-            " ORDER BY s.lease_until LIMIT :limit FOR UPDATE OF j SKIP LOCKED"
+            " ORDER BY s.lease_until LIMIT :limit FOR UPDATE OF j, s SKIP LOCKED"
         ),
         {"limit": limit},
     ).all()

@@ -73,6 +73,8 @@ class Job(Base):
         ),
         CheckConstraint(f"quality IS NULL OR {_one_of('quality', Quality)}", name="quality"),
         Index("ix_jobs_created_at", "created_at"),
+        Index("ix_jobs_state_created_at", "state", "created_at"),
+        Index("ix_jobs_untidied", "finished_at", postgresql_where=text("tidied_at IS NULL")),
         Index("ix_jobs_finished_at", "finished_at", postgresql_where=text(f"state IN {_TERMINAL}")),
     )
 
@@ -83,6 +85,8 @@ class Job(Base):
     options_digest: Mapped[str]
     #: Parsed options; empty when they were refused.
     options: Mapped[dict[str, Any]]
+    #: Names of the options that the caller stated; the GPU type's profile decides some of the others.
+    stated: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
     #: The caller's own string.
     ref: Mapped[str | None]
     tier: Mapped[str]
@@ -104,6 +108,8 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    #: When its artifacts and abandoned attempts were deleted, after its end.
+    tidied_at: Mapped[datetime | None]
 
     stages: Mapped[list["Stage"]] = relationship(
         order_by="Stage.ordinal", back_populates="job", passive_deletes=True
@@ -140,6 +146,10 @@ class Stage(Base):
     lease_until: Mapped[datetime | None]
     #: Where the router sent it.
     queue: Mapped[str | None]
+    #: Why: the facts that the router had (tasks/routing.py).
+    placement: Mapped[dict[str, Any] | None]
+    #: GPU types whose memory did not suffice.
+    excluded: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
     dispatched_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -174,13 +184,7 @@ class Attempt(Base):
             unique=True,
             postgresql_where=text("outcome = 'running'"),
         ),
-        Index(
-            "ix_attempts_service",
-            "stage",
-            "gpu_type",
-            "finished_at",
-            postgresql_where=text("outcome = 'done'"),
-        ),
+        Index("ix_attempts_service", "stage", "finished_at", postgresql_where=text("outcome = 'done'")),
     )
 
     job_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
@@ -199,6 +203,8 @@ class Attempt(Base):
     error_message: Mapped[str | None]
     #: Step name to seconds, as the worker measured them.
     timings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    #: Options as they ran, with the device's profile, and how many jobs shared the pass.
+    ran: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
 
 
 class Artifact(Base):
@@ -228,11 +234,15 @@ class OutboxEntry(Base):
     """A chain that waits to be published; deleted in the transaction that published it."""
 
     __tablename__ = "outbox"
-    __table_args__ = (Index("ix_outbox_due_at", "due_at"),)
+    __table_args__ = (Index("ix_outbox_due_at", "due_at"), Index("ix_outbox_priority", "priority", "id"),
+        Index("ix_outbox_job_id", "job_id"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     job_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), ForeignKey("jobs.id", ondelete="CASCADE"))
     dispatch: Mapped[int] = mapped_column(Integer)
+    #: 0: published before all others, for someone waits.
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="9")
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -258,6 +268,7 @@ class Delivery(Base):
         UniqueConstraint("job_id", "run", "endpoint_id", name="uq_deliveries_job_run_endpoint"),
         CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
         CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="due"),
+        Index("ix_deliveries_endpoint_id", "endpoint_id"),
         Index("ix_deliveries_due_at", "due_at", postgresql_where=text("state = 'pending'")),
     )
 

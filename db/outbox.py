@@ -20,7 +20,7 @@ class Publication:
 
 
 def claim_publications(session: Session, *, limit: int) -> list[Publication]:
-    """Delete due outbox rows and return what they ask for.
+    """Delete due outbox rows and return what they ask for: interactive jobs first, then by age.
 
     The caller publishes with confirms and commits after; a crash in between publishes twice, which the
     dispatch number and the lease absorb. Rows of an older dispatch or an ended job are dropped.
@@ -28,13 +28,14 @@ def claim_publications(session: Session, *, limit: int) -> list[Publication]:
     rows = session.execute(
         text(
             "WITH due AS (DELETE FROM outbox WHERE id IN ("
-            "   SELECT id FROM outbox WHERE due_at <= now() ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)"
-            " RETURNING id, job_id, dispatch)"
+            "   SELECT id FROM outbox WHERE due_at <= now() ORDER BY priority, id LIMIT :limit"
+            "    FOR UPDATE SKIP LOCKED)"
+            " RETURNING id, job_id, dispatch, priority)"
             " SELECT due.job_id, due.dispatch, array_agg(s.name ORDER BY s.ordinal)"
             "   FROM due JOIN jobs j ON j.id = due.job_id AND j.dispatch = due.dispatch"
             "    AND j.state IN ('accepted', 'running')"
             "   JOIN stages s ON s.job_id = j.id AND s.state <> 'done'"
-            "  GROUP BY due.id, due.job_id, due.dispatch ORDER BY due.id"
+            "  GROUP BY due.id, due.job_id, due.dispatch, due.priority ORDER BY due.priority, due.id"
         ),
         {"limit": limit},
     )
@@ -68,6 +69,10 @@ def find_overdue(session: Session, *, older_than_seconds: float, limit: int = 50
             " WHERE s.state = 'dispatched' AND j.state IN ('accepted', 'running')"
             "   AND s.dispatched_at < now() - make_interval(secs => :age)"
             "   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.job_id = j.id)"
+            # Stranded by its caller's own wish: it waits for a worker of that type, and must not hide others.
+            "   AND (s.queue IS NULL OR j.options->>'gpu-type' = 'any' OR EXISTS ("
+            "     SELECT 1 FROM workers w WHERE w.gpu_type = split_part(s.queue, '.', 2)"
+            "      AND w.heartbeat_at > now() - interval '1 minute'))"
             " ORDER BY s.dispatched_at LIMIT :limit"
         ),
         {"age": older_than_seconds, "limit": limit},

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -46,6 +47,8 @@ class StageRun:
     device: str
     gpu_type: str
     timings: Mapping[str, float]
+    #: Options as they ran.
+    ran: Mapping[str, Any]
 
 
 def stage_runs(session: Session, job_id: str) -> list[StageRun]:
@@ -53,7 +56,7 @@ def stage_runs(session: Session, job_id: str) -> list[StageRun]:
     rows = session.execute(
         text(
             "SELECT a.stage, extract(epoch FROM a.finished_at - a.started_at), a.device, a.gpu_type,"
-            "       a.timings"
+            "       a.timings, a.ran"
             "  FROM stages s JOIN attempts a"
             "    ON a.job_id = s.job_id AND a.stage = s.name AND a.number = s.attempt"
             " WHERE s.job_id = :job_id AND s.state = 'done' ORDER BY s.ordinal"
@@ -62,7 +65,12 @@ def stage_runs(session: Session, job_id: str) -> list[StageRun]:
     )
     return [
         StageRun(
-            stage=stage, seconds=round(float(seconds), 4), device=device, gpu_type=gpu_type, timings=timings
+            stage=stage,
+            seconds=round(float(seconds), 4),
+            device=device,
+            gpu_type=gpu_type,
+            timings=timings,
+            ran=ran,
         )
-        for stage, seconds, device, gpu_type, timings in rows
+        for stage, seconds, device, gpu_type, timings, ran in rows
     ]

@@ -140,8 +140,15 @@ def type_facts(session: Session, stage: StageName, *, timeout_seconds: float) ->
     ]
 
 
-def record_placement(session: Session, *, job_id: str, stage: StageName, gpu_type: str) -> Tier | None:
-    """Note where a dispatched stage is sent, `<stage>.<gpu type>.<tier>`; return the job's tier.
+def record_placement(
+    session: Session,
+    *,
+    job_id: str,
+    stage: StageName,
+    gpu_type: str,
+    placement: Mapping[str, Any] | None = None,
+) -> Tier | None:
+    """Note where a dispatched stage is sent, `<stage>.<gpu type>.<tier>`, and why; return the job's tier.
 
     Returns:
         None: the job is gone.
@@ -149,12 +156,18 @@ def record_placement(session: Session, *, job_id: str, stage: StageName, gpu_typ
     row = session.execute(
         text(
             "WITH placed AS (UPDATE stages s"
-            "   SET queue = concat_ws('.', s.name, CAST(:gpu_type AS text), j.tier), dispatched_at = now()"
+            "   SET queue = concat_ws('.', s.name, CAST(:gpu_type AS text), j.tier), dispatched_at = now(),"
+            "       placement = CAST(:placement AS jsonb)"
             "  FROM jobs j WHERE j.id = s.job_id AND s.job_id = :job_id AND s.name = :stage"
             "   AND s.state = 'dispatched')"
             " SELECT tier FROM jobs WHERE id = :job_id"
         ),
-        {"job_id": job_id, "stage": stage.value, "gpu_type": gpu_type},
+        {
+            "job_id": job_id,
+            "stage": stage.value,
+            "gpu_type": gpu_type,
+            "placement": json.dumps(dict(placement or {})),
+        },
     ).scalar()
     return None if row is None else Tier(row)
 
@@ -166,14 +179,27 @@ class StageRequest:
     engine: str
     tier: Tier
     gpu_type: str
+    texture_size: int
+    #: GPU types whose memory did not suffice.
+    excluded: frozenset[str]
 
 
-def stage_request(session: Session, job_id: str) -> StageRequest | None:
-    """Return what a job asks of the router, or None when the job is gone."""
+def stage_request(session: Session, job_id: str, stage: StageName) -> StageRequest | None:
+    """Return what a job asks of the router for a stage, or None when the job is gone."""
     row = session.execute(
-        text("SELECT options->>'engine', tier, options->>'gpu-type' FROM jobs WHERE id = :job_id"),
-        {"job_id": job_id},
+        text(
+            "SELECT j.options->>'engine', j.tier, j.options->>'gpu-type', j.options->>'texture-size',"
+            "       s.excluded FROM jobs j JOIN stages s ON s.job_id = j.id AND s.name = :stage"
+            " WHERE j.id = :job_id"
+        ),
+        {"job_id": job_id, "stage": stage.value},
     ).one_or_none()
     if row is None:
         return None
-    return StageRequest(engine=row[0] or "", tier=Tier(row[1]), gpu_type=row[2] or "any")
+    return StageRequest(
+        engine=row[0] or "",
+        tier=Tier(row[1]),
+        gpu_type=row[2] or "any",
+        texture_size=int(row[3] or 0),
+        excluded=frozenset(row[4]),
+    )

@@ -5,6 +5,7 @@
     |-- RefusedError            bad input: the job ends `failed` with a code (DESIGN section 9)
     |-- RetryableError          worth another attempt: storage, broker or device hiccups
     |   |-- StorageUnavailable
+    |   |-- OutOfDeviceMemory
     |   `-- EngineUnavailable
     |-- LeaseLost               another attempt owns the stage now
     `-- InvalidEvent            a storage event that no adapter understands
@@ -99,6 +100,10 @@ class EngineUnavailable(RetryableError):
     """The engine cannot run on this worker (model files or device missing)."""
 
     code = ErrorCode.ENGINE_UNAVAILABLE
+
+
+class OutOfDeviceMemory(RetryableError):
+    """The device's memory did not suffice, even alone and with the lightest profile."""
 
 
 class LeaseLost(Face3DError):

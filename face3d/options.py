@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -12,6 +13,12 @@ from face3d.states import Tier
 
 #: Object metadata with this prefix carries options: `x-amz-meta-face3d-<option>`.
 METADATA_PREFIX = "face3d-"
+
+#: Longer than any option's value.
+_MAX_TEXT = 500
+
+#: What a GPU type's profile decides for jobs that say nothing.
+PROFILE_OPTIONS = ("input-size", "sharpen", "compile")
 
 EngineName = Literal["anny", "hrn", "null"]
 TextureSize = Literal[4096, 1024, 2048, 8192]
@@ -52,6 +59,10 @@ class JobOptions(BaseModel):
             raise ValueError(f"any, {', '.join(GPU_TYPE_NAMES)}")
         return value
 
+    def stated(self) -> list[str]:
+        """Return the names of the options that the caller stated, sorted; a default may be among them."""
+        return sorted(_to_kebab(name) for name in self.model_fields_set)
+
     def digest(self) -> str:
         """Return the hex digest that, with bucket, key and etag, identifies a job.
 
@@ -59,6 +70,13 @@ class JobOptions(BaseModel):
         all the same, because a caller who states them expects a job that obeys them.
         """
         document = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        # A stated default holds on weak cards too, where an unstated one gives way to the card's profile.
+        stated = set(self.stated())
+        document |= {
+            name: value
+            for name, value in self.model_dump(mode="json", by_alias=True).items()
+            if name in stated and name in PROFILE_OPTIONS
+        }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -110,6 +128,13 @@ def parse_options(raw: Mapping[str, str], *, defaults: Mapping[str, str] | None 
                 "There is no option of that name.",
                 value=name[:100],
                 limit=", ".join(OPTION_NAMES),
+            )
+        if len(text) > _MAX_TEXT or any(unicodedata.category(letter) == "Cc" for letter in text):
+            raise RefusedError(
+                ErrorCode.BAD_OPTION,
+                f"Option {name} holds control characters or is too long.",
+                value=ascii(text[:50]),
+                limit=allowed_values(name),
             )
         values[name] = _from_text(name, text.strip())
     try:

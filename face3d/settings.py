@@ -119,6 +119,30 @@ class Settings(BaseSettings):
         default=None, description="Tasks at once in a worker; by GPU type (CPU: cores) when empty."
     )
 
+    drain_seconds: float = Field(
+        default=30.0,
+        description="Time that running tasks get after SIGTERM; then their leases are given back.",
+    )
+    overrun_grace_seconds: float = Field(
+        default=5.0,
+        description="A GPU worker's process is killed when a stage runs this much over stage_limit_seconds.",
+    )
+    memory_budget_mb: float | None = Field(
+        default=None,
+        description="Device memory that a worker's jobs may take together, MB; by GPU type when empty.",
+    )
+    batch_wait_seconds: float = Field(
+        default=0.004, description="How long a geometry stage waits for others to share its pass."
+    )
+    selftest_seconds: float = Field(
+        default=600.0,
+        description="Pause between two golden self-tests of a GPU worker; 0: only at its start.",
+    )
+    throttle_seconds: float = Field(
+        default=60.0,
+        description="A card whose clocks are held down this long drains, and is back after as long without.",
+    )
+
     # -- webhooks
     webhook_timeout_seconds: float = Field(default=10.0, description="Time a receiver has to answer.")
     webhook_retry_seconds: tuple[float, ...] = Field(

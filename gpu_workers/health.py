@@ -1,26 +1,15 @@
-"""What a device says of itself, by NVML where there is one."""
+"""How a device is: its type, its readings, and whether it may go on working."""
 
 import os
+import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
 
 from face3d.errors import ConfigurationError
+from gpu_workers.nvml import DeviceProbe, DeviceReading, NvmlProbe, read_name
 from gpu_workers.types import GpuType, gpu_type, match_device_name
-
-
-def count_gpus() -> int:
-    """Return how many NVIDIA GPUs this machine has; 0 without a driver."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return 0
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def detect_gpu_type(device: str) -> GpuType:
@@ -31,18 +20,7 @@ def detect_gpu_type(device: str) -> GpuType:
     """
     if device == "cpu":
         return gpu_type("cpu")
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        raise ConfigurationError(f"No NVIDIA driver answers, so device {device} cannot be used.") from error
-    try:
-        name = str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(_index(device))))
-    except pynvml.NVMLError as error:
-        raise ConfigurationError(f"There is no device {device}.") from error
-    finally:
-        pynvml.nvmlShutdown()
+    name = read_name(device)
     found = match_device_name(name)
     if found is None:
         raise ConfigurationError(
@@ -51,41 +29,88 @@ def detect_gpu_type(device: str) -> GpuType:
     return found
 
 
-def _index(device: str) -> int:
-    _, _, number = device.partition(":")
-    return int(number or 0)
+class HostProbe:
+    """Reads the machine itself, for workers without a GPU."""
+
+    def read(self) -> DeviceReading:
+        """Look at the memory; load is added by `describe_host`."""
+        memory = psutil.virtual_memory()
+        return DeviceReading(
+            memory_used_mb=round((memory.total - memory.available) / 2**20, 1),
+            memory_total_mb=round(memory.total / 2**20, 1),
+        )
+
+
+def open_probe(device: str) -> DeviceProbe:
+    """Return what reads a device.
+
+    Raises:
+        ConfigurationError: there is no driver or no such device.
+    """
+    return HostProbe() if device == "cpu" else NvmlProbe(device)
 
 
 def read_memory_mb(device: str) -> float:
     """Return a device's total memory, MB."""
-    if device == "cpu":
-        return float(psutil.virtual_memory().total / 2**20)
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(_index(device))
-        return float(pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**20)
-    finally:
-        pynvml.nvmlShutdown()
+    return open_probe(device).read().memory_total_mb
 
 
-def read_health(device: str) -> dict[str, Any]:
-    """Return what the heartbeat tells of a device: load, memory, temperature where it is known."""
-    if device == "cpu":
-        memory = psutil.virtual_memory()
-        return {"load": os.getloadavg()[0], "memory_used_percent": memory.percent}
-    import pynvml
+def describe_host() -> dict[str, Any]:
+    """Return the load of the machine and the resident memory of this process's tree, MB."""
+    process = psutil.Process()
+    resident = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            resident += one.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return {"load": round(os.getloadavg()[0], 2), "resident_mb": round(resident / 2**20, 1)}
 
-    pynvml.nvmlInit()
-    try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(_index(device))
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        return {
-            "temperature": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
-            "utilisation": pynvml.nvmlDeviceGetUtilizationRates(handle).gpu,
-            "memory_used_percent": round(100 * memory.used / memory.total, 1),
-            "sm_clock_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
-        }
-    finally:
-        pynvml.nvmlShutdown()
+
+class HealthJudge:
+    """Says when a device must take no more work, and when it may again.
+
+    Uncorrected memory errors and a failed self-test hold until the worker is started anew; throttling passes
+    when the clocks have been free for as long as they were held down.
+
+    Args:
+        throttle_seconds: how long clocks may be held down before it counts.
+    """
+
+    def __init__(self, *, throttle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._throttle_seconds = throttle_seconds
+        self._clock = clock
+        self._first_errors: int | None = None
+        self._fault: str | None = None
+        self._hot_since: float | None = None
+        self._cool_since: float | None = None
+        self._throttled: str | None = None
+
+    def condemn(self, reason: str) -> None:
+        """Hold a fault until the process ends; the first one stays."""
+        self._fault = self._fault or reason
+
+    def judge(self, reading: DeviceReading) -> str | None:
+        """Return why the device must take no more work now, or None."""
+        if reading.ecc_uncorrected is not None:
+            if self._first_errors is None:
+                self._first_errors = reading.ecc_uncorrected
+            grown = reading.ecc_uncorrected - self._first_errors
+            if grown > 0:
+                self.condemn(f"{grown} uncorrected ECC errors since this worker started")
+        self._watch_clocks(reading)
+        return self._fault or self._throttled
+
+    def _watch_clocks(self, reading: DeviceReading) -> None:
+        now = self._clock()
+        if reading.throttle:
+            self._cool_since = None
+            self._hot_since = now if self._hot_since is None else self._hot_since
+            if now - self._hot_since >= self._throttle_seconds:
+                heat = "" if reading.temperature is None else f" at {reading.temperature:.0f} C"
+                self._throttled = f"throttled: {', '.join(reading.throttle)}{heat}"
+            return
+        self._cool_since = now if self._cool_since is None else self._cool_since
+        self._hot_since = None
+        if now - self._cool_since >= self._throttle_seconds:
+            self._throttled = None

@@ -1,18 +1,21 @@
-"""Starts the Celery worker of one device, and starts it again when it dies.
+"""Starts the Celery workers of one or all devices, starts them again when they die, kills the stuck ones.
 
-The launcher touches no CUDA: only its child does. On a broker without urgency across queues the worker gets a
-companion with one slot that consumes interactive queues only.
+The launcher touches no CUDA: only its children do, one a device. On a broker without urgency across queues a
+worker leaves the interactive queues to a companion.
 """
 
 import argparse
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -21,15 +24,15 @@ from face3d.logs import configure_logs
 from face3d.settings import Settings, get_settings
 from face3d.states import GPU_STAGES, STAGES, StageName, Tier
 from gpu_workers.health import detect_gpu_type
+from gpu_workers.nvml import count_gpus
+from gpu_workers.profiles import jobs_at_once, profile_of
 from gpu_workers.types import GpuType, cpu_slots, gpu_type
+from gpu_workers.watch import WATCH_DIR, forget_running, oldest_seconds
 
 log = structlog.get_logger(__name__)
 
 #: Pauses before a child that died is started again, seconds; the last one repeats.
 _RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
-
-#: Time that running tasks get after SIGTERM before the child is killed, seconds.
-DRAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,8 @@ class WorkerPlan:
     pool: str
     device: str
     gpu_type: str
+    #: Its part of the device's memory.
+    memory_share: float = 1.0
 
 
 def plan_workers(
@@ -52,7 +57,7 @@ def plan_workers(
     gpu: GpuType,
     slots: int | None,
     host: str,
-    interactive_slot: bool,
+    interactive_slots: bool,
 ) -> list[WorkerPlan]:
     """Return the Celery workers that serve one device.
 
@@ -60,7 +65,7 @@ def plan_workers(
         device: `cpu` or `cuda:<index>`.
         gpu: the type that its queues are bound to; a CPU may pose as any type in tests.
         slots: tasks at once; by type when None.
-        interactive_slot: whether a slot of its own must consume the interactive queues only.
+        interactive_slots: whether slots of their own must consume the interactive queues, half as many again.
     Raises:
         ConfigurationError: a GPU type's worker was given a stage that has no queue there.
     """
@@ -72,9 +77,12 @@ def plan_workers(
                 f"a {gpu.name} worker serves {', '.join(sorted(s.value for s in GPU_STAGES))}."
             )
     if slots is None:
-        slots = cpu_slots() if device == "cpu" else gpu.slots
-    # CUDA does not survive a fork, so a GPU's tasks are threads of one process.
-    pool = "prefork" if device == "cpu" else "threads"
+        profile = profile_of(gpu.name)
+        slots = cpu_slots() if gpu.name == "cpu" else jobs_at_once(gpu.memory_gb * 1024, profile)
+    # CUDA does not survive a fork, and jobs of one process share passes: a GPU's tasks are threads.
+    pool = "prefork" if gpu.name == "cpu" else "threads"
+
+    reserved = max(1, slots // 2) if interactive_slots else 0
 
     def plan(label: str, tiers: Sequence[Tier], count: int) -> WorkerPlan:
         place = gpu.name if device == "cpu" else f"{gpu.name}-{device.replace(':', '')}"
@@ -86,12 +94,14 @@ def plan_workers(
             pool=pool,
             device=device,
             gpu_type=gpu.name,
+            memory_share=count / (slots + reserved),
         )
 
-    plans = [plan("", (Tier.INTERACTIVE, Tier.BATCH), slots)]
-    if interactive_slot:
-        plans.append(plan("interactive-", (Tier.INTERACTIVE,), 1))
-    return plans
+    if not interactive_slots:
+        return [plan("", (Tier.INTERACTIVE, Tier.BATCH), slots)]
+    # RabbitMQ hands out messages for each queue apart, before a slot is free: a worker that consumed both
+    # tiers would hold an interactive message behind eight of the batch.
+    return [plan("", (Tier.BATCH,), slots), plan("interactive-", (Tier.INTERACTIVE,), reserved)]
 
 
 def worker_command(plan: WorkerPlan, log_level: str) -> list[str]:
@@ -116,6 +126,10 @@ def worker_environment(plan: WorkerPlan) -> dict[str, str]:
         "FACE3D_GPU_TYPE": plan.gpu_type,
         "FACE3D_STAGES": ",".join(stage.value for stage in plan.stages),
         "FACE3D_SLOTS": str(plan.slots),
+        "FACE3D_POOL": plan.pool,
+        "FACE3D_MEMORY_SHARE": str(plan.memory_share),
+        # CUDA then counts the cards as NVML does.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         # Threads that wait must sleep: spinning ones take the cores from the slot beside them, and a bake
         # that takes 4 s took 30 s.
         "OMP_WAIT_POLICY": "passive",
@@ -124,24 +138,32 @@ def worker_environment(plan: WorkerPlan) -> dict[str, str]:
 
 
 class Child:
-    """A Celery worker that is started again when it dies."""
+    """A Celery worker that is started again when it dies, and killed when a stage overruns.
 
-    def __init__(self, plan: WorkerPlan, log_level: str) -> None:
+    Args:
+        limit_seconds: how long a stage may run in a threads pool; Celery itself ends forked children.
+    """
+
+    def __init__(self, plan: WorkerPlan, log_level: str, limit_seconds: float) -> None:
         self.plan = plan
         self._log_level = log_level
+        self._limit_seconds = limit_seconds
+        self._folder = Path(tempfile.mkdtemp(prefix="face3d-worker-"))
         self._deaths = 0
         self._start_at = 0.0
         self._started_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
     def tend(self) -> None:
-        """Start the worker if it is due."""
+        """Start the worker if it is due; kill it when it is stuck."""
         now = time.monotonic()
         if self._process is not None:
             code = self._process.poll()
             if code is None:
+                self._end_overrun(self._process)
                 return
             self._process = None
+            forget_running(self._folder)
             if now - self._started_at > 60:
                 self._deaths = 0
             wait = _RESTART_SECONDS[min(self._deaths, len(_RESTART_SECONDS) - 1)]
@@ -152,9 +174,18 @@ class Child:
             self._started_at = now
             self._process = subprocess.Popen(
                 worker_command(self.plan, self._log_level),
-                env={**os.environ, **worker_environment(self.plan)},
+                env={**os.environ, **worker_environment(self.plan), WATCH_DIR: str(self._folder)},
             )
             log.info("worker.started", worker=self.plan.name, pid=self._process.pid)
+
+    def _end_overrun(self, process: subprocess.Popen[bytes]) -> None:
+        if self.plan.pool != "threads":
+            return
+        seconds = oldest_seconds(self._folder)
+        if seconds is not None and seconds > self._limit_seconds:
+            # A thread cannot be killed. The leases run out, and the relay counts a death against the stage.
+            log.error("worker.overrun", worker=self.plan.name, seconds=round(seconds, 1))
+            process.kill()
 
     def terminate(self) -> None:
         """Ask the worker to finish its tasks and end."""
@@ -162,15 +193,15 @@ class Child:
             self._process.terminate()
 
     def join(self, deadline: float) -> None:
-        """Wait for the worker until a monotonic deadline, then kill it; its leases run out."""
-        if self._process is None:
-            return
-        try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            log.error("worker.killed", worker=self.plan.name)
-            self._process.kill()
-            self._process.wait()
+        """Wait for the worker until a monotonic deadline, then kill it; its leases are given back by then."""
+        if self._process is not None:
+            try:
+                self._process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error("worker.killed", worker=self.plan.name)
+                self._process.kill()
+                self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def run(plans: Sequence[WorkerPlan], settings: Settings) -> int:
@@ -183,14 +214,15 @@ def run(plans: Sequence[WorkerPlan], settings: Settings) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    children = [Child(plan, settings.log_level) for plan in plans]
+    limit = settings.stage_limit_seconds + settings.overrun_grace_seconds
+    children = [Child(plan, settings.log_level, limit) for plan in plans]
     while not stopping:
         for child in children:
             child.tend()
         time.sleep(0.2)
     for child in children:
         child.terminate()
-    deadline = time.monotonic() + DRAIN_SECONDS
+    deadline = time.monotonic() + settings.drain_seconds
     for child in children:
         child.join(deadline)
     return 0
@@ -201,7 +233,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cpu", help="cpu, or the index of an NVIDIA GPU")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--device", default="cpu", help="cpu, or the index of an NVIDIA GPU")
+    where.add_argument("--all-devices", action="store_true", help="one worker for each NVIDIA GPU")
     parser.add_argument("--stages", default=None, help="comma-separated; all that the type serves by default")
     parser.add_argument("--gpu-type", default=None, help="bind to this type's queues; detected by default")
     parser.add_argument("--slots", type=int, default=None, help="tasks at once; by type by default")
@@ -223,7 +257,19 @@ def plans_from_arguments(chosen: argparse.Namespace, settings: Settings) -> list
     Raises:
         ConfigurationError: a device, type or stage is not there.
     """
-    device = "cpu" if chosen.device == "cpu" else f"cuda:{str(chosen.device).removeprefix('cuda:')}"
+    if chosen.all_devices:
+        count = count_gpus()
+        if count == 0:
+            raise ConfigurationError("There is no NVIDIA GPU here; `--device cpu` runs without one.")
+        devices = [f"cuda:{index}" for index in range(count)]
+    elif chosen.device == "cpu":
+        devices = ["cpu"]
+    else:
+        devices = [f"cuda:{str(chosen.device).removeprefix('cuda:')}"]
+    return [plan for device in devices for plan in _plans_of_device(device, chosen, settings)]
+
+
+def _plans_of_device(device: str, chosen: argparse.Namespace, settings: Settings) -> list[WorkerPlan]:
     name: str | None = chosen.gpu_type or settings.gpu_type
     gpu = gpu_type(name) if name else detect_gpu_type(device)
     served = STAGES if gpu.name == "cpu" else tuple(stage for stage in STAGES if stage in GPU_STAGES)
@@ -237,7 +283,7 @@ def plans_from_arguments(chosen: argparse.Namespace, settings: Settings) -> list
         gpu=gpu,
         slots=chosen.slots or settings.worker_slots,
         host=chosen.host,
-        interactive_slot=not settings.urgency_across_queues,
+        interactive_slots=not settings.urgency_across_queues,
     )
 
 

@@ -23,6 +23,8 @@ from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.photo_decoder import Header, read_message, write_message
 
+Pixels = NDArray[np.uint8]
+
 _ROOT = Path(__file__).resolve().parent.parent
 #: Time that a new child may take to start, on top of a photo's own.
 _START_SECONDS = 20.0
@@ -74,7 +76,7 @@ def decode_photo(data: bytes, limits: PhotoLimits, longest_side: int | None = No
         raise RefusedError(
             ErrorCode(header["code"]), header["message"], value=header["value"], limit=header["limit"]
         )
-    rgb = np.frombuffer(pixels, np.uint8).reshape(header["height"], header["width"], 3)
+    rgb = pixels.reshape(header["height"], header["width"], 3)
     return DecodedPhoto(
         rgb=rgb,
         focal_35mm=header["focal_35mm"],
@@ -97,25 +99,31 @@ class _Child:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
+        # Read with preadv and never mapped: a child that shrinks the file cannot harm this process.
+        self._shared = os.memfd_create("photo")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gpu_workers.photo_decoder"],
+                [sys.executable, "-m", "gpu_workers.photo_decoder", str(self._shared)],
+                pass_fds=(self._shared,),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env=environment,
             )
         except OSError as error:
+            os.close(self._shared)
             raise EngineUnavailable("the photo decoder cannot be started") from error
         self._fresh = True
+        self._used_before = 0.0
 
-    def ask(self, request: Header, data: bytes, seconds: float) -> tuple[Header, bytes]:
-        """Return the reply.
+    def ask(self, request: Header, data: bytes, seconds: float) -> tuple[Header, Pixels]:
+        """Return the reply: its header and the pixels, row after row; none of a refused photo.
 
         Raises:
             _Hung: no complete reply in time.
             OSError, ValueError: the child died.
         """
+        self._used_before = self._cpu_seconds()
         deadline = time.monotonic() + seconds + (_START_SECONDS if self._fresh else 1.0)
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
@@ -125,10 +133,21 @@ class _Child:
         if reply is None:
             raise OSError("the decoder ended")
         self._fresh = False
-        return reply
+        header, _ = reply
+        pixels = np.empty(0 if "code" in header else 3 * header["width"] * header["height"], np.uint8)
+        done = 0
+        while done < len(pixels):
+            count = os.preadv(self._shared, [pixels[done:].data], done)
+            if count <= 0:
+                raise OSError("the decoder wrote too few pixels")
+            done += count
+        return header, pixels
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that the process has used."""
+        """Return the CPU time that the process has used since the last request."""
+        return self._cpu_seconds() - self._used_before
+
+    def _cpu_seconds(self) -> float:
         try:
             times = psutil.Process(self._process.pid).cpu_times()
         except psutil.NoSuchProcess:
@@ -149,6 +168,9 @@ class _Child:
                     pipe.close()
                 except OSError:
                     continue
+        if self._shared >= 0:
+            os.close(self._shared)
+            self._shared = -1
 
     def finish(self) -> None:
         """End the process gently."""
@@ -190,7 +212,7 @@ class _Children:
         os.register_at_fork(after_in_child=self._forget)
         atexit.register(self._finish)
 
-    def ask(self, request: Header, data: bytes, seconds: float) -> tuple[Header, bytes]:
+    def ask(self, request: Header, data: bytes, seconds: float) -> tuple[Header, Pixels]:
         """Decode in an idle child or a new one; a child that fails is replaced.
 
         A file is blamed only for what it does twice, or for time that its decoding really used: a child may

@@ -4,17 +4,20 @@ It reads requests from stdin and writes replies to stdout until stdin ends. Untr
 decoders here and nowhere else, under limits of memory and CPU time; torch and the project's settings are
 never imported.
 
-A message is: four bytes, the length of a JSON header; the header; `payload` bytes of payload.
+A message is: four bytes, the length of a JSON header; the header; `payload` bytes of payload. Pixels go
+through a file in memory that both sides hold open, which spares a megabyte's worth of pipe turns a photo.
 """
 
 import io
 import json
+import os
 import resource
 import struct
 import sys
 import warnings
 from typing import Any, BinaryIO
 
+import simplejpeg
 from PIL import ExifTags, Image, ImageCms
 
 #: What Pillow may open: formats that cameras, phones and editors write, decoded without outside programs.
@@ -60,7 +63,15 @@ def write_message(stream: BinaryIO, header: Header, payload: bytes | memoryview 
     stream.flush()
 
 
-def decode(data: bytes, max_megapixels: float, longest_side: int | None) -> tuple[Header, bytes]:
+def write_shared(descriptor: int, pixels: bytes | memoryview) -> None:
+    """Write pixels to the start of the shared file."""
+    view = memoryview(pixels)
+    done = 0
+    while done < len(view):
+        done += os.pwrite(descriptor, view[done:], done)
+
+
+def decode(data: bytes, max_megapixels: float, longest_side: int | None) -> tuple[Header, bytes | memoryview]:
     """Decode the first frame of a photo to upright 8-bit sRGB.
 
     Args:
@@ -88,6 +99,10 @@ def decode(data: bytes, max_megapixels: float, longest_side: int | None) -> tupl
         exif = picture.getexif()
         focal = _film_focal(exif)
         orientation = exif.get(ExifTags.Base.Orientation, 1)
+        if profile is None and orientation not in _TURNS:
+            pixels = _decode_plain_jpeg(picture, data, longest_side)
+            if pixels is not None:
+                return _describe(original, original, name, focal), pixels
         if longest_side and picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
             ratio = longest_side / max(original)
             if ratio < 1:
@@ -107,15 +122,36 @@ def decode(data: bytes, max_megapixels: float, longest_side: int | None) -> tupl
         upright = upright.transpose(_TURNS[orientation])
     if orientation in (5, 6, 7, 8):
         original = (original[1], original[0])
-    header = {
-        "width": upright.width,
-        "height": upright.height,
+    return _describe(upright.size, original, name, focal), upright.tobytes()
+
+
+def _describe(size: tuple[int, int], original: tuple[int, int], name: str, focal: float | None) -> Header:
+    return {
+        "width": size[0],
+        "height": size[1],
         "original_width": original[0],
         "original_height": original[1],
         "format": name,
         "focal_35mm": focal,
     }
-    return header, upright.tobytes()
+
+
+def _decode_plain_jpeg(picture: Image.Image, data: bytes, longest_side: int | None) -> memoryview | None:
+    """Return the pixels of a JPEG that needs no more than decoding, three times as fast as Pillow does it.
+
+    None where it needs more, or where anything is wrong with it: Pillow tells what.
+    """
+    if picture.format != "JPEG" or picture.mode not in ("RGB", "L"):
+        return None
+    if longest_side and max(picture.size) > longest_side:
+        return None
+    try:
+        pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
+    except ValueError:
+        return None
+    if pixels.shape != (picture.height, picture.width, 3):
+        return None
+    return memoryview(pixels).cast("B")
 
 
 def _open(data: bytes) -> Image.Image:
@@ -199,7 +235,8 @@ def _limit_memory(megabytes: int) -> None:
 
 
 def main() -> int:
-    """Serve requests until stdin ends."""
+    """Serve requests until stdin ends; the first argument is the shared file's descriptor."""
+    shared = int(sys.argv[1])
     Image.MAX_IMAGE_PIXELS = None
     Image.init()
     warnings.simplefilter("ignore")
@@ -210,20 +247,19 @@ def main() -> int:
         _limit_memory(request["memory_mb"])
         try:
             header, pixels = decode(data, request["max_megapixels"], request["longest_side"])
+            write_shared(shared, pixels)
         except Refusal as refusal:
-            header, pixels = refusal.reply, b""
+            header = refusal.reply
         except MemoryError:
-            header, pixels = (
-                {
-                    "code": "image_too_large",
-                    "message": "The photo needs too much memory to decode.",
-                    "value": f"more than {request['memory_mb']} MB",
-                    "limit": f"{request['memory_mb']} MB",
-                },
-                b"",
-            )
-        write_message(sink, header, pixels)
-        del data, pixels, message
+            header = {
+                "code": "image_too_large",
+                "message": "The photo needs too much memory to decode.",
+                "value": f"more than {request['memory_mb']} MB",
+                "limit": f"{request['memory_mb']} MB",
+            }
+        write_message(sink, header)
+        pixels = b""
+        del data, message
     return 0
 
 

@@ -1,8 +1,7 @@
 """The table of GPU types: what a worker can be bound to, and how to recognise one by NVML's name.
 
-Memory, bandwidth and tensor peak are the vendor's published figures (NVIDIA data sheets of each product,
-dense FP16); DESIGN section 6 holds the ones that the project was given. They serve as the router's prior for
-cards that were never measured here.
+Memory, bandwidth and tensor peak (dense FP16) are published figures; each row names its source. They serve
+as the router's prior for cards that were never measured here. How each type works is in profiles.py.
 """
 
 import os
@@ -26,37 +25,35 @@ class GpuType:
     tflops: float
     ecc: bool
     link: str
-    #: Jobs at once that are known to be safe.
-    slots: int
-    #: Input size and sharpening of jobs that do not say otherwise; weak cards get a lighter profile.
-    input_size: int = 1280
-    sharpen: bool = True
+    #: Where the figures stand.
+    source: str
     #: From here on the card throttles, Celsius; None: not known.
     throttles_from: float | None = None
 
 
 _TABLE: tuple[GpuType, ...] = (
     GpuType(name="a100", pattern=r"\bA100\b", memory_gb=80, bandwidth=2039, tflops=312, ecc=True,
-            link="PCIe 4, NVLink", slots=3),
+            link="PCIe 4, NVLink", source="NVIDIA A100 80GB data sheet (SXM)"),
     GpuType(name="a800", pattern=r"\bA800\b", memory_gb=80, bandwidth=2039, tflops=312, ecc=True,
-            link="PCIe 4, NVLink limited", slots=3),
-    GpuType(name="h200", pattern=r"\bH200\b", memory_gb=141, bandwidth=4800, tflops=990, ecc=True,
-            link="PCIe 5, NVLink", slots=4),
-    GpuType(name="h100", pattern=r"\bH100\b", memory_gb=80, bandwidth=3350, tflops=990, ecc=True,
-            link="PCIe 5, NVLink", slots=4),
+            link="PCIe 4, NVLink limited", source="docs/design.md section 6; as the A100 but for NVLink"),
+    GpuType(name="h200", pattern=r"\bH200\b", memory_gb=141, bandwidth=4800, tflops=989, ecc=True,
+            link="PCIe 5, NVLink", source="NVIDIA H200 data sheet (SXM), half of the sparse figure"),
+    GpuType(name="h100", pattern=r"\bH100\b", memory_gb=80, bandwidth=3350, tflops=989, ecc=True,
+            link="PCIe 5, NVLink", source="NVIDIA H100 data sheet (SXM), half of the sparse figure"),
     GpuType(name="v100", pattern=r"\bV100\b", memory_gb=32, bandwidth=900, tflops=125, ecc=True,
-            link="PCIe 3", slots=2, input_size=960, sharpen=False, throttles_from=80),
+            link="PCIe 3", source="docs/design.md section 6", throttles_from=80),
     GpuType(name="l40s", pattern=r"\bL40S\b", memory_gb=48, bandwidth=864, tflops=362, ecc=True,
-            link="PCIe 4", slots=2),
+            link="PCIe 4", source="NVIDIA L40S data sheet, without sparsity"),
     GpuType(name="l4", pattern=r"\bL4\b", memory_gb=24, bandwidth=300, tflops=121, ecc=True,
-            link="PCIe 4", slots=1),
+            link="PCIe 4", source="NVIDIA L4 data sheet, half of the sparse figure"),
     GpuType(name="t4", pattern=r"\bT4\b", memory_gb=16, bandwidth=320, tflops=65, ecc=True,
-            link="PCIe 3", slots=1, input_size=960, sharpen=False, throttles_from=75),
+            link="PCIe 3", source="docs/design.md section 6", throttles_from=75),
 )  # fmt: skip
 
 _CPU = GpuType(
-    name="cpu", pattern=r"$^", memory_gb=0, bandwidth=20, tflops=0.5, ecc=False, link="none", slots=1
-)
+    name="cpu", pattern=r"$^", memory_gb=0, bandwidth=20, tflops=0.5, ecc=False, link="none",
+    source="a guess of this project: two cores of a server",
+)  # fmt: skip
 
 GPU_TYPES: dict[str, GpuType] = {gpu.name: gpu for gpu in (*_TABLE, _CPU)}
 

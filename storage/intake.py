@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from face3d.errors import RefusedError
+from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import ObjectCreated
 from face3d.options import JobOptions, options_from_metadata, parse_options
 from face3d.settings import Settings
@@ -33,19 +33,22 @@ class Upload:
     content_type: str
     #: None exactly when `refusal` says why.
     options: JobOptions | None
-    #: `bad_option`: the job is made all the same, and ends with it.
+    #: `bad_option` or `image_too_large`: the job is made all the same, and ends with it.
     refusal: RefusedError | None
     #: The options as the caller wrote them.
     raw_options: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_upload(storage: Storage, event: ObjectCreated, *, defaults: Mapping[str, str]) -> Upload | None:
+def read_upload(
+    storage: Storage, event: ObjectCreated, *, defaults: Mapping[str, str], max_bytes: int
+) -> Upload | None:
     """Return the upload that an event speaks of.
 
     Args:
         storage: asked by one HEAD.
         event: bucket and key.
         defaults: options that hold where the metadata says nothing.
+        max_bytes: a larger object is refused here, before anyone reads it.
     Returns:
         None for an object that is gone, and for the marker of a directory.
     Raises:
@@ -61,6 +64,8 @@ def read_upload(storage: Storage, event: ObjectCreated, *, defaults: Mapping[str
         return None
     raw = options_from_metadata(info.metadata)
     options, refusal = read_options(raw, defaults=defaults)
+    if info.size > max_bytes:
+        options, refusal = None, refuse_size(info.size, max_bytes)
     return Upload(
         bucket=info.bucket,
         key=info.key,
@@ -70,6 +75,13 @@ def read_upload(storage: Storage, event: ObjectCreated, *, defaults: Mapping[str
         options=options,
         refusal=refusal,
         raw_options=raw,
+    )
+
+
+def refuse_size(size: int, max_bytes: int) -> RefusedError:
+    """Return the refusal of a file that is too large."""
+    return RefusedError(
+        ErrorCode.IMAGE_TOO_LARGE, "The photo's file is too large (bytes).", value=size, limit=max_bytes
     )
 
 

@@ -6,6 +6,7 @@ prefix belongs to one attempt and is never rewritten, so a cached file cannot be
 
 import contextlib
 import hashlib
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from db.results import StoredFile
+from face3d.settings import Settings
 from storage.client import Storage
 
 #: Files written at once.
@@ -45,7 +47,7 @@ def content_type(name: str) -> str:
 
 
 class HostCache:
-    """Recent artifacts in a folder of this host's memory or disk."""
+    """Recent artifacts in a folder of this host, a folder for each job."""
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
@@ -53,8 +55,9 @@ class HostCache:
         self._swept_at = 0.0
 
     def path(self, key: str) -> Path:
-        """Return where a key's file lies; the name tells nothing of it."""
-        return self._folder / hashlib.sha256(key.encode()).hexdigest()
+        """Return where a key's file lies, in the folder of its job."""
+        job_id, _, rest = key.partition("/")
+        return self._folder / job_id / hashlib.sha256(rest.encode()).hexdigest()
 
     def get(self, key: str) -> bytes | None:
         """Return a cached file."""
@@ -66,27 +69,39 @@ class HostCache:
     def put(self, key: str, data: bytes) -> None:
         """Keep a file for the worker beside us; a full disk is no error."""
         with contextlib.suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sweep()
+            self.sweep()
             path = self.path(key)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # An attempt writes a key once, so no two writers meet; readers see the whole file or none.
             partial = path.with_suffix(".part")
             partial.write_bytes(data)
             partial.rename(path)
 
-    def _sweep(self) -> None:
+    def forget(self, job_id: str) -> None:
+        """Delete all that is kept of a job."""
+        shutil.rmtree(self._folder / job_id, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Delete old files, and the oldest beyond the limit; at most twice a minute."""
         now = time.time()
-        if now - self._swept_at < _CACHE_SECONDS / 10:
+        if now - self._swept_at < _CACHE_SECONDS / 10 or not self._folder.is_dir():
             return
         self._swept_at = now
-        entries = sorted(
-            ((entry.stat(), entry) for entry in self._folder.iterdir()), key=lambda e: e[0].st_mtime
-        )
+        files = [path for path in self._folder.glob("*/*") if path.is_file()]
+        entries = sorted(((path.stat(), path) for path in files), key=lambda entry: entry[0].st_mtime)
         total = sum(stat.st_size for stat, _ in entries)
-        for stat, entry in entries:
+        for stat, path in entries:
             if now - stat.st_mtime > _CACHE_SECONDS or total > self._max_bytes:
                 total -= stat.st_size
-                entry.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+        for folder in self._folder.iterdir():
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # Only an empty one goes.
+
+
+def open_cache(settings: Settings) -> HostCache:
+    """Return this host's cache of artifacts."""
+    return HostCache(settings.state_dir / "cache" / "artifacts", max_bytes=2 * 2**30)
 
 
 class ArtifactStore:

@@ -9,6 +9,7 @@ What ends how:
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,14 +27,19 @@ from db import leases
 from db.leases import Lease, LeasedJob, Verdict, WorkerIdentity
 from db.results import StoredFile
 from db.session import make_session_factory
-from face3d.errors import ErrorCode, LeaseLost, RefusedError, RetryableError
+from face3d.errors import ErrorCode, LeaseLost, OutOfDeviceMemory, RefusedError, RetryableError
 from face3d.options import JobOptions
 from face3d.settings import Settings, get_settings
 from face3d.states import Quality, StageName
 from gpu_workers.engines.base import Engine
 from gpu_workers.engines.registry import load_engine
+from gpu_workers.executor import DeviceExecutor
+from gpu_workers.health import read_memory_mb
+from gpu_workers.memory import is_out_of_memory
+from gpu_workers.profiles import Profile, effective_options, memory_budget_mb, profile_of
+from gpu_workers.watch import RunningStages, watch_dir
 from storage.client import Storage
-from tasks.artifacts import ArtifactStore, HostCache
+from tasks.artifacts import ArtifactStore, open_cache
 from tasks.leasing import HeldLease, LeaseKeeper
 
 log = structlog.get_logger(__name__)
@@ -78,6 +84,10 @@ class StageContext:
     held: HeldLease
     timings: Timings
     sessions: sessionmaker[Session]
+    #: Runs the engine's GPU stages within the device's memory.
+    device: DeviceExecutor
+    #: What the manifest tells of this attempt: options as they ran, jobs in the pass.
+    ran: dict[str, Any] = field(default_factory=dict)
 
     @property
     def lease(self) -> Lease:
@@ -94,6 +104,8 @@ class Runtime:
     artifacts: ArtifactStore
     keeper: LeaseKeeper
     worker: WorkerIdentity
+    running: RunningStages
+    device: DeviceExecutor
     pid: int = field(default_factory=os.getpid)
 
 
@@ -109,14 +121,46 @@ def worker_identity(settings: Settings) -> WorkerIdentity:
 def make_runtime(settings: Settings) -> Runtime:
     """Return what a process needs to work on stages."""
     storage = Storage.from_settings(settings)
-    cache = HostCache(settings.state_dir / "cache" / "artifacts", max_bytes=2 * 2**30)
+    cache = open_cache(settings)
+    worker = worker_identity(settings)
+    running = RunningStages(watch_dir())
     return Runtime(
         settings=settings,
         storage=storage,
         artifacts=ArtifactStore(storage, cache),
         keeper=LeaseKeeper(settings),
-        worker=worker_identity(settings),
+        worker=worker,
+        running=running,
+        device=make_executor(settings, worker, running),
     )
+
+
+def make_executor(settings: Settings, worker: WorkerIdentity, running: RunningStages) -> DeviceExecutor:
+    """Return the way to this process's device: its memory budget and the jobs that share a pass."""
+    budget = settings.memory_budget_mb
+    if budget is None and worker.device != "cpu":
+        share = float(os.environ.get("FACE3D_MEMORY_SHARE", "1"))
+        budget = memory_budget_mb(share * read_memory_mb(worker.device), profile_of(worker.gpu_type))
+    return DeviceExecutor(
+        budget_mb=budget,
+        largest_batch=largest_batch(settings),
+        wait_seconds=settings.batch_wait_seconds,
+        running=running.count,
+    )
+
+
+def largest_batch(settings: Settings) -> int:
+    """Return how many jobs may share a pass: forked CPU workers run one a process, with nobody to share."""
+    return int(os.environ.get("FACE3D_SLOTS", "1")) if worker_identity(settings).gpu_type != "cpu" else 1
+
+
+def get_runtime(settings: Settings) -> Runtime:
+    """Return the process's runtime, made once; threads and leases do not survive a fork."""
+    global _runtime  # noqa: PLW0603 - one runtime a process
+    with _runtime_lock:
+        if _runtime is None or _runtime.pid != os.getpid():
+            _runtime = make_runtime(settings)
+        return _runtime
 
 
 class StageTask(Task):  # type: ignore[misc]  # celery ships no types
@@ -130,11 +174,8 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
 
     @property
     def runtime(self) -> Runtime:
-        """The process's runtime; threads and leases do not survive a fork."""
-        global _runtime  # noqa: PLW0603 - one runtime a process
-        if _runtime is None or _runtime.pid != os.getpid():
-            _runtime = make_runtime(self._settings)
-        return _runtime
+        """The process's runtime."""
+        return get_runtime(self._settings)
 
     def work(
         self,
@@ -168,7 +209,10 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             held = runtime.keeper.hold(job.lease)
             timings = Timings()
             try:
-                with structlog.contextvars.bound_contextvars(attempt=job.lease.attempt):
+                with (
+                    structlog.contextvars.bound_contextvars(attempt=job.lease.attempt),
+                    runtime.running.note(stage, job.lease.token),
+                ):
                     self._attempt(runtime, sessions, job, held, timings, function)
             finally:
                 runtime.keeper.release(held)
@@ -185,7 +229,9 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         started = time.perf_counter()
         log.info("stage.started")
         try:
-            options = JobOptions.model_validate(job.options)
+            options = effective_options(
+                JobOptions.model_validate(job.options), job.stated, _profile(runtime, job)
+            )
             engine = load_engine(options.engine, runtime.settings, runtime.worker.device)
             context = StageContext(
                 job=job,
@@ -198,6 +244,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
                 held=held,
                 timings=timings,
                 sessions=sessions,
+                device=runtime.device,
             )
             output = function(context)
             held.check()
@@ -208,6 +255,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
                     prefix=output.prefix,
                     files=output.files,
                     timings=timings.seconds,
+                    ran=context.ran,
                     quality=output.quality,
                 )
             log.info("stage.done", seconds=round(time.perf_counter() - started, 3), **_steps(timings))
@@ -217,6 +265,8 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         except RefusedError as error:
             log.info("stage.refused", code=error.code.value, value=error.value, limit=error.limit)
             self._end(sessions, job.lease, error)
+        except OutOfDeviceMemory as error:
+            self._send_elsewhere(runtime, sessions, job.lease, error)
         except RetryableError as error:
             self._retry_later(runtime, sessions, job.lease, error.code, error.message)
         except DBAPIError as error:
@@ -228,11 +278,9 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             )
         except Ignore:
             raise
-        except MemoryError:
-            self._retry_later(
-                runtime, sessions, job.lease, ErrorCode.INTERNAL_ERROR, "The worker ran out of memory."
-            )
         except Exception as error:
+            if is_out_of_memory(error):
+                self._send_elsewhere(runtime, sessions, job.lease, OutOfDeviceMemory())
             log.exception("stage.bug")
             message = f"Stage {job.lease.stage.value} met an unexpected {type(error).__name__}."
             self._end(sessions, job.lease, RefusedError(ErrorCode.INTERNAL_ERROR, message))
@@ -245,6 +293,14 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             log.warning("stage.lease_lost")
         raise Ignore
 
+    def _send_elsewhere(
+        self, runtime: Runtime, sessions: sessionmaker[Session], lease: Lease, error: OutOfDeviceMemory
+    ) -> None:
+        """Try again on another GPU type: on this one the memory did not suffice."""
+        self._retry_later(
+            runtime, sessions, lease, error.code, error.message, exclude_type=runtime.worker.gpu_type
+        )
+
     def _retry_later(
         self,
         runtime: Runtime,
@@ -252,6 +308,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         lease: Lease,
         code: ErrorCode,
         message: str,
+        exclude_type: str | None = None,
     ) -> None:
         log.warning("stage.retry", code=code.value, reason=message)
         try:
@@ -262,6 +319,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
                     code=code,
                     message=message,
                     max_attempts=runtime.settings.max_attempts,
+                    exclude_type=exclude_type,
                 )
         except LeaseLost:
             log.warning("stage.lease_lost")
@@ -269,6 +327,14 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
 
 
 _runtime: Runtime | None = None
+_runtime_lock = threading.Lock()
+
+
+def _profile(runtime: Runtime, job: LeasedJob) -> Profile:
+    """Return the profile of this worker's type; a photo is decoded for the type that would bake it."""
+    if job.lease.stage is StageName.PREPROCESS:
+        return profile_of(job.placement.get("profile", runtime.worker.gpu_type))
+    return profile_of(runtime.worker.gpu_type)
 
 
 def _steps(timings: Timings) -> Mapping[str, Any]:

@@ -1,4 +1,7 @@
-"""Heartbeats of a worker: what it serves and how it is, once a second, from Celery's main process."""
+"""Heartbeats of a worker: what it serves and how it is, once a second, from Celery's main process.
+
+The heart also decides when the worker takes no more work: on SIGTERM, and by itself when its device is unfit.
+"""
 
 import os
 import threading
@@ -6,69 +9,138 @@ import time
 from typing import Any
 
 import structlog
-from celery import signals
+from celery import Celery, signals
 
-from db import workers
+from db import leases, workers
 from db.session import make_session_factory
+from face3d.errors import ConfigurationError
 from face3d.settings import Settings, get_settings
 from face3d.states import STAGES
-from gpu_workers.engines.registry import load_engine
-from gpu_workers.health import read_health, read_memory_mb
-from tasks.base import worker_identity
+from gpu_workers.health import HealthJudge, describe_host, open_probe
+from gpu_workers.watch import read_unfit, watch_dir
+from tasks.base import get_runtime, worker_identity
 from tasks.broker import DELIVERY_QUEUE
+from tasks.warmup import check_engine, cold_start_seconds, warm_up
 
 log = structlog.get_logger(__name__)
+
+#: Left of the drain's time when leases are given back: the launcher kills at its end.
+_HAND_BACK_SECONDS = 3.0
 
 
 class Heart:
     """Beats in a thread until it is stopped."""
 
-    def __init__(self, settings: Settings, *, stages: list[str], slots: int) -> None:
+    def __init__(
+        self, app: Celery, settings: Settings, *, stages: list[str], slots: int, queues: list[str]
+    ) -> None:
+        self._app = app
         self._settings = settings
         self._stages = stages
         self._slots = slots
-        self._state = "ready"
+        self._queues = queues
+        self._stopping = False
+        #: Why the worker takes no work, by its own decision.
+        self._unfit: str | None = None
         self._stopped = threading.Event()
         self._identity = worker_identity(settings)
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._probe = open_probe(self._identity.device)
+        self._reading = self._probe.read()
+        self._judge = HealthJudge(throttle_seconds=settings.throttle_seconds)
+        self._threads = [threading.Thread(target=self._run, name="heartbeat", daemon=True)]
+        if os.environ.get("FACE3D_POOL") == "threads" and settings.selftest_seconds > 0:
+            self._threads.append(threading.Thread(target=self._test, name="self-test", daemon=True))
 
     def start(self) -> None:
         """Begin to beat."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def drain(self) -> None:
-        """Say that no new work is taken."""
-        self._state = "draining"
+        """Say that no new work is taken; give back what is not done when the time is nearly over."""
+        self._stopping = True
+        wait = max(0.0, self._settings.drain_seconds - _HAND_BACK_SECONDS)
+        timer = threading.Timer(wait, self._hand_back)
+        timer.daemon = True
+        timer.start()
 
     def stop(self) -> None:
         """Stop, and forget the worker: it ended in order."""
         self._stopped.set()
-        self._thread.join(timeout=5)
+        self._threads[0].join(timeout=5)
         try:
             with make_session_factory(self._settings).begin() as session:
                 workers.remove(session, self._identity.name)
         except Exception:
             log.warning("heartbeat.farewell_failed", exc_info=True)
 
+    def _hand_back(self) -> None:
+        try:
+            with make_session_factory(self._settings).begin() as session:
+                handed = leases.hand_back(session, worker=self._identity.name)
+        except Exception:
+            log.warning("worker.hand_back_failed", exc_info=True)
+            return
+        for job_id, stage in handed:
+            log.warning("lease.handed_back", job_id=job_id, stage=stage)
+
     def _run(self) -> None:
         while not self._stopped.is_set():
             started = time.monotonic()
             try:
-                with make_session_factory(self._settings).begin() as session:
-                    workers.beat(
-                        session,
-                        name=self._identity.name,
-                        gpu_type=self._identity.gpu_type,
-                        device=self._identity.device,
-                        stages=self._stages,
-                        slots=self._slots,
-                        memory_mb=read_memory_mb(self._identity.device),
-                        state=self._state,
-                        health=read_health(self._identity.device),
-                    )
+                self._beat()
             except Exception:
                 log.warning("heartbeat.failed", exc_info=True)
             self._stopped.wait(max(0.0, self._settings.heartbeat_seconds - (time.monotonic() - started)))
+
+    def _beat(self) -> None:
+        try:
+            self._reading = self._probe.read()
+        except ConfigurationError as error:
+            # The card fell off the bus: what it last said is all there is.
+            self._judge.condemn(error.message)
+        reading = self._reading
+        fault = read_unfit(watch_dir())
+        if fault is not None:
+            self._judge.condemn(fault)
+        self._obey(self._judge.judge(reading))
+        reason = "told to stop" if self._stopping else self._unfit
+        cold_start = cold_start_seconds()
+        with make_session_factory(self._settings).begin() as session:
+            workers.beat(
+                session,
+                name=self._identity.name,
+                gpu_type=self._identity.gpu_type,
+                device=self._identity.device,
+                stages=self._stages,
+                slots=self._slots,
+                memory_mb=reading.memory_total_mb,
+                state="ready" if reason is None else "draining",
+                reason=reason,
+                health={
+                    **reading.describe(),
+                    **describe_host(),
+                    **({} if cold_start is None else {"cold_start_seconds": cold_start}),
+                },
+            )
+
+    def _obey(self, reason: str | None) -> None:
+        """Stop taking work when the device became unfit, and take it again when it recovered."""
+        if (reason is None) != (self._unfit is None) and not self._stopping:
+            # Celery changes what it consumes only in its own loop, which a command reaches.
+            command = "add_consumer" if reason is None else "cancel_consumer"
+            for queue in self._queues:
+                self._app.control.broadcast(
+                    command, arguments={"queue": queue}, destination=[self._identity.name]
+                )
+            log.warning("worker.fit" if reason is None else "worker.unfit", reason=reason or self._unfit)
+        self._unfit = reason
+
+    def _test(self) -> None:
+        while not self._stopped.wait(self._settings.selftest_seconds):
+            fault = check_engine(self._settings)
+            if fault is not None:
+                self._judge.condemn(fault)
 
 
 _heart: Heart | None = None
@@ -80,13 +152,19 @@ def served_stages() -> list[str]:
     return [name for name in os.environ.get("FACE3D_STAGES", "").split(",") if name in known]
 
 
+def _serves_stages() -> bool:
+    return bool(set(served_stages()) & set(STAGES))
+
+
 @signals.worker_ready.connect
-def _start(**_: Any) -> None:
+def _start(sender: Any, **_: Any) -> None:
     global _heart  # noqa: PLW0603 - one worker a process
     stages = served_stages()
     if not stages:
         return
-    _heart = Heart(get_settings(), stages=stages, slots=int(os.environ.get("FACE3D_SLOTS", "1")))
+    queues = [queue.name for queue in sender.app.amqp.queues.consume_from.values()]
+    slots = int(os.environ.get("FACE3D_SLOTS", "1"))
+    _heart = Heart(sender.app, get_settings(), stages=stages, slots=slots, queues=queues)
     _heart.start()
 
 
@@ -103,13 +181,15 @@ def _stop(**_: Any) -> None:
 
 
 @signals.worker_process_init.connect
-def _warm_up(**_: Any) -> None:
-    """Build the default engine in each child before it takes work."""
-    if not set(served_stages()) & set(STAGES):
-        return
-    settings = get_settings()
-    try:
-        load_engine(settings.engine, settings, os.environ.get("FACE3D_DEVICE", "cpu"))
-    except Exception:
-        # Jobs that need it will say so, by code; others may use another engine.
-        log.exception("engine.unavailable", engine=settings.engine)
+def _warm_child(**_: Any) -> None:
+    """Make a forked child ready before it takes work."""
+    if _serves_stages():
+        warm_up(get_settings())
+
+
+@signals.worker_init.connect
+def _warm_process(**_: Any) -> None:
+    """Make the process of a threads pool ready before it consumes; one that forks must stay cold."""
+    if _serves_stages() and os.environ.get("FACE3D_POOL") == "threads":
+        warm_up(get_settings())
+        get_runtime(get_settings())

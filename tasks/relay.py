@@ -14,6 +14,7 @@ import psycopg
 import structlog
 from celery import Celery
 from sqlalchemy import make_url
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import jobs, leases, outbox, webhooks, workers
@@ -25,10 +26,11 @@ from face3d.states import StageName
 from storage.client import Storage
 from storage.intake import option_defaults, read_upload
 from storage.sweep import find_unknown
+from tasks.artifacts import open_cache
 from tasks.broker import declare_dead_letters, queue_depth
 from tasks.chain import job_chain
 from tasks.deliver import deliver
-from tasks.retention import delete_orphans, erase_expired
+from tasks.retention import erase_expired, tidy_jobs
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +98,7 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
         forced = {
             item.job_id: (request.gpu_type if request else "any")
             for item in overdue
-            for request in [workers.stage_request(session, item.job_id)]
+            for request in [workers.stage_request(session, item.job_id, item.stage)]
         }
     depths: dict[str, int] = {}
     lost = []
@@ -127,21 +129,26 @@ def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Set
 
     made = 0
     for event in find_unknown(storage, settings.bucket_inbox, known):
-        upload = read_upload(storage, event, defaults=option_defaults(settings))
+        upload = read_upload(storage, event, defaults=option_defaults(settings), max_bytes=settings.max_bytes)
         if upload is None:
             continue
-        with sessions.begin() as session:
-            accepted = jobs.accept(
-                session,
-                bucket=upload.bucket,
-                key=upload.key,
-                etag=upload.etag,
-                size=upload.size,
-                content_type=upload.content_type,
-                options=upload.options,
-                refusal=upload.refusal,
-                source="sweep",
-            )
+        try:
+            with sessions.begin() as session:
+                accepted = jobs.accept(
+                    session,
+                    bucket=upload.bucket,
+                    key=upload.key,
+                    etag=upload.etag,
+                    size=upload.size,
+                    content_type=upload.content_type,
+                    options=upload.options,
+                    refusal=upload.refusal,
+                    source="sweep",
+                )
+        except DataError:
+            # One object that the database cannot hold must not hide those behind it.
+            log.exception("sweep.object_refused")
+            continue
         made += accepted.created
     if made:
         log.info("sweep.accepted", count=made)
@@ -166,16 +173,22 @@ class Relay:
         self._settings = settings
         self._sessions = make_session_factory(settings)
         self._storage = Storage.from_settings(settings)
+        self._cache = open_cache(settings)
         self._stopping = threading.Event()
         self._notices: psycopg.Connection | None = None
         self._leader: psycopg.Connection | None = None
         self._chores_at = 0.0
-        self._chores = [
+        self._blind_until = 0.0
+        self._leading = False
+        self._urgent = [
             _Chore("expire_leases", min(settings.lease_seconds / 6, 5.0), self._expire_leases),
             _Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
+        ]
+        self._slow = [
             _Chore("sweep_inbox", settings.sweep_seconds, self._sweep),
             _Chore("forget_dead_workers", 60.0, self._forget_dead_workers),
-            _Chore("delete_orphans", 300.0, self._delete_orphans),
+            _Chore("sweep_cache", 60.0, self._cache.sweep),
+            _Chore("tidy_jobs", 60.0, self._tidy_jobs),
             _Chore("retention", 600.0, self._retention),
         ]
 
@@ -186,20 +199,33 @@ class Relay:
     def run(self) -> None:
         """Publish and mend until stopped; faults of database or broker are logged and outlived."""
         log.info("relay.started")
+        # Listing a large bucket takes minutes: not in the thread that publishes.
+        slow = threading.Thread(target=self._run_slow_chores, name="slow-chores", daemon=True)
+        slow.start()
         while not self._stopping.is_set():
             try:
                 self._wait()
                 self._publish_all()
                 if time.monotonic() >= self._chores_at:
                     self._chores_at = time.monotonic() + min(1.0, self._settings.relay_poll_seconds)
-                    if self._leads():
-                        self._do_chores()
+                    self._leading = self._leads()
+                    if self._leading:
+                        self._do_chores(self._urgent)
             except Exception:
                 log.exception("relay.round_failed")
+                # While the database was away nobody could renew a lease: no worker is to blame.
+                self._blind_until = time.monotonic() + self._settings.lease_seconds
+                self._leading = False
                 self._disconnect()
                 self._stopping.wait(1.0)
+        slow.join(timeout=5.0)
         self._disconnect()
         log.info("relay.stopped")
+
+    def _run_slow_chores(self) -> None:
+        while not self._stopping.wait(0.5):
+            if self._leading:
+                self._do_chores(self._slow)
 
     def _publish_all(self) -> None:
         while publish_chains(self._app, self._sessions) == _BATCH:
@@ -233,8 +259,8 @@ class Relay:
         ).fetchone()
         return bool(answer and answer[0])
 
-    def _do_chores(self) -> None:
-        for chore in self._chores:
+    def _do_chores(self, chores: Sequence[_Chore]) -> None:
+        for chore in chores:
             now = time.monotonic()
             if now < chore.due_at or self._stopping.is_set():
                 continue
@@ -251,6 +277,8 @@ class Relay:
         self._notices = self._leader = None
 
     def _expire_leases(self) -> None:
+        if time.monotonic() < self._blind_until:
+            return
         expire_leases(self._sessions, self._settings)
 
     def _mend(self) -> None:
@@ -263,11 +291,11 @@ class Relay:
         with self._sessions.begin() as session:
             workers.forget_dead(session, silent_seconds=600.0)
 
-    def _delete_orphans(self) -> None:
-        delete_orphans(self._storage, self._sessions, self._settings)
+    def _tidy_jobs(self) -> None:
+        tidy_jobs(self._storage, self._sessions, self._settings, self._cache)
 
     def _retention(self) -> None:
-        erase_expired(self._storage, self._sessions, self._settings)
+        erase_expired(self._storage, self._sessions, self._settings, self._cache)
 
 
 def main() -> int:

@@ -1,5 +1,7 @@
 """What is deleted: artifacts that no row names, and what the settings or a person say must go."""
 
+from dataclasses import asdict
+
 import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
@@ -9,6 +11,7 @@ from face3d.settings import Settings
 from storage.client import Storage
 from storage.erasure import delete_job_objects
 from storage.layout import job_prefix
+from tasks.artifacts import HostCache
 
 log = structlog.get_logger(__name__)
 
@@ -16,80 +19,86 @@ log = structlog.get_logger(__name__)
 _SETTLED_SECONDS = 900
 
 
-def delete_orphans(
-    storage: Storage, sessions: sessionmaker[Session], settings: Settings, *, limit: int = 50
-) -> int:
-    """Delete the artifacts of jobs that ended, and attempts' prefixes that no row names.
-
-    A ready job keeps its asset; artifacts between its stages are of no more use. Returns how many jobs were
-    tidied.
-    """
-    with sessions() as session:
-        rows = session.execute(
-            text(
-                "SELECT j.id, j.asset_prefix FROM jobs j"
-                " WHERE j.state IN ('ready', 'failed', 'cancelled')"
-                "   AND j.finished_at < now() - make_interval(secs => :settled)"
-                "   AND EXISTS (SELECT 1 FROM artifacts a WHERE a.job_id = j.id AND a.bucket = :work)"
-                " ORDER BY j.finished_at LIMIT :limit"
-            ),
-            {"settled": _SETTLED_SECONDS, "work": settings.bucket_work, "limit": limit},
-        ).all()
-    for job_id, asset_prefix in rows:
-        _delete_artifacts(storage, sessions, settings, str(job_id), asset_prefix)
-    if rows:
-        log.info("artifacts.deleted", jobs=len(rows))
-    return len(rows)
-
-
-def _delete_artifacts(
+def tidy_jobs(
     storage: Storage,
     sessions: sessionmaker[Session],
     settings: Settings,
-    job_id: str,
-    asset_prefix: str | None,
+    cache: HostCache,
+    *,
+    settled_seconds: float = _SETTLED_SECONDS,
+    limit: int = 500,
+) -> int:
+    """Delete what ended jobs no longer need, and what attempts left that no row names.
+
+    A ready job keeps its asset, an erased one nothing. A failed or cancelled job begins anew when it is
+    retried. Returns how many jobs were tidied.
+
+    Raises:
+        StorageUnavailable: what was tidied before stays so.
+    """
+    with sessions() as session:
+        ids = session.scalars(
+            text(
+                "SELECT id FROM jobs WHERE tidied_at IS NULL"
+                " AND finished_at < now() - make_interval(secs => :settled) ORDER BY finished_at LIMIT :limit"
+            ),
+            {"settled": settled_seconds, "limit": limit},
+        ).all()
+    for job_id in map(str, ids):
+        # Under the job's lock: a retry must not find its artifacts half gone.
+        with sessions.begin() as session:
+            asset_prefix = jobs.begin_tidying(session, job_id)
+            if asset_prefix is None:
+                continue
+            storage.delete_prefix(settings.bucket_work, job_prefix(job_id))
+            for info in list(storage.list(settings.bucket_assets, job_prefix(job_id))):
+                if not asset_prefix or not info.key.startswith(asset_prefix):
+                    storage.delete(settings.bucket_assets, info.key)
+            cache.forget(job_id)
+            jobs.end_tidying(session, job_id, work_bucket=settings.bucket_work)
+    if ids:
+        log.info("jobs.tidied", count=len(ids))
+    return len(ids)
+
+
+def erase_job(
+    storage: Storage, sessions: sessionmaker[Session], settings: Settings, cache: HostCache, job_id: str
 ) -> None:
-    storage.delete_prefix(settings.bucket_work, job_prefix(job_id))
-    for info in list(storage.list(settings.bucket_assets, job_prefix(job_id))):
-        if asset_prefix is None or not info.key.startswith(asset_prefix):
-            storage.delete(settings.bucket_assets, info.key)
-    with sessions.begin() as session:
-        session.execute(
-            text("DELETE FROM artifacts WHERE job_id = :job_id AND bucket = :work"),
-            {"job_id": job_id, "work": settings.bucket_work},
-        )
-
-
-def erase_job(storage: Storage, sessions: sessionmaker[Session], settings: Settings, job_id: str) -> None:
-    """Erase a job: photo, artifacts and asset; then what the row tells of the person.
+    """Stop and erase a job: photo, artifacts and asset; then what the row tells of the person.
 
     Objects go first: if that breaks off, the row still knows where they are and erasing again ends it.
 
     Raises:
         JobNotFound, StorageUnavailable
     """
-    with sessions() as session:
-        job = jobs.find(session, job_id)
-    delete_job_objects(storage, settings, job_id=job_id, bucket=job.bucket, key=job.key, etag=job.etag)
+    with sessions.begin() as session:
+        photo = jobs.begin_erasure(session, job_id)
+    delete_job_objects(storage, settings, job_id=job_id, **asdict(photo))
+    cache.forget(job_id)
     with sessions.begin() as session:
         jobs.erase(session, job_id)
     log.info("job.erased", job_id=job_id)
 
 
 def erase_expired(
-    storage: Storage, sessions: sessionmaker[Session], settings: Settings, *, limit: int = 100
+    storage: Storage,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    cache: HostCache,
+    *,
+    limit: int = 500,
 ) -> int:
     """Erase jobs that ended longer ago than the settings keep them; return how many."""
     if settings.retention_days <= 0:
         return 0
     with sessions() as session:
-        rows = session.execute(
+        ids = session.scalars(
             text(
                 "SELECT id FROM jobs WHERE state IN ('ready', 'failed', 'cancelled')"
                 " AND finished_at < now() - make_interval(secs => :age) ORDER BY finished_at LIMIT :limit"
             ),
             {"age": settings.retention_days * 86400.0, "limit": limit},
         ).all()
-    for (job_id,) in rows:
-        erase_job(storage, sessions, settings, str(job_id))
-    return len(rows)
+    for job_id in map(str, ids):
+        erase_job(storage, sessions, settings, cache, job_id)
+    return len(ids)

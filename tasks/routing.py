@@ -3,9 +3,10 @@
 `choose_gpu_type` is pure; `route` is what Celery asks each time it publishes a task.
 """
 
+import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from db.jobs import JobNotFound
 from db.session import make_session_factory
-from db.workers import TypeFacts, record_placement, stage_request, type_facts
+from db.workers import StageRequest, TypeFacts, record_placement, stage_request, type_facts
 from face3d.settings import Settings, get_settings
-from face3d.states import GPU_STAGES, StageName, Tier
+from face3d.states import StageName, Tier
+from gpu_workers.profiles import expected_peak_mb
 from gpu_workers.types import relative_speed
 from tasks.broker import DELIVERY_QUEUE, message_priority, queue_name
 
@@ -35,6 +37,8 @@ LATENCY_BOUND_SECONDS: Mapping[Tier, float] = {Tier.INTERACTIVE: 5.0, Tier.BATCH
 
 _TASK_PREFIX = "face3d."
 
+_CPU_STAGE = "The stage runs on cpu workers only."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
@@ -43,6 +47,8 @@ class Placement:
     gpu_type: str
     #: GPU type to expected seconds until the stage is finished there.
     expected_seconds: Mapping[str, float]
+    #: One sentence for `face3d explain`.
+    why: str
 
 
 def service_seconds(facts: TypeFacts, stage: StageName, engine: str) -> float:
@@ -74,22 +80,60 @@ def choose_gpu_type(
     tier: Tier,
     forced: str = "any",
     memory_mb: float = 0.0,
+    excluded: Collection[str] = (),
 ) -> Placement:
     """Choose a type: those within the tier's latency bound first, then the earliest expected finish.
 
     A forced type is obeyed even when no worker serves it now: the stage waits for one. Without any live
     worker the stage waits on `cpu`, which every installation has.
+
+    Args:
+        memory_mb: what the stage needs.
+        excluded: types whose memory did not suffice for this job; taken when there is no other.
     """
     expected = {fact.gpu_type: expected_finish(fact, stage, engine, tier) for fact in facts}
     if forced != "any":
-        return Placement(gpu_type=forced, expected_seconds=expected)
-    fitting = {fact.gpu_type for fact in facts if fact.memory_mb >= memory_mb}
+        return Placement(gpu_type=forced, expected_seconds=expected, why="The job's option gpu-type says so.")
+    fitting = {fact.gpu_type for fact in facts if fact.memory_mb >= memory_mb} - set(excluded)
     candidates = {name: seconds for name, seconds in expected.items() if name in fitting} or expected
     if not candidates:
-        return Placement(gpu_type="cpu", expected_seconds={})
+        why = "No live worker serves this stage; it waits on cpu."
+        return Placement(gpu_type="cpu", expected_seconds={}, why=why)
     bound = LATENCY_BOUND_SECONDS[tier]
     best = min(candidates, key=lambda name: (candidates[name] > bound, candidates[name], name))
-    return Placement(gpu_type=best, expected_seconds=expected)
+    if len(candidates) == 1:
+        why = "The only type whose live workers serve this stage."
+        if len(expected) > 1:
+            why = "The only type that serves this stage and has the memory."
+    elif candidates[best] <= bound:
+        why = f"Earliest expected finish within the {tier.value} bound of {bound:g} s."
+    else:
+        why = f"Earliest expected finish; no type keeps the {tier.value} bound of {bound:g} s."
+    return Placement(gpu_type=best, expected_seconds=expected, why=why)
+
+
+def describe_placement(
+    placement: Placement, facts: Sequence[TypeFacts], stage: StageName, request: StageRequest
+) -> dict[str, Any]:
+    """Return what the stage's row keeps of a placement: the facts of every candidate at that moment."""
+    return {
+        "why": placement.why,
+        "bound_seconds": LATENCY_BOUND_SECONDS[request.tier],
+        "candidates": [
+            {
+                "gpu_type": fact.gpu_type,
+                "expected_seconds": round(placement.expected_seconds[fact.gpu_type], 3),
+                "service_seconds": round(service_seconds(fact, stage, request.engine), 3),
+                "measured": request.engine in fact.service_seconds,
+                "slots": fact.slots,
+                "running": fact.running,
+                "waiting": dict(fact.waiting),
+                "memory_mb": round(fact.memory_mb),
+                "excluded": fact.gpu_type in request.excluded,
+            }
+            for fact in facts
+        ],
+    }
 
 
 class Router:
@@ -107,24 +151,42 @@ class Router:
             JobNotFound: the job is gone.
         """
         with make_session_factory(self._settings).begin() as session:
-            gpu_type = self._choose(session, stage, job_id) if stage in GPU_STAGES else "cpu"
-            tier = record_placement(session, job_id=job_id, stage=stage, gpu_type=gpu_type)
+            gpu_type, why = self._choose(session, stage, job_id)
+            tier = record_placement(session, job_id=job_id, stage=stage, gpu_type=gpu_type, placement=why)
         if tier is None:
             raise JobNotFound
         return queue_name(stage, gpu_type, tier), tier
 
-    def _choose(self, session: Session, stage: StageName, job_id: str) -> str:
-        request = stage_request(session, job_id)
+    def _choose(self, session: Session, stage: StageName, job_id: str) -> tuple[str, dict[str, Any]]:
+        """Return the GPU type for a stage, and what is kept of the reasons."""
+        if stage is StageName.PACKAGING:
+            return "cpu", {"why": _CPU_STAGE}
+        # The photo's size is decided when it is decoded: by the profile of the type that would bake it now.
+        placed = StageName.TEXTURE if stage is StageName.PREPROCESS else stage
+        request = stage_request(session, job_id, placed)
         if request is None:
             raise JobNotFound
+        facts = self._fresh_facts(session, placed)
+        placement = choose_gpu_type(
+            facts,
+            stage=placed,
+            engine=request.engine,
+            tier=request.tier,
+            forced=request.gpu_type,
+            memory_mb=expected_peak_mb(placed, request.engine, request.texture_size),
+            excluded=request.excluded,
+        )
+        if stage is StageName.PREPROCESS:
+            return "cpu", {"why": _CPU_STAGE, "profile": placement.gpu_type}
+        return placement.gpu_type, describe_placement(placement, facts, stage, request)
+
+    def _fresh_facts(self, session: Session, stage: StageName) -> list[TypeFacts]:
         with self._lock:
-            checked_at, facts = self._facts.get(stage, (-FACTS_SECONDS, []))
+            checked_at, facts = self._facts.get(stage, (-math.inf, []))
             if time.monotonic() - checked_at > FACTS_SECONDS:
                 facts = type_facts(session, stage, timeout_seconds=self._settings.worker_timeout_seconds)
                 self._facts[stage] = (time.monotonic(), facts)
-        return choose_gpu_type(
-            facts, stage=stage, engine=request.engine, tier=request.tier, forced=request.gpu_type
-        ).gpu_type
+        return facts
 
 
 _router: Router | None = None

@@ -1,15 +1,16 @@
 """The four tasks of the chain, thin: read artifacts, call one function, write artifacts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from assets.manifest import EngineEntry, FileEntry, Source, StageEntry
 from assets.maps import encode_maps, is_embedded_map
 from assets.package import build_asset
-from db.results import stage_files, stage_runs
+from db.results import StageRun, stage_files, stage_runs
 from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import StageResult, dump_result, load_result
+from face3d.options import JobOptions
 from face3d.settings import Settings
 from face3d.states import Quality, StageName
 from gpu_workers.engines.base import PhotoLimits
@@ -65,6 +66,7 @@ def preprocess_photo(context: StageContext) -> StageOutput:
         photo = _read_photo(context)
     with context.timings.step("compute"):
         prepared = context.engine.preprocess(photo, context.options, _limits(context.settings))
+    context.ran["input-size"] = context.options.input_size
     return _write(context, {RESULT: dump_result(prepared)})
 
 
@@ -72,8 +74,9 @@ def fit_geometry(context: StageContext) -> StageOutput:
     """Fit the head to the preprocessed photo."""
     prepared = _read_result(context, StageName.PREPROCESS)
     with context.timings.step("compute"):
-        geometry = context.engine.geometry(prepared, context.options)
-    return _write(context, {RESULT: dump_result(geometry)})
+        run = context.device.geometry(context.engine, prepared, context.options, context.job.stated)
+    context.ran.update(run.describe())
+    return _write(context, {RESULT: dump_result(run.result)})
 
 
 def bake_texture(context: StageContext) -> StageOutput:
@@ -81,7 +84,9 @@ def bake_texture(context: StageContext) -> StageOutput:
     prepared = _read_result(context, StageName.PREPROCESS)
     geometry = _read_result(context, StageName.GEOMETRY)
     with context.timings.step("compute"):
-        texture = context.engine.texture(prepared, geometry, context.options)
+        run = context.device.texture(context.engine, prepared, geometry, context.options, context.job.stated)
+    context.ran.update(run.describe())
+    texture = run.result
     with context.timings.step("encode"):
         files = dict(encode_maps(texture, context.options))
     embedded = {
@@ -89,6 +94,18 @@ def bake_texture(context: StageContext) -> StageOutput:
     }
     files[RESULT] = dump_result(StageResult(tensors=embedded, facts=texture.facts))
     return _write(context, files)
+
+
+def options_as_run(options: JobOptions, runs: Sequence[StageRun]) -> JobOptions:
+    """Return the options as each stage used them: a GPU type's profile fills in the unstated ones."""
+    used = {stage.stage: stage.ran for stage in runs}
+    changes = {
+        name.replace("-", "_"): used[stage][name]
+        for stage, name in ((StageName.PREPROCESS, "input-size"), (StageName.TEXTURE, "sharpen"),
+                            (StageName.TEXTURE, "compile"))
+        if name in used.get(stage, {})
+    }  # fmt: skip
+    return options.model_copy(update=changes)
 
 
 def package_asset(context: StageContext) -> StageOutput:
@@ -114,7 +131,7 @@ def package_asset(context: StageContext) -> StageOutput:
             geometry=geometry,
             texture=texture,
             encoded=embedded,
-            options=context.options,
+            options=options_as_run(context.options, runs),
             engine=EngineEntry(
                 name=context.engine.name,
                 version=context.engine.version,

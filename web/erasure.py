@@ -1,7 +1,8 @@
 """Erasing a job: its row forgets the person, and the storage its objects."""
 
-from db.jobs import cancel, erase, find
-from face3d.states import TERMINAL_JOB_STATES
+from dataclasses import asdict
+
+from db.jobs import begin_erasure, erase
 from storage.erasure import delete_job_objects
 from web.context import Context
 
@@ -9,17 +10,15 @@ from web.context import Context
 def erase_job(context: Context, job_id: str) -> None:
     """Stop a job, delete photo, artifacts and asset, and forget the rest.
 
-    The row forgets last: if the storage fails in between, the same call can be made again.
+    The row forgets last: if the storage fails in between, the same call can be made again. What a worker
+    still had in hand is deleted when the relay tidies the job, a quarter of an hour later.
 
     Raises:
         JobNotFound: there is no such job.
         StorageUnavailable: not all objects could be deleted.
     """
     with context.sessions.begin() as session:
-        job = find(session, job_id)
-        if job.state not in TERMINAL_JOB_STATES:
-            cancel(session, job_id)
-        bucket, key, etag = job.bucket, job.key, job.etag
-    delete_job_objects(context.storage, context.settings, job_id=job_id, bucket=bucket, key=key, etag=etag)
+        photo = begin_erasure(session, job_id)
+    delete_job_objects(context.storage, context.settings, job_id=job_id, **asdict(photo))
     with context.sessions.begin() as session:
         erase(session, job_id)

@@ -54,7 +54,8 @@ def receive_event(
     """Take a storage's notification and make jobs of the uploads that it announces.
 
     Tests, deletes, folders and parts of uploads are answered with 200 and no job. An answer of 503 asks the
-    storage to send the notification again. Needs the event token, as Bearer or as the password of Basic.
+    storage to send the notification again; one that does not (SeaweedFS) leaves the photo to the sweep. Needs
+    the event token, as Bearer or as the password of Basic.
     """
     try:
         announced = parse_events(kind, body, request.headers)
@@ -67,7 +68,12 @@ def receive_event(
 
 
 def _accept(context: Context, event: ObjectCreated) -> str | None:
-    upload = read_upload(context.storage, event, defaults=option_defaults(context.settings))
+    upload = read_upload(
+        context.storage,
+        event,
+        defaults=option_defaults(context.settings),
+        max_bytes=context.settings.max_bytes,
+    )
     if upload is None:
         return None
     with context.sessions.begin() as session:

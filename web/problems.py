@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 
@@ -69,6 +69,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(MultiPartException, _answer_multipart)
+    app.add_exception_handler(DataError, _answer_data)
     app.add_exception_handler(DBAPIError, _answer_database)
     app.add_exception_handler(Exception, _answer_unknown)
 
@@ -112,6 +113,11 @@ def _answer_validation(_: Request, error: Exception) -> JSONResponse:
 
 def _answer_multipart(_: Request, error: Exception) -> JSONResponse:
     return _json(HTTPStatus.BAD_REQUEST, Problem(code="bad_request", message=str(error)))
+
+
+def _answer_data(_: Request, _error: Exception) -> JSONResponse:
+    problem = Problem(code="bad_request", message="A value cannot be stored: is there a control character?")
+    return _json(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
 
 
 def _answer_database(_: Request, error: Exception) -> JSONResponse:

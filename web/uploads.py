@@ -10,10 +10,9 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 
 from db.jobs import accept
-from face3d.errors import ErrorCode, RefusedError
 from face3d.options import METADATA_PREFIX, OPTION_NAMES, allowed_values, parse_options
 from face3d.states import Tier
-from storage.intake import option_defaults
+from storage.intake import option_defaults, refuse_size
 from storage.layout import upload_key
 from web.context import Context
 from web.problems import refuse
@@ -62,7 +61,7 @@ async def read_form(request: Request, *, max_bytes: int) -> PhotoForm:
         async for chunk in request.stream():
             received += len(chunk)
             if received > max_bytes + FORM_OVERHEAD_BYTES:
-                raise _too_large(received, max_bytes)
+                raise refuse_size(received, max_bytes)
             yield chunk
 
     parser = MultiPartParser(
@@ -83,7 +82,7 @@ async def read_form(request: Request, *, max_bytes: int) -> PhotoForm:
             )
         data = await photo.read()
         if len(data) > max_bytes:
-            raise _too_large(len(data), max_bytes)
+            raise refuse_size(len(data), max_bytes)
         options = {name: value for name, value in form.items() if isinstance(value, str)}
         return PhotoForm(data=data, content_type=_media_type(photo.content_type), options=options)
     finally:
@@ -123,12 +122,6 @@ def accept_upload(context: Context, form: PhotoForm) -> str:
             options=options,
             source="api",
         ).job_id
-
-
-def _too_large(size: int, limit: int) -> RefusedError:
-    return RefusedError(
-        ErrorCode.IMAGE_TOO_LARGE, "The photo's file is too large (bytes).", value=size, limit=limit
-    )
 
 
 def _media_type(given: str | None) -> str:

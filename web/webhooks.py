@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import httpx
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
@@ -49,7 +50,7 @@ class EndpointView(BaseModel):
 class EndpointWithSecret(EndpointView):
     """A webhook endpoint with the secret that signs its messages."""
 
-    secret: str = Field(description="Keep it; it is not shown again.")
+    secret: str = Field(description="Keep it; it is shown only when the URL is added, or added again.")
 
 
 class TestReport(BaseModel):
@@ -103,7 +104,8 @@ def _check_url(url: str, *, allow_private: bool) -> None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError:
+        httpx.URL(url).host.encode("idna")
+    except (ValueError, httpx.InvalidURL):
         raise _bad("The URL cannot be read.") from None
     if parts.scheme not in ("http", "https") or not host or parts.username or parts.password:
         raise _bad("The URL must be http or https, with a host and without user or password.")

@@ -91,8 +91,8 @@ def send_one(api: Api, settings: Settings, photo: Path, out: Path) -> bool:
         item = upload(settings, photo, {})
         output.print(f"PUT s3://{settings.bucket_inbox}/{item.key}", soft_wrap=True, markup=False)
         (job,) = follow(api, settings, [item])
-        message = receiver.wait_for(job["id"])
-        seconds = time.monotonic() - started
+        message, arrived = receiver.wait_for(job["id"])
+    seconds = arrived - started
     output.print(
         f"webhook [bold]{message['type']}[/] received and verified {seconds:.2f} s after the PUT began"
     )
@@ -115,7 +115,7 @@ class WebhookReceiver:
 
     def __init__(self) -> None:
         self.secret = ""
-        self._messages: dict[str, dict[str, Any]] = {}
+        self._messages: dict[str, tuple[dict[str, Any], float]] = {}
         self._arrived = threading.Condition()
         receiver = self
 
@@ -143,12 +143,12 @@ class WebhookReceiver:
             return False
         document = json.loads(body)
         with self._arrived:
-            self._messages[document["data"].get("job_id", "")] = document
+            self._messages[document["data"].get("job_id", "")] = document, time.monotonic()
             self._arrived.notify_all()
         return True
 
-    def wait_for(self, job_id: str) -> dict[str, Any]:
-        """Return the verified message of a job.
+    def wait_for(self, job_id: str) -> tuple[dict[str, Any], float]:
+        """Return the verified message of a job, and when it came (monotonic seconds).
 
         Raises:
             WebhookMissing: none came.

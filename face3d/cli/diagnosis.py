@@ -117,9 +117,8 @@ def examine_servers(settings: Settings) -> Iterator[Finding]:
     database = _attempt("PostgreSQL", lambda: _database_version(settings), _START)
     yield database
     if database.ok:
-        yield _attempt(
-            "schema", lambda: _schema_state(settings), "run `face3d up`, or `alembic upgrade head`"
-        )
+        remedy = "run `face3d up`, or `python -m compose.prepare` with your servers' settings"
+        yield _attempt("schema", lambda: _schema_state(settings), remedy)
     yield _attempt(f"broker ({settings.broker_kind})", lambda: _broker_answers(settings), _START)
     yield from _examine_buckets(settings)
     yield _attempt("web server", lambda: _web_answers(settings), _START)
@@ -190,14 +189,17 @@ def _web_answers(settings: Settings) -> str:
 def _live_workers(settings: Settings) -> str:
     from db.session import make_session_factory
     from db.workers import live_workers
+    from face3d.cli.explain import describe_worker
 
     with make_session_factory(settings)() as session:
-        names = [
-            worker.name for worker in live_workers(session, timeout_seconds=settings.worker_timeout_seconds)
-        ]
-    if not names:
+        alive = live_workers(session, timeout_seconds=settings.worker_timeout_seconds)
+    if not alive:
         raise RuntimeError("none is alive")
-    return ", ".join(names)
+    names = ", ".join(describe_worker(worker) for worker in alive)
+    unfit = [worker for worker in alive if worker.state != "ready"]
+    if len(unfit) == len(alive):
+        raise RuntimeError(f"none takes work: {names}")
+    return names
 
 
 def _attempt(subject: str, ask: Callable[[], str], remedy: str) -> Finding:

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from face3d.cli.api import open_api
-from face3d.cli.console import output
+from face3d.cli.console import errors, output
 
 _ACTIONS = ("retry", "cancel", "erase")
 
@@ -43,30 +43,41 @@ def jobs(
 
 
 def print_list(jobs: list[dict[str, Any]]) -> None:
-    """Print a table of jobs."""
+    """Print a table of jobs, in a pipe one tab-separated line each."""
+    if not jobs:
+        errors.print("no jobs yet; make one with: face3d submit PHOTO")
+        return
     table = Table("job", "state", "made", "stage", "engine", "tier", "error or quality", box=None)
+    # A terminal too narrow for all cuts the other columns.
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = max(len(job["id"]) for job in jobs)
     for job in jobs:
         active = next((s["name"] for s in job["stages"] if s["state"] in ("dispatched", "running")), "")
         verdict = job["error"]["code"] if job["error"] else job["quality"] or ""
-        made = datetime.fromisoformat(job["created_at"]).astimezone().strftime("%m-%d %H:%M:%S")
+        made = datetime.fromisoformat(job["created_at"]).astimezone()
         engine = job["options"].get("engine", "")
-        table.add_row(job["id"], job["state"], made, active, engine, job["tier"], verdict)
-    output.print(table)
-    if not jobs:
-        output.print("no jobs yet; make one with: face3d submit PHOTO")
+        cells = (job["id"], job["state"], f"{made:%m-%d %H:%M:%S}", active, engine, job["tier"], verdict)
+        if output.is_terminal:
+            table.add_row(*cells)
+        else:
+            cells = (*cells[:2], made.isoformat(timespec="seconds"), *cells[3:])
+            # Not by `print`, which makes blanks of tabs.
+            output.file.write("\t".join(cells) + "\n")
+    if output.is_terminal:
+        output.print(table)
 
 
 def print_job(job: dict[str, Any]) -> None:
     """Print one job with its stages and files."""
-    output.print(f"{job['id']}  {job['state']}  {job['quality'] or ''}", markup=False)
+    output.print(f"{job['id']}  {job['state']}  {job['quality'] or ''}", markup=False, soft_wrap=True)
     if job["error"]:
         error = job["error"]
         output.print(f"  {error['code']}: {error['message']}", markup=False, soft_wrap=True)
         if error.get("value") is not None:
-            output.print(f"  measured {error['value']}, limit {error['limit']}", markup=False)
+            output.print(f"  measured {error['value']}, limit {error['limit']}", markup=False, soft_wrap=True)
     for stage in job["stages"]:
         seconds = f"{stage['seconds']:.2f} s" if stage["seconds"] is not None else ""
         line = f"  {stage['name']:<11} {stage['state']:<10} attempt {stage['attempt']}  {seconds}"
-        output.print(f"{line}  {stage['queue'] or ''}", markup=False)
+        output.print(f"{line}  {stage['queue'] or ''}", markup=False, soft_wrap=True)
     for file in job["files"]:
-        output.print(f"  {file['name']:<20} {file['size'] / 1e6:8.2f} MB", markup=False)
+        output.print(f"  {file['name']:<20} {file['size'] / 1e6:8.2f} MB", markup=False, soft_wrap=True)

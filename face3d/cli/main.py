@@ -18,9 +18,11 @@ COMMAND_MODULES: tuple[str, ...] = (
     "demo",
     "submit",
     "jobs",
+    "explain",
     "webhook",
     "processes",
     "bench",
+    "plan",
     "doctor",
 )
 

@@ -7,12 +7,17 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    app.command(epilog="Example:  face3d worker --device 0 --stages geometry,texture")(worker)
+    app.command(
+        epilog="Examples:  face3d worker --all-devices   |   face3d worker --device 0 --stages texture"
+    )(worker)
     app.command(epilog="Example:  face3d relay")(relay)
 
 
 def worker(
     device: Annotated[str, typer.Option(help="cpu, or the index of an NVIDIA GPU.")] = "cpu",
+    all_devices: Annotated[
+        bool, typer.Option("--all-devices", help="One worker for each NVIDIA GPU.")
+    ] = False,
     stages: Annotated[
         str | None, typer.Option(help="Comma-separated; all that the GPU type serves by default.")
     ] = None,
@@ -21,10 +26,12 @@ def worker(
     ] = None,
     slots: Annotated[int | None, typer.Option(help="Tasks at once; by type by default.", min=1)] = None,
 ) -> None:
-    """Run the stages of one device until SIGTERM, then finish what runs."""
+    """Run the stages of one device, or of all, until SIGTERM, then finish what runs."""
     from gpu_workers.launcher import main
 
-    arguments = ["--device", device]
+    if all_devices and device != "cpu":
+        raise typer.BadParameter("name one device, or all: not both")
+    arguments = ["--all-devices"] if all_devices else ["--device", device]
     for name, value in (("--stages", stages), ("--gpu-type", gpu_type), ("--slots", slots)):
         if value is not None:
             arguments += [name, str(value)]

@@ -1,5 +1,6 @@
 """`face3d up`, `down`, `status`: the local stack."""
 
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def describe(stack: "Stack") -> None:
         ("inbox", f"s3://{settings.bucket_inbox}"),
         ("Flower", f"{layout.flower_url} (face3d / {layout.credentials['flower_password']})"),
         ("settings", str(layout.env_file)),
+        ("for a shell", f"set -a; . {shlex.quote(str(layout.env_file))}; set +a"),
         ("logs", str(layout.logs)),
     )
     output.print("[bold green]Face3D is up.[/] Ctrl-C stops it.")

@@ -3,7 +3,9 @@
 import mimetypes
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +14,16 @@ import typer
 from face3d.cli.api import ENDED, Api, ApiError, open_api
 from face3d.cli.console import errors, output, print_error
 from face3d.cli.progress import JobBars
-from face3d.errors import RefusedError
+from face3d.errors import RefusedError, StorageUnavailable
 from face3d.options import METADATA_PREFIX, parse_options
 from face3d.settings import Settings, get_settings
 
 #: An event that has not come by then is left to the sweep.
 EVENT_SECONDS = 90.0
+#: Without waiting for the assets, a job's id is waited for so long.
+ID_SECONDS = 2.0
+#: Pause between two looks at a job: at least, at most, and as a share of the time waited so far.
+SHORT_PAUSE, LONG_PAUSE, PAUSE_SHARE = 0.5, 5.0, 0.05
 
 
 def register(app: typer.Typer) -> None:
@@ -50,8 +56,7 @@ def submit(
     with open_api() as api:
         uploads = [upload(settings, path, options) for path in photos]
         if not wait:
-            for item in uploads:
-                output.print(f"{item.label}  {item.etag}", markup=False)
+            print_uploads(api, settings, uploads)
             return
         jobs = follow(api, settings, uploads)
         ready = True
@@ -80,50 +85,92 @@ def read_options(pairs: list[str]) -> dict[str, str]:
 
 
 def upload(settings: Settings, photo: Path, options: dict[str, str]) -> Uploaded:
-    """PUT a photo to the inbox under a key that tells nothing of it."""
+    """PUT a photo to the inbox under a key that tells nothing of it.
+
+    Raises:
+        StorageUnavailable: with what to do about it.
+    """
     from storage.client import Storage
 
     key = f"cli/{secrets.token_hex(8)}{photo.suffix.lower()}"
-    etag = Storage.from_settings(settings).put(
-        settings.bucket_inbox,
-        key,
-        photo.read_bytes(),
-        content_type=mimetypes.guess_type(photo.name)[0] or "application/octet-stream",
-        metadata={METADATA_PREFIX + name: value for name, value in options.items()},
-    )
+    try:
+        etag = Storage.from_settings(settings).put(
+            settings.bucket_inbox,
+            key,
+            photo.read_bytes(),
+            content_type=mimetypes.guess_type(photo.name)[0] or "application/octet-stream",
+            metadata={METADATA_PREFIX + name: value for name, value in options.items()},
+        )
+    except StorageUnavailable as error:
+        raise StorageUnavailable(
+            f"{error.message} Start the local stack with `face3d up`, or set FACE3D_S3_ENDPOINT "
+            f"(now {settings.s3_endpoint}) and its keys."
+        ) from error
     return Uploaded(label=photo.name, key=key, etag=etag)
+
+
+def print_uploads(api: Api, settings: Settings, uploads: list[Uploaded]) -> None:
+    """Print where each photo lies, with its job's id where the job appears within ID_SECONDS."""
+    jobs: dict[str, str] = {}
+    deadline = time.monotonic() + ID_SECONDS
+    while True:
+        for item in uploads:
+            # The photo is in the inbox all the same when the server does not answer.
+            with suppress(ApiError):
+                job = None if item.key in jobs else find_job(api, settings, item)
+                if job:
+                    jobs[item.key] = job["id"]
+        if len(jobs) == len(uploads) or time.monotonic() > deadline:
+            break
+        time.sleep(SHORT_PAUSE)
+    for item in uploads:
+        line = f"{item.label}  s3://{settings.bucket_inbox}/{item.key}  {jobs.get(item.key, '')}"
+        output.print(line.rstrip(), markup=False, soft_wrap=True)
+
+
+def find_job(api: Api, settings: Settings, item: Uploaded) -> dict[str, Any] | None:
+    """Return the job of an upload, None while its event has not arrived."""
+    return api.find_upload(bucket=settings.bucket_inbox, key=item.key, etag=item.etag)
 
 
 def follow(api: Api, settings: Settings, uploads: list[Uploaded]) -> list[dict[str, Any]]:
     """Show progress bars until every upload's job has ended, and return the jobs.
 
     Raises:
-        ApiError: a job has not appeared in time.
+        ApiError: a job has not appeared in time, or the server has not answered for a minute.
     """
     jobs: dict[str, dict[str, Any]] = {}
-    deadline = time.monotonic() + EVENT_SECONDS
+    started = time.monotonic()
     with JobBars({item.key: item.label for item in uploads}, errors) as bars:
         while True:
             for item in uploads:
                 known = jobs.get(item.key)
                 if known and known["state"] in ENDED:
                     continue
-                job = (
-                    api.job(known["id"])
-                    if known
-                    else api.find_upload(bucket=settings.bucket_inbox, key=item.key, etag=item.etag)
-                )
+                job = api.patiently(partial(look_at, api, settings, item, known))
                 if job:
                     jobs[item.key] = job
                     bars.update(item.key, job)
             if len(jobs) == len(uploads) and all(job["state"] in ENDED for job in jobs.values()):
                 return [jobs[item.key] for item in uploads]
-            if len(jobs) < len(uploads) and time.monotonic() > deadline:
+            if len(jobs) < len(uploads) and time.monotonic() > started + EVENT_SECONDS:
                 raise ApiError(
                     f"No job of an upload appeared within {EVENT_SECONDS:.0f} s: is its bucket the inbox "
                     "that this server watches? The sweep will find it; see `face3d jobs`."
                 )
-            time.sleep(0.1)
+            time.sleep(pause_after(time.monotonic() - started))
+
+
+def look_at(
+    api: Api, settings: Settings, item: Uploaded, known: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return an upload's job as it is now, None while its event has not arrived."""
+    return api.job(known["id"]) if known else find_job(api, settings, item)
+
+
+def pause_after(waited: float) -> float:
+    """Return how long to pause before the next look, seconds: long jobs are looked at less often."""
+    return min(LONG_PAUSE, max(SHORT_PAUSE, waited * PAUSE_SHARE))
 
 
 def report(api: Api, label: str, job: dict[str, Any], out: Path) -> bool:
@@ -141,5 +188,6 @@ def report(api: Api, label: str, job: dict[str, Any], out: Path) -> bool:
     written = api.download(job, folder)
     output.print(f"[bold green]ready[/] ({job['quality']})  [bold]{folder}[/]", soft_wrap=True)
     for path in sorted(written):
-        output.print(f"  {path.name:<20} {path.stat().st_size / 1e6:8.2f} MB", markup=False)
+        line = f"  {path.name:<20} {path.stat().st_size / 1e6:8.2f} MB"
+        output.print(line, markup=False, soft_wrap=True)
     return True

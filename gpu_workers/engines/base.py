@@ -4,8 +4,9 @@ Numeric code: knows no Celery, no S3, no database. The stage borders fit a stage
 stage gets the results of the stages before it and nothing else.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from face3d.messages import StageResult
 from face3d.options import JobOptions
@@ -68,4 +69,17 @@ class Engine(Protocol):
             Tensors hold `albedo/<material>` (S, S, 3) uint8 sRGB, row 0 at v = 1, one for each material of
             the head; the skin's S is `options.texture_size`. Facts hold `texel_shares` (observed,
             mirrored, completed) and `texel_density` in px/cm.
+        """
+
+
+@runtime_checkable
+class BatchingEngine(Engine, Protocol):
+    """An engine that fits several heads in one pass: what concurrent jobs on a device share."""
+
+    def geometry_batch(
+        self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
+    ) -> list[StageResult]:
+        """Fit several heads; one result for each photo, in order, equal to what `geometry` gives it alone.
+
+        An error means that the batch failed as a whole: the caller tries its photos one by one.
         """

@@ -17,7 +17,10 @@ from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.options import JobOptions, parse_options
 from face3d.settings import Settings
 from face3d.states import STAGES, Quality, StageName
-from tasks.retention import erase_expired, erase_job
+from storage.client import Storage
+from tasks.artifacts import open_cache
+from tasks.relay import sweep_inbox
+from tasks.retention import erase_expired, erase_job, tidy_jobs
 
 WORKER = WorkerIdentity(name="w@test", gpu_type="cpu", device="cpu")
 
@@ -72,6 +75,43 @@ def run_all(sessions: sessionmaker[Session], job_id: str) -> None:
 def test_models_and_migrations_agree(servers: Settings) -> None:
     migrate.check(servers)
     assert migrate.is_current(servers)
+
+
+def test_a_chain_that_someone_waits_for_is_published_before_older_ones(
+    sessions: sessionmaker[Session],
+) -> None:
+    batch = [accept(sessions, f"{number}.jpg").job_id for number in range(2)]
+    urgent = accept(sessions, "urgent.jpg", tier="interactive").job_id
+    with sessions.begin() as session:
+        order = [publication.job_id for publication in outbox.claim_publications(session, limit=10)]
+    assert order == [urgent, *batch]
+
+
+def test_a_worker_that_must_end_gives_its_leases_back_and_nobody_elses(
+    sessions: sessionmaker[Session],
+) -> None:
+    mine, other = accept(sessions).job_id, accept(sessions, "b.jpg").job_id
+    _, job = take(sessions, mine, StageName.PREPROCESS)
+    assert job is not None
+    with sessions.begin() as session:
+        leases.take(
+            session,
+            job_id=other,
+            stage=StageName.PREPROCESS,
+            dispatch=1,
+            worker=WorkerIdentity(name="other@test", gpu_type="cpu", device="cpu"),
+            seconds=30,
+        )
+    with sessions.begin() as session:
+        assert leases.hand_back(session, worker=WORKER.name) == [(mine, "preprocess")]
+    with pytest.raises(LeaseLost):
+        complete(sessions, job)
+    with sessions() as session:
+        stage = jobs.find(session, mine).stages[0]
+        assert (stage.state, stage.failures, stage.worker_deaths) == ("dispatched", 0, 0)
+        assert jobs.find(session, other).stages[0].state == "running"
+    verdict, again = take(sessions, mine, StageName.PREPROCESS, dispatch=2)
+    assert (verdict, again is not None) == (Verdict.WORK, True)
 
 
 def test_the_same_photo_is_one_job_even_when_events_race(sessions: sessionmaker[Session]) -> None:
@@ -234,8 +274,6 @@ def test_a_failed_job_can_be_retried_and_a_ready_one_cannot(sessions: sessionmak
 def test_erasing_forgets_the_person_and_the_objects(
     sessions: sessionmaker[Session], clean_servers: Settings
 ) -> None:
-    from storage.client import Storage
-
     storage = Storage.from_settings(clean_servers)
     etag = storage.put(clean_servers.bucket_inbox, "marlene.jpg", b"photo", content_type="image/jpeg")
     with sessions.begin() as session:
@@ -251,20 +289,21 @@ def test_erasing_forgets_the_person_and_the_objects(
         ).job_id
     run_all(sessions, job_id)
     storage.put(clean_servers.bucket_assets, f"{job_id}/1/head.glb", b"glb", content_type="model/gltf-binary")
-    erase_job(storage, sessions, clean_servers, job_id)
+    cache = open_cache(clean_servers)
+    cache.put(f"{job_id}/preprocess/1/result.safetensors", b"her face")
+    erase_job(storage, sessions, clean_servers, cache, job_id)
     with sessions() as session:
         job = jobs.find(session, job_id)
         assert job.state == "erased"
         dump = str(session.execute(text("SELECT row_to_json(jobs) FROM jobs")).scalar())
     assert "marlene" not in dump.lower()
+    assert cache.get(f"{job_id}/preprocess/1/result.safetensors") is None
     assert not list(storage.list(clean_servers.bucket_inbox))
     assert not list(storage.list(clean_servers.bucket_assets))
-    erase_job(storage, sessions, clean_servers, job_id)
+    erase_job(storage, sessions, clean_servers, cache, job_id)
 
 
 def test_retention_erases_what_is_old(sessions: sessionmaker[Session], clean_servers: Settings) -> None:
-    from storage.client import Storage
-
     old, new = accept(sessions, "old.jpg").job_id, accept(sessions, "new.jpg").job_id
     for job_id in (old, new):
         run_all(sessions, job_id)
@@ -275,7 +314,7 @@ def test_retention_erases_what_is_old(sessions: sessionmaker[Session], clean_ser
     settings = clean_servers.model_copy(update={"bucket_inbox": "inbox"})
     storage = Storage.from_settings(settings)
     storage.ensure_bucket("inbox")
-    assert erase_expired(storage, sessions, settings) == 1
+    assert erase_expired(storage, sessions, settings, open_cache(settings)) == 1
     with sessions() as session:
         assert (jobs.find(session, old).state, jobs.find(session, new).state) == ("erased", "ready")
 
@@ -291,3 +330,86 @@ def test_a_restarted_database_costs_nobody_a_request(
         )
     monkeypatch.setattr("db.session._IDLE_SECONDS", 0.0)
     assert accept(sessions, "b.jpg").created
+
+
+def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clean_servers: Settings) -> None:
+    storage = Storage.from_settings(clean_servers)
+    job_id = accept(sessions).job_id
+    _, job = take(sessions, job_id, StageName.PREPROCESS)
+    assert job is not None
+    complete(sessions, job)
+    _, job = take(sessions, job_id, StageName.GEOMETRY)
+    assert job is not None
+    with sessions.begin() as session:
+        leases.fail(session, job.lease, RefusedError(ErrorCode.INTERNAL_ERROR, "A bug."))
+    for name in ("preprocess/1/result.safetensors", "geometry/1/abandoned.safetensors"):
+        storage.put(clean_servers.bucket_work, f"{job_id}/{name}", b"x", content_type="a/b")
+    cache = open_cache(clean_servers)
+    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=60) == 0
+    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
+    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 0
+    assert not list(storage.list(clean_servers.bucket_work))
+    with sessions.begin() as session:
+        jobs.retry(session, job_id)
+        outbox.claim_publications(session, limit=10)
+    assert take(sessions, job_id, StageName.GEOMETRY, dispatch=2)[0] is Verdict.IGNORE
+    verdict, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
+    assert verdict is Verdict.WORK
+    assert job is not None
+    assert job.prefixes == {}
+
+
+def test_what_a_worker_wrote_after_an_erasure_goes_when_the_job_is_tidied(
+    sessions: sessionmaker[Session], clean_servers: Settings
+) -> None:
+    storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
+    job_id = accept(sessions).job_id
+    _, job = take(sessions, job_id, StageName.PREPROCESS)
+    assert job is not None
+    erase_job(storage, sessions, clean_servers, cache, job_id)
+    with pytest.raises(LeaseLost):
+        complete(sessions, job)
+    storage.put(clean_servers.bucket_work, f"{job_id}/preprocess/1/late.bin", b"x", content_type="a/b")
+    storage.put(clean_servers.bucket_assets, f"{job_id}/1/late.bin", b"x", content_type="a/b")
+    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
+    assert not list(storage.list(clean_servers.bucket_work))
+    assert not list(storage.list(clean_servers.bucket_assets))
+
+
+def test_erasing_one_of_two_jobs_keeps_the_photo_that_the_other_needs(
+    sessions: sessionmaker[Session], clean_servers: Settings
+) -> None:
+    storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
+    inbox = clean_servers.bucket_inbox
+    etag = storage.put(inbox, "a.jpg", b"photo", content_type="image/jpeg")
+    made = []
+    for options in (JobOptions(), JobOptions(texture_size=1024)):
+        with sessions.begin() as session:
+            made.append(
+                jobs.accept(
+                    session,
+                    bucket=inbox,
+                    key="a.jpg",
+                    etag=etag,
+                    size=5,
+                    content_type=None,
+                    options=options,
+                    source="event",
+                ).job_id
+            )
+    erase_job(storage, sessions, clean_servers, cache, made[0])
+    assert storage.get(inbox, "a.jpg", if_match=etag) == b"photo"
+    erase_job(storage, sessions, clean_servers, cache, made[1])
+    assert not list(storage.list(inbox))
+
+
+def test_one_object_that_the_database_cannot_hold_does_not_stop_the_sweep(
+    sessions: sessionmaker[Session], clean_servers: Settings
+) -> None:
+    storage = Storage.from_settings(clean_servers)
+    for key, metadata in (("a.jpg", {"face3d-ref": "a\x00b"}), ("b.jpg", {})):
+        storage.put(clean_servers.bucket_inbox, key, b"x", content_type="image/jpeg", metadata=metadata)
+    assert sweep_inbox(storage, sessions, clean_servers) == 2
+    with sessions() as session:
+        found = {job.key: job.error_code for job in jobs.list_jobs(session)}
+    assert found == {"a.jpg": "bad_option", "b.jpg": None}

@@ -185,7 +185,12 @@ def test_an_upload_in_parts_is_one_photo_to_event_and_sweep(storage: Storage, se
         )
         parts.append({"PartNumber": number, "ETag": part["ETag"]})
     client.complete_multipart_upload(Bucket=inbox, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
-    found = read_upload(storage, ObjectCreated(bucket=inbox, key=key), defaults=option_defaults(servers))
+    found = read_upload(
+        storage,
+        ObjectCreated(bucket=inbox, key=key),
+        defaults=option_defaults(servers),
+        max_bytes=servers.max_bytes,
+    )
     assert found is not None
     assert found.size == 5 * 2**20 + 1000
     assert found.options is not None

@@ -1,12 +1,16 @@
 """GPU types and the workers that are planned for them."""
 
+import argparse
+
 import pytest
+from pydantic import SecretStr
 
 from face3d.errors import ConfigurationError
 from face3d.options import GPU_TYPE_NAMES
+from face3d.settings import Settings
 from face3d.states import STAGES, StageName
 from gpu_workers.health import detect_gpu_type
-from gpu_workers.launcher import plan_workers, worker_command, worker_environment
+from gpu_workers.launcher import plan_workers, plans_from_arguments, worker_command, worker_environment
 from gpu_workers.types import GPU_TYPES, cpu_slots, gpu_type, match_device_name, relative_speed
 
 
@@ -64,7 +68,7 @@ def plan(**changes: object):
         "gpu": gpu_type("h100"),
         "slots": None,
         "host": "host",
-        "interactive_slot": False,
+        "interactive_slots": False,
     }
     return plan_workers(**{**arguments, **changes})  # type: ignore[arg-type]
 
@@ -86,11 +90,29 @@ def test_a_cpu_worker_forks_and_serves_all_stages() -> None:
     assert len(worker.queues) == 8
 
 
-def test_a_broker_without_urgency_gets_a_slot_for_interactive_work_only() -> None:
-    both, reserved = plan(interactive_slot=True)
-    assert reserved.slots == 1
-    assert reserved.name != both.name
+@pytest.mark.parametrize(("slots", "reserved_slots"), [(1, 1), (2, 1), (4, 2)])
+def test_a_broker_without_urgency_keeps_the_tiers_apart(slots: int, reserved_slots: int) -> None:
+    batch, reserved = plan(interactive_slots=True, slots=slots)
+    assert (batch.slots, reserved.slots) == (slots, reserved_slots)
+    assert reserved.name != batch.name
     assert all(queue.endswith(".interactive") for queue in reserved.queues)
+    assert all(queue.endswith(".batch") for queue in batch.queues)
+    assert batch.memory_share + reserved.memory_share == pytest.approx(1.0)
+
+
+def test_all_devices_get_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(broker_url=SecretStr("redis://127.0.0.1:6379/0"))
+    chosen = argparse.Namespace(
+        all_devices=True, device="cpu", gpu_type="h200", stages=None, slots=None, host="rack"
+    )
+    monkeypatch.setattr("gpu_workers.launcher.count_gpus", lambda: 2)
+    assert [worker.name for worker in plans_from_arguments(chosen, settings)] == [
+        "h200-cuda0@rack",
+        "h200-cuda1@rack",
+    ]
+    monkeypatch.setattr("gpu_workers.launcher.count_gpus", lambda: 0)
+    with pytest.raises(ConfigurationError, match="no NVIDIA GPU"):
+        plans_from_arguments(chosen, settings)
 
 
 def test_a_gpu_worker_refuses_stages_that_have_no_queue_there() -> None:

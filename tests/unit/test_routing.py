@@ -1,8 +1,8 @@
 """Where the router sends a stage."""
 
-from db.workers import TypeFacts
+from db.workers import StageRequest, TypeFacts
 from face3d.states import StageName, Tier
-from tasks.routing import choose_gpu_type, expected_finish
+from tasks.routing import choose_gpu_type, describe_placement, expected_finish
 
 
 def facts(
@@ -63,6 +63,26 @@ def test_a_forced_type_is_obeyed_even_without_a_worker() -> None:
 def test_a_type_with_too_little_memory_is_passed_over() -> None:
     known = facts("t4", seconds=0.1, memory_mb=16_000), facts("a100", seconds=0.5)
     assert choose(*known, memory_mb=20_000.0) == "a100"
+
+
+def test_a_type_without_enough_memory_for_this_job_is_tried_no_more() -> None:
+    known = facts("t4", seconds=0.1), facts("a100", seconds=0.5)
+    assert choose(*known, excluded={"t4"}) == "a100"
+    assert choose(facts("t4", seconds=0.1), excluded={"t4"}) == "t4"
+
+
+def test_the_reason_of_a_choice_is_kept_with_every_candidates_facts() -> None:
+    known = facts("a100", seconds=0.1, running=1), facts("t4")
+    stage, tier = StageName.TEXTURE, Tier.INTERACTIVE
+    placement = choose_gpu_type(known, stage=stage, engine="anny", tier=tier)
+    request = StageRequest(
+        engine="anny", tier=tier, gpu_type="any", texture_size=4096, excluded=frozenset({"t4"})
+    )
+    told = describe_placement(placement, known, stage, request)
+    assert "interactive bound of 5 s" in told["why"]
+    first, second = told["candidates"]
+    assert (first["gpu_type"], first["measured"], first["expected_seconds"]) == ("a100", True, 0.2)
+    assert (second["measured"], second["excluded"], second["service_seconds"]) == (False, True, 12.744)
 
 
 def test_without_any_worker_the_stage_waits_on_cpu() -> None:

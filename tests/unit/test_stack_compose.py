@@ -22,6 +22,13 @@ def test_seaweedfs_sends_no_telemetry() -> None:
     assert 'SENTRY_DSN: ""' in command
 
 
+def test_seaweedfs_gives_nothing_without_a_key() -> None:
+    service = _service("seaweedfs")
+    assert "-disableHttp=true" in service
+    for name in ("SIGNING", "SIGNING_READ", "FILER_SIGNING", "FILER_SIGNING_READ"):
+        assert f"WEED_JWT_{name}_KEY: ${{SEAWEEDFS_SIGNING_KEY:?}}" in service
+
+
 def test_every_published_port_is_on_loopback() -> None:
     published = re.findall(r"ports: \[(.*)\]", TEXT)
     assert len(published) == TEXT.count("ports:")

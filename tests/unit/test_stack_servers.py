@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from compose.local import accounts, ports
 from compose.local.credentials import load_credentials
+from compose.local.envfile import quote
 from compose.local.layout import Layout
 from compose.local.postgres import postgres_items
 from compose.local.programs import program_environment, program_services
@@ -17,7 +19,8 @@ from compose.local.seaweedfs import notification_toml, seaweedfs_items, weed_arg
 from compose.local.service import Service
 from compose.local.stack import Stack
 from compose.local.valkey import valkey_items
-from face3d.settings import Settings
+from face3d.errors import ConfigurationError
+from face3d.settings import Settings, get_settings
 
 
 @pytest.fixture
@@ -51,6 +54,51 @@ def test_seaweedfs_puts_no_socket_where_another_user_may_have_left_one(tmp_path:
     assert len(sockets) == 2
     # Relative to its working directory; a full path may exceed the 107 characters of a socket's name.
     assert all("/" not in path for path in sockets)
+
+
+def test_seaweedfs_gives_nothing_without_a_key(layout: Layout) -> None:
+    (service,) = [item for item in _services(layout) if item.name == "seaweedfs"]
+    assert "-disableHttp=true" in service.argv
+    security = tomllib.loads((service.cwd / "security.toml").read_text())
+    tokens = security["jwt"]
+    keys = [
+        tokens[part][kind] if kind == "key" else tokens[part]["read"]["key"]
+        for part in ("signing", "filer_signing")
+        for kind in ("key", "read")
+    ]
+    assert len(set(keys)) == 4
+    assert min(map(len, keys)) >= 32
+    for part in ("master", "volume", "filer", "s3", "client"):
+        assert Path(security["grpc"][part]["cert"]).is_file()
+    for file in service.cwd.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_seaweedfs_keeps_object_keys_out_of_the_logs_that_people_read(tmp_path: Path) -> None:
+    arguments = weed_arguments(Path("weed"), tmp_path, dict.fromkeys(ports.PORT_NAMES, 15000))
+    options = arguments[1 : arguments.index("mini")]
+    assert {"-alsologtostderr=false", "-stderrthreshold=FATAL"} <= set(options)
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", "", "a b", 'say "hi"', "it's", "$HOME `id`", '["a", "b"]', "#1; x"]
+)
+def test_settings_files_say_the_same_to_a_shell_and_to_the_programs(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "stack.env"
+    file.write_text(f"FACE3D_S3_ENDPOINT={quote(value)}\n")
+    monkeypatch.setenv("FACE3D_ENV_FILE", str(file))
+    assert get_settings.__wrapped__().s3_endpoint == value
+    monkeypatch.delenv("FACE3D_ENV_FILE")
+    script = f"set -a; . {file}; set +a; printenv FACE3D_S3_ENDPOINT"
+    said = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said == value + "\n"
+
+
+def test_a_value_that_they_would_read_differently_is_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        quote("it's $HOME")
 
 
 def test_servers_inherit_nothing_that_could_redirect_them(

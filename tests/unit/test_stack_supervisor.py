@@ -1,6 +1,7 @@
 """The supervisor, on small shell processes."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -84,6 +85,24 @@ def test_a_process_that_dies_is_started_again(tmp_path: Path, make: Make) -> Non
     assert before is not None
     os.kill(before, signal.SIGKILL)
     _eventually(lambda: supervisor.pid("worker") not in (before, None))
+
+
+def test_what_an_earlier_process_left_is_forgotten_before_each_start(tmp_path: Path, make: Make) -> None:
+    service = _service(tmp_path, "worker", 'sleep 0.2; touch "$READY"; exec sleep 60')
+    forgotten: list[bool] = []
+
+    def forget() -> None:
+        forgotten.append(service.ready())
+        (tmp_path / "worker.ready").unlink(missing_ok=True)
+
+    said: list[str] = []
+    supervisor = make(dataclasses.replace(service, forget=forget), report=said.append)
+    supervisor.start()
+    pid = supervisor.pid("worker")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _eventually(lambda: len([line for line in said if line.startswith("worker ready")]) == 2)
+    assert forgotten == [False, True]
 
 
 def test_a_service_that_cannot_start_is_named_with_its_log(tmp_path: Path, make: Make) -> None:

@@ -50,7 +50,7 @@ def info(key: str, *, content_type: str = "image/png", **metadata: str) -> Objec
 
 def upload(entry: ObjectInfo, defaults: Mapping[str, str] | None = None):
     event = ObjectCreated(bucket="inbox", key=entry.key)
-    return read_upload(FakeStorage({entry.key: entry}), event, defaults=defaults or {})
+    return read_upload(FakeStorage({entry.key: entry}), event, defaults=defaults or {}, max_bytes=1000)
 
 
 def test_options_ride_as_metadata_over_the_defaults() -> None:
@@ -81,7 +81,9 @@ def test_markers_of_directories_are_no_uploads(entry: ObjectInfo) -> None:
 
 
 def test_an_object_that_is_gone_is_no_upload() -> None:
-    assert read_upload(FakeStorage({}), ObjectCreated(bucket="inbox", key="a"), defaults={}) is None
+    assert (
+        read_upload(FakeStorage({}), ObjectCreated(bucket="inbox", key="a"), defaults={}, max_bytes=1) is None
+    )
 
 
 def test_sweep_finds_exactly_what_has_no_job() -> None:

@@ -10,7 +10,7 @@ from assets.mesh import split_quads
 from face3d.head import Head, MeshPart
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from gpu_workers.engines.anny import texture_photo
+from gpu_workers.engines.anny import texture_masks
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture import bake_head
 from gpu_workers.engines.null.head import make_head
@@ -102,19 +102,19 @@ def project(head: Head, points: np.ndarray) -> np.ndarray:
 def make_landmarks(head: Head) -> np.ndarray:
     """Return the landmarks that the masks are made from, where a face on the ellipsoid has them."""
     landmarks = np.full((478, 2), 128.0, np.float32)
-    oval = texture_photo._OVAL
+    oval = texture_masks._OVAL
     turn = np.linspace(0, 2 * np.pi, len(oval), endpoint=False)
     contour = np.stack([0.068 * np.sin(turn), -0.01 + 0.105 * np.cos(turn), np.full(len(oval), -0.06)], 1)
     landmarks[list(oval)] = project(head, contour)
     named = {33: (-0.045, 0.0), 263: (0.045, 0.0), 2: (0, -0.05), 152: (0, -0.11)}
     named |= {
         index: (x, 0.02)
-        for index, x in zip(texture_photo._UPPER_BROWS, np.linspace(-0.045, 0.045, 10), strict=True)
+        for index, x in zip(texture_masks._UPPER_BROWS, np.linspace(-0.045, 0.045, 10), strict=True)
     }
     for index, (x, y) in named.items():
         landmarks[index] = project(head, np.array([[x, y, 0.0]]))[0]
     for patch, (x, y) in zip(
-        texture_photo._SKIN_PATCHES, ((-0.03, -0.03), (0.03, -0.03), (0, 0), (0, -0.03)), strict=True
+        texture_masks._SKIN_PATCHES, ((-0.03, -0.03), (0.03, -0.03), (0, 0), (0, -0.03)), strict=True
     ):
         corners = np.array(
             [

