@@ -157,8 +157,8 @@ def _build(source: AnnySource) -> HeadData:
 def inset_teeth(teeth: FloatArray) -> FloatArray:
     """Return tooth positions (V, 3) set back from the lips and narrowed about the midline.
 
-    MakeHuman's strips touch the lips of its template; the lips of a fitted smile lie closer still, and a tooth
-    would come through them.
+    MakeHuman's strips touch the lips of its template; the lips of a fitted smile lie closer still, and a
+    tooth would come through them.
     """
     return teeth * [_TEETH_WIDTH, 1.0, 1.0] - [0.0, 0.0, _TEETH_BACK]
 
