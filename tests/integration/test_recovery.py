@@ -154,8 +154,10 @@ def test_last_worker_of_a_type_dies_and_its_work_moves_on(pipeline: Pipeline) ->
     strong = pipeline.start_worker("strong", gpu_type="h100", stages=served, wait="geometry=60", slots=1)
     first, second = pipeline.submit("1.jpg"), pipeline.submit("2.jpg")
     until(
-        lambda: sorted(pipeline.job(job_id).stages[1].state for job_id in (first, second))
-        == ["dispatched", "running"],
+        lambda: (
+            sorted(pipeline.job(job_id).stages[1].state for job_id in (first, second))
+            == ["dispatched", "running"]
+        ),
         "one runs on the only slot, the other waits",
         seconds=30,
     )

@@ -15,6 +15,10 @@ from tests.integration.pipeline import Pipeline, open_pipeline, until
 BATCH = 1000
 SLOTS = 2
 
+#: Every stage waits this long, so that a task of the batch that overtakes is told from the time that a
+#: message needs.
+_WAIT = ",".join(f"{stage.value}=0.3" for stage in STAGES)
+
 
 @pytest.fixture
 def valkey(server_stack: Stack, clean_servers: Settings, tmp_path: Path) -> Iterator[Pipeline]:
@@ -62,7 +66,8 @@ def overtakers(pipeline: Pipeline, job_id: str, stage: str) -> int:
 
 def check_no_waiting(pipeline: Pipeline, *, workers: int, slots: int) -> None:
     pipeline.start(
-        "-m", "gpu_workers.launcher", "--device", "cpu", "--slots", str(SLOTS), "--host", "test",
+        "-m", "tests.integration.slow_launcher", "--device", "cpu", "--slots", str(SLOTS), "--host", "test",
+        FACE3D_TEST_WAIT=_WAIT,
     )  # fmt: skip
     submit_batch(pipeline)
     until(
@@ -78,9 +83,8 @@ def check_no_waiting(pipeline: Pipeline, *, workers: int, slots: int) -> None:
     for number in range(3):
         job_id = pipeline.submit(f"someone-waits-{number}.jpg", tier="interactive")
         assert pipeline.wait_for_end(job_id, seconds=60).state == "ready"
-        assert {stage.value: overtakers(pipeline, job_id, stage) for stage in STAGES} == {
-            stage.value: pytest.approx(0, abs=slots) for stage in STAGES
-        }
+        overtaken = {stage.value: overtakers(pipeline, job_id, stage) for stage in STAGES}
+        assert max(overtaken.values()) <= slots, overtaken
     (left,) = pipeline.query("SELECT count(*) FROM jobs WHERE tier = 'batch' AND state <> 'ready'")
     assert left[0] > BATCH / 4, "the batch was over before anyone had to wait"
 

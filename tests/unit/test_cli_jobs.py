@@ -42,13 +42,23 @@ def test_a_terminal_shows_whole_ids(monkeypatch: pytest.MonkeyPatch, width: int)
     assert ID in text.getvalue()
 
 
+def test_a_usual_terminal_shows_a_failed_job_s_code_uncut_on_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = shown(monkeypatch, terminal=True)
+    error = {"code": "storage_unavailable"}
+    print_list([{**a_job(), "state": "failed", "error": error}])
+    (line,) = [line for line in text.getvalue().splitlines() if ID in line]
+    assert line.split()[-1] == "storage_unavailable"
+
+
 def test_a_pipe_gets_one_tab_separated_line_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(monkeypatch, terminal=False)
     print_list([a_job(), a_job()])
     lines = text.getvalue().splitlines()
     assert len(lines) == 2
     cells = lines[0].split("\t")
-    assert (cells[0], cells[1], cells[3:]) == (ID, "running", ["texture", "anny", "interactive", ""])
+    assert (cells[0], cells[1], cells[3:]) == (ID, "running", ["texture", "interactive", "anny"])
 
 
 def test_no_jobs_are_no_lines_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
