@@ -23,39 +23,54 @@ def http_answers(port: int, path: str) -> Probe:
     return probe
 
 
-def log_says(log: Path, words: bytes) -> Probe:
-    """Return a probe that is true when the log holds these words after its present end."""
-    start = log.stat().st_size if log.exists() else 0
+class LogSays:
+    """A probe that is true when a log holds these words after its end at this start (`forget`)."""
 
-    def probe() -> bool:
-        if not log.exists():
+    def __init__(self, log: Path, words: bytes) -> None:
+        self._log = log
+        self._words = words
+        self._start = 0
+
+    def forget(self) -> None:
+        """Leave out what an earlier process wrote."""
+        self._start = self._log.stat().st_size if self._log.exists() else 0
+
+    def __call__(self) -> bool:
+        """Look at the log."""
+        if not self._log.exists():
             return False
-        with log.open("rb") as stream:
+        with self._log.open("rb") as stream:
             # Set aside for its size, the log began anew.
-            stream.seek(start if log.stat().st_size >= start else 0)
-            return words in stream.read()
-
-    return probe
+            stream.seek(self._start if self._log.stat().st_size >= self._start else 0)
+            return self._words in stream.read()
 
 
-def database_shows(database_url: str, query: str) -> Probe:
-    """Return a probe that is true when a query yields a row.
+class DatabaseShows:
+    """A probe that is true when a query yields a row about this start of a process (`forget`).
 
     Args:
-        query: takes one parameter, %s: the database's time when the probe was asked first. Rows that an
-            earlier run left are older.
+        query: takes one parameter, %s: the database's time when the probe was first asked about this start.
+            Rows that an earlier process left are older.
     """
-    asked_first: list[object] = []
 
-    def probe() -> bool:
+    def __init__(self, database_url: str, query: str) -> None:
+        self._url = database_url.replace("+psycopg", "")
+        self._query = query.encode()
+        self._asked_first: object = None
+
+    def forget(self) -> None:
+        """Leave out what an earlier process left."""
+        self._asked_first = None
+
+    def __call__(self) -> bool:
+        """Ask the database; False also when it does not answer."""
         import psycopg
 
         try:
-            with psycopg.connect(database_url.replace("+psycopg", ""), connect_timeout=2) as connection:
-                if not asked_first:
-                    asked_first.extend(connection.execute("SELECT now()").fetchone() or ())
-                return connection.execute(query.encode(), asked_first).fetchone() is not None
+            with psycopg.connect(self._url, connect_timeout=2) as connection:
+                if self._asked_first is None:
+                    row = connection.execute("SELECT now()").fetchone()
+                    self._asked_first = row[0] if row else None
+                return connection.execute(self._query, [self._asked_first]).fetchone() is not None
         except psycopg.Error:
             return False
-
-    return probe

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from compose.local.layout import Layout
-from compose.local.probes import Probe, database_shows, http_answers
+from compose.local.probes import DatabaseShows, Probe, http_answers
 from compose.local.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,19 +24,19 @@ def program_services(layout: Layout) -> tuple[Service, ...]:
     """Return the services `web`, `relay`, `delivery`, `workers` and `flower`."""
     return (
         _program(layout, "web", ("web",), http_answers(layout.ports["web"], "/healthz")),
-        _program(layout, "relay", ("tasks.relay",), database_shows(layout.database_url, RELAY_LISTENS)),
+        _program(layout, "relay", ("tasks.relay",), DatabaseShows(layout.database_url, RELAY_LISTENS)),
         _program(
             layout,
             "delivery",
             ("tasks.delivery_worker",),
-            database_shows(layout.database_url, DELIVERY_BEATS),
+            DatabaseShows(layout.database_url, DELIVERY_BEATS),
         ),
         # A worker ends its running task first; the launcher kills one that takes longer than 30 s.
         _program(
             layout,
             "workers",
             ("gpu_workers.launcher",),
-            database_shows(layout.database_url, WORKER_BEATS),
+            DatabaseShows(layout.database_url, WORKER_BEATS),
             stop_seconds=35.0,
         ),
         _flower(layout),
@@ -69,6 +69,7 @@ def _program(
         cwd=ROOT,
         log=layout.logs / f"{name}.log",
         ready=ready,
+        forget=ready.forget if isinstance(ready, DatabaseShows) else lambda: None,
         after=PREPARED,
         stop_seconds=stop_seconds,
     )

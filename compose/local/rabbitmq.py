@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from compose.local.accounts import Account, make_folder, write_private
-from compose.local.probes import log_says
+from compose.local.probes import LogSays
 from compose.local.service import Service, scrubbed_environment
 
 #: Where Debian keeps the program itself; the one on PATH is a wrapper that insists on its own folders.
@@ -43,6 +43,7 @@ def rabbitmq_service(program: Path, folder: Path, ports: tuple[int, int, int, in
     write_private(home / "rabbitmq.conf", config, account)
     write_private(home / "enabled_plugins", "[rabbitmq_management].\n", account)
     log = folder / "rabbitmq.log"
+    ready = LogSays(log, b"Server startup complete")
     return Service(
         name="rabbitmq",
         argv=(str(program),),
@@ -65,7 +66,8 @@ def rabbitmq_service(program: Path, folder: Path, ports: tuple[int, int, int, in
         },
         cwd=home,
         log=log,
-        ready=log_says(log, b"Server startup complete"),
+        ready=ready,
+        forget=ready.forget,
         account=account,
         stop_seconds=20.0,
     )

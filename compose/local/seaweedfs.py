@@ -1,26 +1,37 @@
-"""SeaweedFS: S3 on the loopback interface, telemetry off, upload events by webhook.
+"""SeaweedFS: S3 on the loopback interface, no telemetry, events by webhook, nothing without a password.
 
 Its PutBucketNotificationConfiguration answers 200 and makes a bucket: events are configured by file only.
 """
 
 import json
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compose.local.accounts import make_folder, write_private
 from compose.local.binaries import weed_program
+from compose.local.certificate import make_certificate
 from compose.local.layout import Layout
 from compose.local.service import Service, Step, scrubbed_environment
 
 if TYPE_CHECKING:
     from face3d.settings import Settings
 
+#: The parts of SeaweedFS that speak gRPC to each other, as security.toml calls them.
+GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "msg_broker", "msg_agent", "mq", "client")
+
 
 def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[str, ...]:
     """Return the command line of `weed mini`: loopback only, no telemetry, nothing that we do not use."""
     return (
         str(program),
+        # Its lines on a webhook that failed hold object keys, which are personal: they stay in its own
+        # folder, beside the objects, and in no log that a person reads or sends on.
         f"-logdir={home / 'log'}",
+        "-alsologtostderr=false",
+        "-stderrthreshold=FATAL",
+        "-log_max_size_mb=5",
+        "-log_max_files=2",
         "mini",
         f"-dir={home / 'data'}",
         "-ip=127.0.0.1",
@@ -37,6 +48,9 @@ def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[st
         f"-s3.port={ports['s3']}",
         f"-admin.port={ports['weed_admin']}",
         "-admin.ui=false",
+        # Master and filer serve, list and take objects over HTTP without asking for S3's keys. The S3 gateway
+        # needs neither.
+        "-disableHttp=true",
         # In the working directory. By default they lie in the system's temporary folder, where one that
         # another user left behind under the same port ends the start.
         "-filer.localSocket=filer.sock",
@@ -71,6 +85,25 @@ path_prefixes = [{json.dumps(f"/buckets/{bucket}/")}]
 """
 
 
+def security_toml(key_file: Path, certificate_file: Path) -> str:
+    """Return SeaweedFS's configuration of who may speak to its parts: itself only.
+
+    HTTP of volume and filer wants a token signed with a key of this start, gRPC wants the certificate; S3
+    alone is open to who has its keys.
+
+    Args:
+        key_file: PEM key of the certificate, which is its own authority.
+    """
+    lines = []
+    for name in ("signing", "signing.read", "filer_signing", "filer_signing.read"):
+        lines += [f"[jwt.{name}]", f'key = "{secrets.token_hex(32)}"']
+    certificate, key = json.dumps(str(certificate_file)), json.dumps(str(key_file))
+    lines += ["[grpc]", f"ca = {certificate}"]
+    for part in GRPC_PARTS:
+        lines += [f"[grpc.{part}]", f"cert = {certificate}", f"key = {key}"]
+    return "\n".join(lines) + "\n"
+
+
 def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Step, ...]:
     """Return what runs SeaweedFS: service `seaweedfs`, step `buckets`."""
     home = make_folder(layout.state_dir / "seaweedfs", layout.account)
@@ -78,8 +111,16 @@ def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Ste
         make_folder(home / name, layout.account)
     endpoint = f"{layout.web_url}/events/storage/seaweedfs"
     events = notification_toml(endpoint, layout.credentials["event_token"], settings.bucket_inbox)
+    key, certificate = make_certificate("face3d")
+    conf = home / "conf"
     # Read from the working directory.
-    write_private(home / "conf" / "notification.toml", events, layout.account)
+    for name, text in (
+        ("notification.toml", events),
+        ("security.toml", security_toml(conf / "grpc.key", conf / "grpc.crt")),
+        ("grpc.key", key),
+        ("grpc.crt", certificate),
+    ):
+        write_private(conf / name, text, layout.account)
     port = layout.ports["s3"]
     service = Service(
         name="seaweedfs",
@@ -89,7 +130,7 @@ def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Ste
             "AWS_ACCESS_KEY_ID": layout.credentials["s3_access_key"],
             "AWS_SECRET_ACCESS_KEY": layout.credentials["s3_secret_key"],
         },
-        cwd=home / "conf",
+        cwd=conf,
         log=layout.logs / "seaweedfs.log",
         stop_seconds=6.0,
         ready=lambda: _answers(port),

@@ -14,9 +14,6 @@ STACK_MARK = "FACE3D_STACK"
 #: The same for one run of the supervisor.
 RUN_MARK = "FACE3D_STACK_RUN"
 
-#: A log larger than this is set aside as `<name>.log.1` when its service starts.
-LOG_LIMIT_BYTES = 20 * 2**20
-
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
@@ -30,6 +27,8 @@ class Service:
     log: Path
     #: Asked again and again after the start, each call at most a second long.
     ready: Callable[[], bool]
+    #: Called before each start: what an earlier process left behind must not pass for readiness.
+    forget: Callable[[], None] = lambda: None
     #: Names of services and steps that must be ready before this one starts.
     after: tuple[str, ...] = ()
     #: Whom it runs as; None: this user.
@@ -52,8 +51,7 @@ class Step:
 
 def spawn(service: Service, marks: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a service in a session of its own, with its output appended to its log."""
-    if service.log.exists() and service.log.stat().st_size > LOG_LIMIT_BYTES:
-        service.log.replace(service.log.with_name(service.log.name + ".1"))
+    service.forget()
     account = service.account
     with service.log.open("ab") as log:
         return subprocess.Popen(
@@ -74,12 +72,3 @@ def scrubbed_environment(home: Path) -> dict[str, str]:
     """Return the environment of a server: nothing of the caller's but the search path and time zone."""
     kept = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
     return {"LANG": "C.UTF-8", "HOME": str(home), **kept}
-
-
-def log_tail(log: Path, lines: int = 12) -> str:
-    """Return the last lines of a log, for an error message."""
-    if not log.exists():
-        return ""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - 8192))
-        return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])

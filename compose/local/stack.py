@@ -13,6 +13,7 @@ import psutil
 
 from compose.local import lock
 from compose.local.accounts import write_private
+from compose.local.envfile import quote
 from compose.local.layout import Layout, make_state_dir, open_layout
 from compose.local.orphans import ProcessMark, RunRecord, find_processes, load_record, stop_orphans
 from compose.local.postgres import postgres_items
@@ -107,7 +108,7 @@ class Stack:
             self._layout = open_layout(folder, self._wanted_ports)
             lock.describe(self._lock, self._layout.web_url)
             values = self._values()
-            lines = (f"FACE3D_{name.upper()}={value}\n" for name, value in values.items())
+            lines = (f"FACE3D_{name.upper()}={quote(value)}\n" for name, value in values.items())
             write_private(self._layout.env_file, "".join(lines))
             self._settings = _settings_from(values)
             record = RunRecord(state_dir=folder, run_id=secrets.token_hex(8))

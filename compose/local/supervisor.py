@@ -12,11 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from compose.local.logs import log_tail, rotate
 from compose.local.orphans import ProcessMark, RunRecord
-from compose.local.service import RUN_MARK, STACK_MARK, Service, Step, log_tail, spawn
+from compose.local.service import RUN_MARK, STACK_MARK, Service, Step, spawn
 from face3d.errors import Face3DError
 
 POLL_SECONDS = 0.05
+#: How often the logs' sizes are looked at.
+LOG_SECONDS = 60.0
 #: A service that dies is started again after these pauses (the last one repeats).
 RESTART_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 #: A service that lived this long is forgiven its earlier deaths.
@@ -147,7 +150,13 @@ class Supervisor:
     # -- the supervising thread
 
     def _watch(self) -> None:
+        logs_due = 0.0
         while not self._stopping.is_set():
+            if time.monotonic() >= logs_due:
+                logs_due = time.monotonic() + LOG_SECONDS
+                for child in self._children.values():
+                    with contextlib.suppress(OSError):
+                        rotate(child.service.log)
             with self._changed:
                 try:
                     self._tick()
