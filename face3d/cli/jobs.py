@@ -10,6 +10,8 @@ from face3d.cli.api import open_api
 from face3d.cli.console import errors, output
 
 _ACTIONS = ("retry", "cancel", "erase")
+#: Columns of a terminal that shows the whole table.
+_WIDE = 110
 
 
 def register(app: typer.Typer) -> None:
@@ -46,25 +48,28 @@ def print_list(jobs: list[dict[str, Any]]) -> None:
     """Print a table of jobs, in a pipe one tab-separated line each."""
     if not jobs:
         errors.print("no jobs yet; make one with: face3d submit PHOTO")
-        return
-    table = Table("job", "state", "made", "stage", "engine", "tier", "error or quality", box=None)
-    # A terminal too narrow for all cuts the other columns.
-    table.columns[0].no_wrap = True
-    table.columns[0].min_width = max(len(job["id"]) for job in jobs)
-    for job in jobs:
-        active = next((s["name"] for s in job["stages"] if s["state"] in ("dispatched", "running")), "")
-        verdict = job["error"]["code"] if job["error"] else job["quality"] or ""
-        made = datetime.fromisoformat(job["created_at"]).astimezone()
-        engine = job["options"].get("engine", "")
-        cells = (job["id"], job["state"], f"{made:%m-%d %H:%M:%S}", active, engine, job["tier"], verdict)
-        if output.is_terminal:
-            table.add_row(*cells)
-        else:
-            cells = (*cells[:2], made.isoformat(timespec="seconds"), *cells[3:])
-            # Not by `print`, which makes blanks of tabs.
-            output.file.write("\t".join(cells) + "\n")
-    if output.is_terminal:
+    elif output.is_terminal:
+        # A narrow terminal shows what fits beside whole ids.
+        names = ("job", "state", "made", "stage or verdict", "tier", "engine")
+        shown = names if output.width >= _WIDE else names[:4]
+        table = Table(*shown, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in table.columns:
+            column.no_wrap = True
+        table.columns[0].min_width = max(len(job["id"]) for job in jobs)
+        for job in jobs:
+            table.add_row(*_cells(job, "%m-%d %H:%M")[: len(shown)])
         output.print(table)
+    else:
+        for job in jobs:
+            # Not by `print`, which makes blanks of tabs.
+            output.file.write("\t".join(_cells(job, "%Y-%m-%dT%H:%M:%S%z")) + "\n")
+
+
+def _cells(job: dict[str, Any], time_format: str) -> tuple[str, ...]:
+    active = next((s["name"] for s in job["stages"] if s["state"] in ("dispatched", "running")), "")
+    verdict = job["error"]["code"] if job["error"] else job["quality"] or active
+    made = datetime.fromisoformat(job["created_at"]).astimezone().strftime(time_format)
+    return (job["id"], job["state"], made, verdict, job["tier"], job["options"].get("engine", ""))
 
 
 def print_job(job: dict[str, Any]) -> None:
