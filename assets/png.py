@@ -8,7 +8,8 @@ import itertools
 import os
 import struct
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 from isal import isal_zlib
@@ -57,10 +58,36 @@ def encode_png(image: NDArray[np.uint8], *, bands: int = 16, threads: int | None
     else:
         with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             pieces = list(pool.map(lambda job: _deflate_band(*job), jobs))
+    return _join(width, height, 0 if image.ndim == 2 else 2, pieces)
+
+
+def encode_filtered_png(
+    width: int, bands: Sequence[Callable[[], NDArray[np.uint8]]], pool: Executor
+) -> bytes:
+    """Return the PNG of an RGB image whose rows are filtered already, wherever that was done.
+
+    Args:
+        bands: from the top; each returns (R, 1 + 3 width) uint8, filter type first, as soon as it has it.
+        pool: its threads wait for the bands and deflate them.
+    """
+    last = len(bands) - 1
+    heights: list[int] = [0] * len(bands)
+
+    def deflate(index: int) -> tuple[bytes, int, int]:
+        rows = bands[index]()
+        heights[index] = len(rows)
+        return _deflate(rows, last=index == last)
+
+    pieces = list(pool.map(deflate, range(len(bands))))
+    return _join(width, sum(heights), 2, pieces)
+
+
+def _join(width: int, height: int, colour_type: int, pieces: list[tuple[bytes, int, int]]) -> bytes:
+    """Return the file of deflated bands: bytes, Adler-32 and number of filtered bytes each."""
     adler = 1
     for _, band_adler, length in pieces:
         adler = combine_adler32(adler, band_adler, length)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0 if image.ndim == 2 else 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
     data = [_ZLIB_HEADER, *(piece[0] for piece in pieces), struct.pack(">I", adler)]
     chunks = [(b"IHDR", [header]), (b"sRGB", [b"\0"]), (b"IDAT", data), (b"IEND", [])]
     return b"".join([_SIGNATURE, *(part for kind, parts in chunks for part in _chunk(kind, parts))])
@@ -82,6 +109,10 @@ def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int, last: bool) ->
     else:
         filtered[0, 1:] = rows[0]
         np.subtract(rows[1:stop], rows[: stop - 1], out=filtered[1:, 1:])
+    return _deflate(filtered, last=last)
+
+
+def _deflate(filtered: NDArray[np.uint8], *, last: bool) -> tuple[bytes, int, int]:
     deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _WINDOW_BITS, 9)
     view = filtered.reshape(-1).data
     packed = deflater.compress(view)

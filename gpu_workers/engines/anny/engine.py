@@ -1,19 +1,26 @@
 """Engine `anny`: the three stages behind the contract of gpu_workers/engines/base.py."""
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from face3d.head import head_from_tensors
+from face3d.head import Head, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.fit import FitBasis
-from gpu_workers.engines.anny.geometry import reconstruct_geometry
+from gpu_workers.engines.anny.fit_graph import GraphedFit
+from gpu_workers.engines.anny.geometry import BegunGeometry, begin_batch, finish_geometry
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
 from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker
 from gpu_workers.engines.anny.preprocess import preprocess_photo
-from gpu_workers.engines.anny.texture import bake_head, warm_up_texture
+from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
+from gpu_workers.engines.anny.texture_masks import FaceMasks
+from gpu_workers.engines.anny.warm_up import warm_up_graphs
 from gpu_workers.engines.base import PhotoLimits
 
 
@@ -24,19 +31,31 @@ class AnnyEngine:
         model_dir: folder with the built head data and face_landmarker_v2.task.
         landmark_model: another face_landmarker_v2.task to use.
         device: where geometry and texture run: `cpu`, `cuda`, `cuda:1`, ...
+        graphs: on CUDA, launch fit and bake as graphs; without, kernel by kernel.
+        landmark_threads: CPU threads of one run of a landmark model; None chooses by the device.
     """
 
     name = "anny"
     version = "1"
 
-    def __init__(self, model_dir: Path, landmark_model: Path | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        landmark_model: Path | None = None,
+        device: str = "cpu",
+        *,
+        graphs: bool = True,
+        landmark_threads: int | None = None,
+    ) -> None:
         self._model_dir = model_dir
         self._landmark_model = landmark_model or model_dir / MODEL_FILE
         self._device = torch.device(device)
+        self._landmark_threads = landmark_threads
+        self._graphs = graphs and self._device.type == "cuda"
         self._lock = threading.Lock()
         self._head_data: HeadData | None = None
         self._landmarker: FaceLandmarker | None = None
-        self._basis: FitBasis | None = None
+        self._basis: FitBasis | GraphedFit | None = None
 
     def warm_up(self) -> None:
         """Load the head data and the landmark model, make the fit's basis and the constant maps.
@@ -48,6 +67,10 @@ class AnnyEngine:
         self._faces()
         self._fit_basis()
         warm_up_texture(self._data(), self._device)
+        if self._device.type == "cuda":
+            # What torch does on this host is small, and its idle threads take cores from the encoders.
+            torch.set_num_threads(1)
+            warm_up_graphs(self)
 
     def licences(self) -> dict[str, str]:
         """Return data set or model to licence."""
@@ -57,18 +80,44 @@ class AnnyEngine:
             "MediaPipe face_landmarker_v2.task (float16, version 1)": "Apache-2.0",
         }
 
-    def preprocess(self, photo: bytes, options: JobOptions, limits: PhotoLimits) -> StageResult:
-        """Decode and measure a photo; see preprocess.py for the tensors."""
-        return preprocess_photo(photo, options, limits, self._faces(), self._data())
+    def preprocess(
+        self,
+        photo: bytes,
+        options: JobOptions,
+        limits: PhotoLimits,
+        early: Callable[[StageResult], None] | None = None,
+    ) -> StageResult:
+        """Decode and measure a photo; see preprocess.py for the tensors and `early`."""
+        return preprocess_photo(photo, options, limits, self._faces(), self._data(), self._device, early)
 
-    def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:
-        """Fit the head; see geometry.py for the facts."""
-        return reconstruct_geometry(prepared, options, self._data(), self._fit_basis())
+    def begin_geometry(self, found: StageResult, options: JobOptions) -> BegunGeometry:
+        """Begin `geometry` with what `preprocess` hands out early."""
+        return begin_batch([found], [options], self._data(), self._fit_basis())[0]
+
+    def geometry(
+        self, prepared: StageResult, options: JobOptions, begun: BegunGeometry | None = None
+    ) -> StageResult:
+        """Fit the head, or finish what was begun; see geometry.py for the facts."""
+        return finish_geometry(prepared, begun or self.begin_geometry(prepared, options), self._data())
 
     def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
         """Bake the maps."""
         head = head_from_tensors(geometry.tensors)
         return bake_head(prepared, head, self._data(), options, self._device)
+
+    def template_landmarks(self) -> NDArray[np.float64]:
+        """Return the landmarks (478, 3) of the template, metres, frame of face3d/head.py."""
+        data = self._data()
+        corners = data.positions[data.landmark_vertices].astype(np.float64)
+        return np.asarray((corners * data.landmark_weights[..., None]).sum(1))
+
+    def bake_on_device(
+        self, prepared: StageResult, head: Head, options: JobOptions, masks: FaceMasks | None = None
+    ) -> AbstractContextManager[DeviceBake]:
+        """Bake the maps and leave the skin's on the device, where its encoding begins; see texture.py."""
+        return bake_on_device(
+            prepared, head, self._data(), options, self._device, masks=masks, graphs=self._graphs
+        )
 
     def _data(self) -> HeadData:
         with self._lock:
@@ -79,12 +128,17 @@ class AnnyEngine:
     def _faces(self) -> FaceLandmarker:
         with self._lock:
             if self._landmarker is None:
-                self._landmarker = FaceLandmarker(self._landmark_model)
+                # A GPU's host has cores to spare, and waits for the models.
+                threads, copies = (4, 2) if self._device.type == "cuda" else (1, 1)
+                self._landmarker = FaceLandmarker(
+                    self._landmark_model, self._landmark_threads or threads, copies
+                )
             return self._landmarker
 
-    def _fit_basis(self) -> FitBasis:
+    def _fit_basis(self) -> FitBasis | GraphedFit:
         data = self._data()
         with self._lock:
             if self._basis is None:
-                self._basis = FitBasis(data, self._device)
+                basis = FitBasis(data, self._device)
+                self._basis = GraphedFit(data, basis) if self._graphs else basis
             return self._basis

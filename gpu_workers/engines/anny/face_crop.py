@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from gpu_workers.engines.anny.face_crop_device import sample_region
+
 FloatArray = NDArray[np.float64]
-Photo = NDArray[np.uint8]
+#: (H, W, 3) uint8 sRGB, as an array or on a GPU.
+Photo = NDArray[np.uint8] | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,19 @@ def crop_region(photo: Photo, region: Region, size: int, *, replicate: bool) -> 
     Args:
         replicate: outside the photo the border's colour, else black.
     """
+    if isinstance(photo, torch.Tensor):
+        cos, sin = np.cos(region.angle), np.sin(region.angle)
+        axes = np.array(
+            [[cos * region.width, -sin * region.height], [sin * region.width, cos * region.height]]
+        )
+        return sample_region(photo, (region.x, region.y), axes, size, replicate=replicate)
     steps = np.arange(size) / size
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     points = np.round(region.to_photo(grid) * 32) / 32
     return np.round(_sample(photo, points, replicate=replicate)).reshape(size, size, 3)
 
 
-def _sample(photo: Photo, points: FloatArray, *, replicate: bool) -> NDArray[np.float32]:
+def _sample(photo: NDArray[np.uint8], points: FloatArray, *, replicate: bool) -> NDArray[np.float32]:
     """Return bilinear samples (N, 3) at (x, y) pixel indices (N, 2)."""
     height, width = photo.shape[:2]
     x, y = points[:, 0], points[:, 1]

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from gpu_workers.engines.anny.face_crop import Photo, Region
+from gpu_workers.engines.anny.face_crop_device import resample_square
 from gpu_workers.engines.anny.face_detector import Detection
 from gpu_workers.engines.anny.landmarker import INPUT_SIZE, FaceLandmarker, FaceLandmarks, mirror_scores
 
@@ -67,7 +69,8 @@ def _detect_in_tiles(landmarker: FaceLandmarker, photo: Photo, tile: int) -> lis
     found = []
     for top in _starts(height, tile):
         for left in _starts(width, tile):
-            window = np.ascontiguousarray(photo[top : top + tile, left : left + tile])
+            window = photo[top : top + tile, left : left + tile]
+            window = window.contiguous() if isinstance(window, Tensor) else np.ascontiguousarray(window)
             found += [face.moved(left, top) for face in landmarker.detect(window, _MIN_SCORE)]
     return found
 
@@ -104,11 +107,10 @@ def measure_face(
     crop = cut_square(photo, centre, half, _CROP_SIZE)
     scale = 2 * half / _CROP_SIZE
     region = _crop_region(landmarker, crop, (face.points - [*(centre - half), 0]) / scale)
-    plain = _centred(landmarker.landmarks(crop, region), region)
     flipped_region = Region(_CROP_SIZE - region.x, region.y, region.width, region.height, -region.angle)
-    flipped = _centred(
-        landmarker.landmarks(np.ascontiguousarray(crop[:, ::-1]), flipped_region), flipped_region
-    )
+    mirrored = crop.flip(1) if isinstance(crop, Tensor) else np.ascontiguousarray(crop[:, ::-1])
+    seen, seen_mirrored = landmarker.landmarks_of([(crop, region), (mirrored, flipped_region)])
+    plain, flipped = _centred(seen, region), _centred(seen_mirrored, flipped_region)
     # Pixel indices mirror as size - 1 - x; the landmark model speaks in indices (see crop_region).
     back = (flipped.points * [-1, 1, 1] + [_CROP_SIZE - 1, 0, 0])[mirror]
     difference = np.linalg.norm(plain.points[:468, :2] - back[:468, :2], axis=1).mean()
@@ -153,6 +155,8 @@ def cut_square(photo: Photo, centre: NDArray[np.floating], half: float, size: in
     """Return the square about a point, resampled to (size, size, 3); the border's colours go on outside."""
     height, width = photo.shape[:2]
     left, top = (float(x) for x in centre - half)
+    if isinstance(photo, Tensor):
+        return resample_square(photo, left, top, 2 * half, size)
     pad = int(np.ceil(max(0.0, -left, -top, left + 2 * half - width, top + 2 * half - height)))
     pad_left = pad_top = 0
     window = photo

@@ -162,17 +162,27 @@ def fit_landmarks(basis: FitBasis, seen: Observation) -> Fit:
     Args:
         seen: B photos, tensors of float64 on the basis's device.
     """
-    batch = len(seen.landmarks)
-    target = torch.zeros(batch, basis.size, dtype=DTYPE, device=basis.device)
+    target, pose = start_fit(basis, seen)
+    return refine_fit(basis, seen, target, pose)
+
+
+def start_fit(basis: FitBasis, seen: Observation) -> tuple[Tensor, Pose]:
+    """Return the coefficients (B, N) that the detector's scores let expect, and the pose that fits them."""
+    target = torch.zeros(len(seen.landmarks), basis.size, dtype=DTYPE, device=basis.device)
     target[:, basis.expression] = basis.expression_target(seen.scores)
-    coefficients = target.clone()
-    points = basis.points(coefficients)
     skin = slice(0, SKIN_LANDMARKS)
-    pose = initial_pose(points[:, skin], seen.landmarks[:, skin], seen.focal, seen.centre)
+    points = basis.points(target)[:, skin]
+    return target, initial_pose(points, seen.landmarks[:, skin], seen.focal, seen.centre)
+
+
+def refine_fit(basis: FitBasis, seen: Observation, target: Tensor, pose: Pose) -> Fit:
+    """Run the steps of the fit. Nothing here waits for the device, so that a CUDA graph can hold it."""
+    coefficients = target
+    points = basis.points(coefficients)
     for step in range(_POSE_STEPS + _STEPS):
         normal, gradient = _normal_equations(basis, seen, pose, points)
         if step < _POSE_STEPS:
-            move = torch.linalg.solve(normal[:, :6, :6], gradient[:, :6])
+            move = _solve(normal[:, :6, :6], gradient[:, :6])
         else:
             normal[:, 6:, 6:] += basis.prior
             gradient[:, 6:] += (target - coefficients) @ basis.prior
@@ -240,6 +250,13 @@ def _normal_equations(
     return normal.to(DTYPE), gradient.to(DTYPE)
 
 
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Return x (B, N) with matrix x = right for positive definite matrices (B, N, N)."""
+    # The variant that does not look for errors, which would wait for the device.
+    factor = torch.linalg.cholesky_ex(matrix, check_errors=False).L
+    return torch.cholesky_solve(right[..., None], factor)[..., 0]
+
+
 def _bounded_step(
     normal: Tensor, gradient: Tensor, coefficients: Tensor, bounds: tuple[Tensor, Tensor]
 ) -> Tensor:
@@ -261,7 +278,7 @@ def _bounded_step(
         matrix = matrix + torch.diag_embed(held.to(DTYPE)) + damping[:, None, None] * identity
         fixed = torch.where(held, step, torch.zeros_like(step))
         right = torch.where(held, step, gradient - (normal @ fixed[..., None])[..., 0])
-        solved = torch.cholesky_solve(right[..., None], torch.linalg.cholesky(matrix))[..., 0]
+        solved = _solve(matrix, right)
         step = torch.minimum(torch.maximum(solved, low), high)
         held = held | (solved < low) | (solved > high)
     return step

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from face3d.head import ARKIT_NAMES, head_to_tensors
+from face3d.head import ARKIT_NAMES, Head, head_to_tensors
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from face3d.states import Quality
 from gpu_workers.engines.anny.fit import DTYPE, Fit, FitBasis, Observation, fit_landmarks
+from gpu_workers.engines.anny.fit_graph import GraphedFit
 from gpu_workers.engines.anny.head_assembly import AssembledHead, FittedPhoto, assemble_head
 from gpu_workers.engines.anny.head_data import HeadData
 
@@ -27,45 +29,79 @@ _EXPRESSION_LIMIT = 0.5
 _IDENTITY_LIMIT = 2.0
 
 
-def reconstruct_geometry(
-    prepared: StageResult, options: JobOptions, data: HeadData, basis: FitBasis
-) -> StageResult:
-    """Fit one photo's head.
+@dataclass(frozen=True, kw_only=True)
+class BegunGeometry:
+    """A photo's head before the photo's quality is known."""
 
-    Returns:
-        Tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
-        `reprojection_error` (share of the eye distance, of the basis and with offsets) and the coefficients.
-    """
-    return reconstruct_batch([prepared], [options], data, basis)[0]
+    fitted: FittedPhoto
+    assembled: AssembledHead
+
+    @property
+    def head(self) -> Head:
+        """The head, as the geometry stage hands it on."""
+        return self.assembled.head
 
 
 def reconstruct_batch(
-    prepared: list[StageResult], options: list[JobOptions], data: HeadData, basis: FitBasis
+    prepared: list[StageResult],
+    options: list[JobOptions],
+    data: HeadData,
+    basis: FitBasis | GraphedFit,
 ) -> list[StageResult]:
-    """Fit several photos' heads at once: one solve on the device, then one assembly each."""
-    seen = Observation(
-        landmarks=_stack([photo.tensors["landmarks"] for photo in prepared], basis),
-        scores=_stack([photo.tensors["scores"] for photo in prepared], basis),
-        focal=_stack([photo.tensors["camera"] for photo in prepared], basis)[:, 0],
-        centre=_stack([photo.tensors["camera"] for photo in prepared], basis)[:, 1:],
-    )
-    with _one_thread(basis):
-        fit = fit_landmarks(basis, seen)
-    results = []
+    """Fit several photos' heads at once: one solve on the device, then one assembly each.
+
+    Args:
+        basis: a FitBasis, or its fast form on a CUDA device.
+    Returns:
+        Each tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
+        `reprojection_error` (share of the eye distance, of the basis and with offsets) and the coefficients.
+    """
+    begun = begin_batch(prepared, options, data, basis)
+    return [finish_geometry(photo, one, data) for photo, one in zip(prepared, begun, strict=True)]
+
+
+def begin_batch(
+    prepared: list[StageResult],
+    options: list[JobOptions],
+    data: HeadData,
+    basis: FitBasis | GraphedFit,
+) -> list[BegunGeometry]:
+    """Return the heads of photos of which at least the tensors are there."""
+    fit = fit_photos(prepared, basis)
+    begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
         fitted = _fitted_photo(photo, fit, index)
         assembled = assemble_head(data, fitted, expression_in_base=wanted.expression == "photo")
-        results.append(
-            StageResult(tensors=head_to_tensors(assembled.head), facts=_facts(photo, fitted, assembled, data))
-        )
-    return results
+        begun.append(BegunGeometry(fitted=fitted, assembled=assembled))
+    return begun
+
+
+def finish_geometry(photo: StageResult, begun: BegunGeometry, data: HeadData) -> StageResult:
+    """Return the stage's result, graded with what preprocess measured."""
+    return StageResult(
+        tensors=head_to_tensors(begun.head), facts=_facts(photo, begun.fitted, begun.assembled, data)
+    )
+
+
+def fit_photos(prepared: list[StageResult], basis: FitBasis | GraphedFit) -> Fit:
+    """Return the fit of photos of which at least the tensors are there."""
+    device = basis.device if isinstance(basis, FitBasis) else torch.device("cpu")
+    cameras = _stack([photo.tensors["camera"] for photo in prepared], device)
+    seen = Observation(
+        landmarks=_stack([photo.tensors["landmarks"] for photo in prepared], device),
+        scores=_stack([photo.tensors["scores"] for photo in prepared], device),
+        focal=cameras[:, 0],
+        centre=cameras[:, 1:],
+    )
+    with _one_thread(device):
+        return basis.fit(seen) if isinstance(basis, GraphedFit) else fit_landmarks(basis, seen)
 
 
 @contextmanager
-def _one_thread(basis: FitBasis) -> Iterator[None]:
+def _one_thread(device: torch.device) -> Iterator[None]:
     """Keep torch to one CPU thread: small matrices gain nothing from more, and lose much on busy cores."""
     before = torch.get_num_threads()
-    if basis.device.type != "cpu" or before == 1:
+    if device.type != "cpu" or before == 1:
         yield
         return
     torch.set_num_threads(1)
@@ -75,8 +111,8 @@ def _one_thread(basis: FitBasis) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _stack(arrays: list[Array], basis: FitBasis) -> torch.Tensor:
-    return torch.from_numpy(np.stack(arrays).astype(np.float64)).to(basis.device, DTYPE)
+def _stack(arrays: list[Array], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays).astype(np.float64)).to(device, DTYPE)
 
 
 def _fitted_photo(photo: StageResult, fit: Fit, index: int) -> FittedPhoto:

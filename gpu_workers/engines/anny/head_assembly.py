@@ -91,21 +91,25 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
     identity, local = np.split(fitted.coefficients[:first_action], [len(data.identity)])
     expression = fitted.coefficients[first_action:]
     neutral = data.positions.astype(np.float64)
-    neutral += np.tensordot(identity, data.identity, 1) + np.tensordot(local, data.local_changes, 1)
+    # Small displacements: single precision keeps them to nanometres.
+    neutral += np.tensordot(identity.astype(np.float32), data.identity, 1)
+    neutral += np.tensordot(local.astype(np.float32), data.local_changes, 1)
 
     offsets = _offsets(fitted)
     of_neutral, of_expression = _split_offsets(data, fitted, offsets, expression)
     neutral += _spread(data, of_neutral)
-    deltas = data.actions.astype(np.float64)
+    deltas = data.actions
     if of_expression.any():
         active = np.where(_MOUTH_SHAPES, expression, 0.0)
-        share = active / (active**2).sum()
-        deltas = deltas + share[:, None, None] * _spread(data, of_expression)
+        share = (active / (active**2).sum()).astype(np.float32)
+        deltas = deltas.copy()
+        used = np.flatnonzero(share)
+        deltas[used] += share[used, None, None] * _spread(data, of_expression).astype(np.float32)
 
     eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
     origin = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)
     scale, scale_from = _metric_scale(fitted)
-    posed = neutral + np.tensordot(expression, deltas, 1)
+    posed = neutral + np.tensordot(expression.astype(np.float32), deltas, 1)
     base = posed if expression_in_base else neutral
     camera = Camera(
         focal=(fitted.focal, fitted.focal),
@@ -116,7 +120,7 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
         height=fitted.height,
     )
     positions = ((base - origin) * scale).astype(np.float32)
-    deltas32 = (deltas * scale).astype(np.float32)
+    deltas = deltas * np.float32(scale)
     head = Head(
         parts=tuple(
             MeshPart(
@@ -126,7 +130,7 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
                 quads=part.quads,
                 uvs=part.uvs,
                 uv_quads=part.uv_quads,
-                morph_deltas=np.ascontiguousarray(deltas32[:, part.vertices]),
+                morph_deltas=np.ascontiguousarray(deltas[:, part.vertices]),
             )
             for part in data.parts
         ),
@@ -192,7 +196,7 @@ def _split_offsets(
 def _spread(data: HeadData, offsets: FloatArray) -> FloatArray:
     """Return displacements (V, 3) of all parts from landmark offsets (468, 3)."""
     spread = np.zeros((len(data.positions), 3))
-    skin = data.residual_map @ offsets
+    skin = data.residual_map @ offsets.astype(np.float32)
     spread[data.parts[0].vertices] = skin
     for name, landmarks in _FOLLOWED.items():
         rows = list(landmarks)

@@ -6,6 +6,8 @@ MediaPipe's output.
 """
 
 import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,17 +89,22 @@ class FaceLandmarker:
 
     Args:
         model: path of face_landmarker_v2.task.
+        threads: CPU threads of one run of a model.
+        copies: runs of a model at once.
     Raises:
         EngineUnavailable: the file is missing or is not such a file.
     """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, threads: int = 1, copies: int = 1) -> None:
         try:
             with zipfile.ZipFile(model) as archive:
                 contents = [archive.read(member) for member in _MEMBERS]
-            self._detector, self._landmarks, self._expression = (TfliteModel(c) for c in contents)
+            self._detector, self._landmarks, self._expression = (
+                TfliteModel(c, threads, copies) for c in contents
+            )
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise EngineUnavailable(f"{model.name} is missing or unreadable: run the set-up again") from error
+        self._helper = ThreadPoolExecutor(copies - 1, "landmarks") if copies > 1 else None
 
     def detect(self, photo: Photo, min_score: float = 0.5) -> list[Detection]:
         """Return the faces that the short-range detector sees in a photo (H, W, 3), best first."""
@@ -119,6 +126,13 @@ class FaceLandmarker:
             scores=np.array([by_name.get(name, 0.0) for name in ARKIT_NAMES], dtype=np.float32),
             presence=float(1 / (1 + np.exp(-logit))),
         )
+
+    def landmarks_of(self, cuts: Sequence[tuple[Photo, Region]]) -> list[FaceLandmarks]:
+        """Return `landmarks` of each photo and region, at once where the models allow it."""
+        if self._helper is None:
+            return [self.landmarks(photo, region) for photo, region in cuts]
+        others = [self._helper.submit(self.landmarks, photo, region) for photo, region in cuts[1:]]
+        return [self.landmarks(*cuts[0]), *(other.result() for other in others)]
 
     def faces(self, photo: Photo, min_score: float = 0.5, min_presence: float = 0.5) -> list[FaceLandmarks]:
         """Return the landmarks of every detected face, best detection first."""

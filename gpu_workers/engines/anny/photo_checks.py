@@ -6,11 +6,13 @@ light).
 """
 
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 from scipy import ndimage
+from torch import Tensor
 
 from face3d.errors import ErrorCode, RefusedError
 from gpu_workers.engines.anny.correspondence import (
@@ -78,7 +80,8 @@ def measure_quality(
     eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
     half = 0.5 * _PATCH_SIDE / _PATCH_EYES * eyes
     centre = face.points[:468, :2].mean(0).astype(np.float64)
-    patch = cut_square(photo, centre, half, _PATCH_SIDE)
+    cut = cut_square(photo, centre, half, _PATCH_SIDE)
+    patch = cut.cpu().numpy() if isinstance(cut, Tensor) else cut
     points = (face.points[:, :2] - (centre - half)) * (_PATCH_SIDE / (2 * half))
     oval = _polygon(points, FACE_OVAL)
     return FaceQuality(
@@ -146,7 +149,7 @@ def refuse_bad_face(quality: FaceQuality, limits: PhotoLimits) -> None:
             )
 
 
-def refuse_dark_photo(photo: Photo) -> None:
+def refuse_dark_photo(photo: NDArray[np.uint8]) -> None:
     """Refuse a photo in which no face was found because next to nothing can be seen.
 
     Raises:
@@ -168,11 +171,11 @@ def _polygon(points: NDArray[np.floating], chain: tuple[int, ...]) -> NDArray[np
     return np.asarray(picture)
 
 
-def _luma(patch: Photo) -> NDArray[np.float32]:
+def _luma(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(patch.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
 
 
-def _sharpness(patch: Photo, oval: NDArray[np.bool_]) -> float:
+def _sharpness(patch: NDArray[np.uint8], oval: NDArray[np.bool_]) -> float:
     luma = _luma(patch)
     levels = [ndimage.gaussian_filter(luma, sigma) for sigma in (0.8, 1.6, 3.2, 6.4)]
     inside = ndimage.binary_erosion(oval, iterations=6)
@@ -183,17 +186,28 @@ def _sharpness(patch: Photo, oval: NDArray[np.bool_]) -> float:
     return fine / max(coarse, 1e-3)
 
 
-def _covered_share(patch: Photo, points: NDArray[np.floating], oval: NDArray[np.bool_]) -> float:
+def _covered_share(patch: NDArray[np.uint8], points: NDArray[np.floating], oval: NDArray[np.bool_]) -> float:
     """Return the share of the face (not eyes, brows, mouth) whose colour is far from the face's median."""
-    skin = oval.copy()
+    features = np.zeros_like(oval)
     for chain in (RIGHT_LIDS, LEFT_LIDS, RIGHT_BROW, LEFT_BROW, INNER_LIPS):
-        skin &= ~ndimage.binary_dilation(_polygon(points, chain), iterations=3)
+        features |= _polygon(points, chain)
+    skin = oval & ~ndimage.binary_dilation(features, iterations=3)
     if not skin.any():
         return 1.0
-    lab = np.asarray(Image.fromarray(patch).convert("LAB"), dtype=np.int16)[skin]
-    chroma = (lab[:, 1:].astype(np.uint8) ^ 0x80).astype(np.float32)
+    rows, columns = (np.flatnonzero(skin.any(axis)) for axis in (1, 0))
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    lab = np.asarray(ImageCms.applyTransform(Image.fromarray(patch[window]), _lab_transform()))[skin[window]]
+    chroma = (lab[:, 1:] ^ 0x80).astype(np.float32)
     middle = np.median(_central(points, chroma, skin), axis=0)
     return float((np.linalg.norm(chroma - middle, axis=1) > _SKIN_CHROMA).mean())
+
+
+@cache
+def _lab_transform() -> ImageCms.ImageCmsTransform:
+    # Pillow's own conversion makes it anew for every picture, which takes longer than its use.
+    return ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
 
 
 def _central(
@@ -201,8 +215,7 @@ def _central(
 ) -> NDArray[np.float32]:
     """Return the colours of the cheeks, the nose's bridge and the forehead's middle."""
     rows, columns = np.nonzero(skin)
-    places = np.stack([columns, rows], axis=1)
-    chosen = np.zeros(len(places), bool)
-    for landmark in (50, 280, 6, 151, 205, 425):
-        chosen |= np.linalg.norm(places - points[landmark], axis=1) < 0.08 * _PATCH_EYES
+    chosen = np.zeros(len(rows), bool)
+    for x, y in points[[50, 280, 6, 151, 205, 425]]:
+        chosen |= (columns - x) ** 2 + (rows - y) ** 2 < (0.08 * _PATCH_EYES) ** 2
     return chroma[chosen] if chosen.any() else chroma

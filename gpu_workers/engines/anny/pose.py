@@ -16,8 +16,11 @@ class Pose(NamedTuple):
 
 
 def rotation_matrix(vector: Tensor) -> Tensor:
-    """Return rotation matrices (B, 3, 3) of rotation vectors (B, 3), radians."""
-    matrix: Tensor = torch.linalg.matrix_exp(cross_matrix(vector))
+    """Return rotation matrices (B, 3, 3) of rotation vectors (B, 3), radians: Rodrigues' formula."""
+    cross = cross_matrix(vector)
+    turns = vector.norm(dim=-1)[:, None, None] / torch.pi
+    identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    matrix: Tensor = identity + torch.sinc(turns) * cross + 0.5 * torch.sinc(turns / 2) ** 2 * (cross @ cross)
     return matrix
 
 

@@ -1,5 +1,6 @@
 """Stage preprocess: photo bytes to an upright, cropped picture with landmarks, or a refusal."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,26 @@ _CROP_RISE = 0.35
 #: normal lens, in longest sides of the photo, whichever is longer.
 _PORTRAIT_FOCAL = 9.0
 _LENS_FOCAL = 1.1
+_CPU = torch.device("cpu")
 #: Diagonal of 35 mm film in millimetres.
 _FILM_DIAGONAL = 43.27
 
 
 def preprocess_photo(
-    data: bytes, options: JobOptions, limits: PhotoLimits, landmarker: FaceLandmarker, head_data: HeadData
+    data: bytes,
+    options: JobOptions,
+    limits: PhotoLimits,
+    landmarker: FaceLandmarker,
+    head_data: HeadData,
+    device: torch.device = _CPU,
+    early: Callable[[StageResult], None] | None = None,
 ) -> StageResult:
     """Decode and measure a photo.
 
+    Args:
+        early: is called with the tensors before the face's quality is measured, so that later stages may
+            begin on them; they count only if this function returns.
+        device: where the photo is cut and resampled for the landmark models.
     Returns:
         Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
             camera, same unit; the first pixel's centre is 0.5); `scores` (52,) float32 expression scores in
@@ -49,13 +61,11 @@ def preprocess_photo(
         RefusedError: see gpu_workers/photo.py and photo_checks.py; no_face and several_faces.
     """
     decoded = decode_photo(data, limits, min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size)))
-    faces = find_faces(landmarker, decoded.rgb)
+    rgb = torch.tensor(decoded.rgb, device=device) if device.type == "cuda" else decoded.rgb
+    faces = find_faces(landmarker, rgb)
     _refuse_wrong_number(faces, decoded, limits)
-    face = measure_face(landmarker, decoded.rgb, faces[0], head_data.landmark_mirror)
+    face = measure_face(landmarker, rgb, faces[0], head_data.landmark_mirror)
     enlarged = max(decoded.original_size) / max(decoded.rgb.shape[:2])
-    quality = measure_quality(decoded.rgb, face, _angles(face, head_data), enlarged)
-    refuse_bad_face(quality, limits)
-
     box = _crop_box(face, decoded.rgb.shape[1], decoded.rgb.shape[0], options.input_size)
     width, height = box[2] - box[0], box[3] - box[1]
     scale = min(1.0, options.input_size / max(width, height))
@@ -63,6 +73,16 @@ def preprocess_photo(
     scale_x, scale_y = photo.shape[1] / width, photo.shape[0] / height
     landmarks = (face.points - [box[0], box[1], 0]) * [scale_x, scale_y, scale_x]
     camera, focal_from = _camera(decoded, landmarks, box, scale_x)
+    tensors = {
+        "photo": photo,
+        "landmarks": landmarks.astype(np.float32),
+        "scores": face.scores.astype(np.float32),
+        "camera": camera,
+    }
+    if early is not None:
+        early(StageResult(tensors=tensors))
+    quality = measure_quality(rgb, face, _angles(face, head_data), enlarged)
+    refuse_bad_face(quality, limits)
     facts: dict[str, Any] = {
         "photo": {
             "format": decoded.format,
@@ -74,15 +94,7 @@ def preprocess_photo(
         "focal_from": focal_from,
         "faces_found": len(faces),
     }
-    return StageResult(
-        tensors={
-            "photo": photo,
-            "landmarks": landmarks.astype(np.float32),
-            "scores": face.scores.astype(np.float32),
-            "camera": camera,
-        },
-        facts=facts,
-    )
+    return StageResult(tensors=tensors, facts=facts)
 
 
 def _refuse_wrong_number(faces: list[FaceLandmarks], decoded: DecodedPhoto, limits: PhotoLimits) -> None:

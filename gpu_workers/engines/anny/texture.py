@@ -1,9 +1,15 @@
-"""The texture stage of engine `anny`: a photo and a fitted head become albedo maps. One path, CPU or CUDA."""
+"""The texture stage of engine `anny`: a photo and a fitted head become albedo maps, on CPU or CUDA."""
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.head import Head
@@ -11,15 +17,24 @@ from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas, load_skin_atlas
-from gpu_workers.engines.anny.texture_compose import compose_skin, encode_srgb
+from gpu_workers.engines.anny.texture_bake import BakeRequest, SkinBake, bake_skin
+from gpu_workers.engines.anny.texture_compose import encode_srgb
 from gpu_workers.engines.anny.texture_eyes import find_iris_colour, paint_eyes
+from gpu_workers.engines.anny.texture_masks import FaceMasks, find_masks
 from gpu_workers.engines.anny.texture_mouth import paint_mouth
-from gpu_workers.engines.anny.texture_photo import prepare_photo
-from gpu_workers.engines.anny.texture_project import Projection, project_skin
-from gpu_workers.engines.anny.texture_skin import SkinPaint, paint_skin
 
-_mouths: dict[tuple[int, str], tuple[HeadData, Tensor]] = {}
+_mouths: dict[tuple[int, str], tuple[HeadData, NDArray[np.uint8]]] = {}
 _mouth_lock = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceBake:
+    """A head's maps while the skin's still lies on the device; use it inside its context."""
+
+    #: (S, S, 3) uint8 sRGB on the device.
+    skin: Tensor
+    #: Makes the other maps and the facts, as `bake_head` returns them.
+    finish: Callable[[], StageResult]
 
 
 @torch.inference_mode()
@@ -39,45 +54,72 @@ def bake_head(
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`; facts `texel_shares` of
         the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds.
     """
+    with bake_on_device(prepared, head, head_data, options, device) as bake:
+        skin = to_host(bake.skin)
+        rest = bake.finish()
+    return StageResult(tensors={"albedo/skin": skin, **rest.tensors}, facts=rest.facts)
+
+
+@contextmanager
+def bake_on_device(
+    prepared: StageResult,
+    head: Head,
+    head_data: HeadData,
+    options: JobOptions,
+    device: torch.device,
+    *,
+    masks: FaceMasks | None = None,
+    graphs: bool = True,
+) -> Iterator[DeviceBake]:
+    """Yield the maps with the skin's on the device, as long as the context lasts.
+
+    Args:
+        masks: of the photo, where they are made already.
+        graphs: use a CUDA graph where the device can.
+    """
     clock = _Clock(device)
     atlas = load_skin_atlas(head_data, device)
-    clock.lap("atlas")
     landmarks = prepared.tensors["landmarks"]
-    photo = prepare_photo(prepared.tensors["photo"], landmarks, sharpen=options.sharpen, device=device)
-    clock.lap("photo")
-    height, width = photo.confidence.shape[1:]
-    projection = project_skin(head, atlas, (height, width), device)
-    clock.lap("project")
-    paint = paint_skin(photo, projection, atlas)
-    clock.lap("paint")
-    skin = compose_skin(photo.linear, paint.layers, options.texture_size)
-    clock.lap("compose")
-    iris = find_iris_colour(photo.linear, landmarks)
-    eyes = paint_eyes(iris, head_data.iris_uv_centre, head_data.iris_uv_radius)
-    maps = {"skin": skin, "eyes": _finish(eyes), "mouth": _load_mouth(head_data, device)}
-    clock.lap("eyes and mouth")
-    tensors = {f"albedo/{name}": image.cpu().numpy() for name, image in maps.items()}
-    clock.lap("copy")
-    return StageResult(
-        tensors=tensors,
-        facts={
-            "texel_shares": _shares(paint),
-            "texel_density": {
-                "photo": round(_photo_density(projection, paint), 1),
-                "map": round(_map_density(head, atlas, options.texture_size), 1),
-            },
-            "skin_tone": _round(paint.base_tone),
-            "hair_colour": _round(paint.layers.hair),
-            "iris_colour": _round(iris),
-            "timings": clock.laps,
-        },
+    photo = prepared.tensors["photo"]
+    request = BakeRequest(
+        photo=photo,
+        masks=masks or find_masks(photo, landmarks),
+        head=head,
+        sharpen=options.sharpen,
+        size=options.texture_size,
     )
+    clock.lap("masks")
+    with torch.inference_mode(), bake_skin(request, atlas, graphs=graphs) as bake:
+        clock.lap("bake")
+
+        def finish() -> StageResult:
+            clock.lap("skin taken")
+            iris = find_iris_colour(bake.linear, landmarks)
+            eyes = paint_eyes(iris.to(device), head_data.iris_uv_centre, head_data.iris_uv_radius)
+            facts = _describe(bake, head, atlas, options.texture_size)
+            facts["iris_colour"] = _round(iris.tolist())
+            maps = {"albedo/eyes": to_host(_finish(eyes)), "albedo/mouth": _load_mouth(head_data, device)}
+            clock.lap("eyes and mouth")
+            return StageResult(tensors=maps, facts={**facts, "timings": clock.laps})
+
+        yield DeviceBake(skin=bake.albedo, finish=finish)
+
+
+def to_host(image: Tensor) -> NDArray[np.uint8]:
+    """Return a device's image as an array; through page-locked memory, which the array keeps."""
+    if not image.is_cuda:
+        return image.numpy()
+    target = torch.empty(image.shape, dtype=image.dtype, pin_memory=True)
+    target.copy_(image, non_blocking=True)
+    torch.cuda.current_stream(image.device).synchronize()
+    return target.numpy()
 
 
 def warm_up_texture(head_data: HeadData, device: torch.device) -> None:
     """Make the constant maps, so that the first photo does not pay for them."""
     load_skin_atlas(head_data, device)
     _load_mouth(head_data, device)
+    paint_eyes(torch.zeros(3, device=device), head_data.iris_uv_centre, head_data.iris_uv_radius)
 
 
 class _Clock:
@@ -90,17 +132,17 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+            torch.cuda.current_stream(self._device).synchronize()
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 4)
         self._last = now
 
 
-def _load_mouth(data: HeadData, device: torch.device) -> Tensor:
+def _load_mouth(data: HeadData, device: torch.device) -> NDArray[np.uint8]:
     key = (id(data), str(device))
     with _mouth_lock:
         if key not in _mouths:
-            _mouths[key] = (data, _finish(paint_mouth(data, device)))
+            _mouths[key] = (data, _finish(paint_mouth(data, device)).cpu().numpy())
         return _mouths[key][1]
 
 
@@ -108,31 +150,26 @@ def _finish(linear: Tensor) -> Tensor:
     return encode_srgb(linear.clone()).permute(1, 2, 0).contiguous()
 
 
-def _shares(paint: SkinPaint) -> dict[str, float]:
-    completed = 1 - paint.observed - paint.mirrored
-    shares = {"observed": paint.observed, "mirrored": paint.mirrored, "completed": completed}
-    return {name: round(share, 4) for name, share in shares.items()}
-
-
-def _photo_density(projection: Projection, paint: SkinPaint) -> float:
-    """Return the photo's pixels a centimetre of the observed face, foreshortening included."""
-    seen = paint.layers.direct > 0.5
-    if not bool(seen.any()):
-        return 0.0
-    return float((projection.scale * projection.cosine.clamp(min=0).sqrt())[seen].median()) / 100
+def _describe(bake: SkinBake, head: Head, atlas: SkinAtlas, size: int) -> dict[str, Any]:
+    observed, mirrored, density, *colours = bake.measures.tolist()
+    shares = {"observed": observed, "mirrored": mirrored, "completed": 1 - observed - mirrored}
+    return {
+        "texel_shares": {name: round(share, 4) for name, share in shares.items()},
+        "texel_density": {"photo": round(density, 1), "map": round(_map_density(head, atlas, size), 1)},
+        "skin_tone": _round(colours[:3]),
+        "hair_colour": _round(colours[3:]),
+    }
 
 
 def _map_density(head: Head, atlas: SkinAtlas, size: int) -> float:
     """Return the map's texels a centimetre of the face: the root of the ratio of areas."""
-    face = (atlas.masks["face"] > 0.5) & atlas.main & atlas.covered
-    positions = torch.tensor(head.part("skin").positions).to(face.device)
-    corners = positions[atlas.triangles]
-    area = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=1) / 2
-    texels = torch.bincount(atlas.raster.triangle[face], minlength=len(area))
-    used = texels > 0
-    density = (texels[used].sum() / area[used].sum()).sqrt()
-    return float(density) * size / face.shape[0] / 100
+    used = atlas.face_texels.nonzero()[0]
+    corners = head.part("skin").positions[atlas.host_triangles[used]]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(normals, axis=1).sum() / 2
+    density = np.sqrt(atlas.face_texels[used].sum() / area)
+    return float(density) * size / atlas.covered.shape[0] / 100
 
 
-def _round(colour: Tensor) -> list[float]:
-    return [round(float(x), 4) for x in colour]
+def _round(colour: list[float]) -> list[float]:
+    return [round(value, 4) for value in colour]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
@@ -25,8 +26,12 @@ class SkinAtlas:
     """Constant maps of the skin, each WORK_SIZE a side; row 0 lies at v = 1."""
 
     raster: Raster
+    #: Number of the skin's vertices.
+    vertex_count: int
     #: (M, 3) int64 the skin's triangles, rows of its vertices.
     triangles: Tensor
+    #: (N, 3) int64 triangles of what can hide skin: the skin's, then the eyes', whose vertices follow.
+    occluders: Tensor
     #: (S, S) bool: the texel lies on a chart.
     covered: Tensor
     #: (S, S) bool: the texel lies on the chart of the face, which is symmetric about u = 0.5.
@@ -37,6 +42,10 @@ class SkinAtlas:
     throat: Tensor
     #: (S, S) float32, 0 on the outer border of the face chart and on other charts, 1 well inside.
     inside: Tensor
+    #: (M,) how many texels of the face lie on each triangle.
+    face_texels: NDArray[np.int64]
+    #: (M, 3) `triangles` on the CPU.
+    host_triangles: NDArray[np.int32]
 
     def spread(self, values: Tensor) -> Tensor:
         """Return (C, S, S): the skin's vertex values (V, C) on the map."""
@@ -75,15 +84,29 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
     zeros = torch.zeros(WORK_SIZE, WORK_SIZE, device=device)
     for name in MASKS:
         masks.setdefault(name, zeros)
+    face = (masks["face"] > 0.5) & main & covered
     return SkinAtlas(
         raster=raster,
+        vertex_count=skin.count,
         triangles=triangles,
+        occluders=_list_occluders(data, skin).to(device),
+        host_triangles=skin.triangles,
+        face_texels=torch.bincount(raster.triangle[face], minlength=len(triangles)).cpu().numpy(),
         covered=covered,
         main=main,
         masks=masks,
         throat=(interpolate(depth, triangles, raster)[..., 0] / _THROAT_DEPTH).clamp(0, 1),
         inside=_distance_inside((covered & main).cpu().numpy()).to(device),
     )
+
+
+def _list_occluders(data: HeadData, skin: PartData) -> Tensor:
+    triangles, first = [skin.triangles], skin.count
+    for part in data.parts:
+        if part.material == "eyes":
+            triangles.append(part.triangles + first)
+            first += part.count
+    return torch.from_numpy(np.concatenate(triangles)).long()
 
 
 def _distance_inside(chart: np.ndarray) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny import texture_kernels
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.texture_photo import sample_picture
 
@@ -48,16 +49,20 @@ class SkinLayers:
     hair: Tensor
 
 
-def compose_skin(photo: Tensor, layers: SkinLayers, size: int) -> Tensor:
+def compose_skin(photo: Tensor, layers: SkinLayers, size: int, out: Tensor | None = None) -> Tensor:
     """Return the skin's albedo, (size, size, 3) uint8 sRGB.
 
     Args:
         photo: (3, H, W) linear light.
         size: a multiple of the layers' size, in pixels.
+        out: (size, size, 3) uint8 to write to and return.
     """
     small = layers.completion.shape[-1]
     factor = size // small
-    result = torch.empty(size, size, 3, dtype=torch.uint8, device=photo.device)
+    result = torch.empty(size, size, 3, dtype=torch.uint8, device=photo.device) if out is None else out
+    if texture_kernels.available(photo.device):
+        compose_at_once(photo, layers, result)
+        return result
     pores, strands = _load_grain(str(photo.device))
     base = torch.cat([layers.completion, layers.pores, layers.scalp])
     for start in range(0, small, _BAND):
@@ -75,6 +80,27 @@ def compose_skin(photo: Tensor, layers: SkinLayers, size: int) -> Tensor:
             _comb(colour, scalp, layers.hair, _tile(strands, rows, size))
         result[rows] = encode_srgb(colour).permute(1, 2, 0)
     return result
+
+
+def compose_at_once(photo: Tensor, layers: SkinLayers, out: Tensor) -> None:
+    """Write the albedo into (S, S, 3) uint8 by Triton's kernel: the fast twin of the bands."""
+
+    def side(weight: Tensor, gain: Tensor) -> Tensor:
+        return torch.cat([layers.coordinates, weight, gain.expand(3, -1, -1)])
+
+    direct = side(layers.direct, layers.gain)
+    mirrored = side(layers.mirrored, layers.mirror_gain)
+    mirrored[:2] = layers.coordinates.flip(-1)
+    texture_kernels.compose(
+        photo,
+        torch.cat([layers.completion, layers.pores, layers.scalp]),
+        direct,
+        mirrored,
+        _load_grain(str(photo.device)),
+        layers.hair,
+        out,
+        (_RAGGEDNESS, _STRAND_CONTRAST, _HAIR_COVER),
+    )
 
 
 def _comb(colour: Tensor, density: Tensor, hair: Tensor, strands: Tensor) -> None:

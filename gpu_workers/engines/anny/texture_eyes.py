@@ -1,5 +1,7 @@
 """The eyes' own map: a procedural iris in the person's colour; sharp whatever the photo's size."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ _DARKEST, _BRIGHTEST = 0.022, 0.22
 
 
 def find_iris_colour(photo: Tensor, landmarks: Array) -> Tensor:
-    """Return the irises' colour, (3,) linear light, without the lid's shade.
+    """Return the irises' colour, (3,) linear light on the CPU, without the lid's shade.
 
     Args:
         photo: (3, H, W) linear light.
@@ -37,12 +39,12 @@ def find_iris_colour(photo: Tensor, landmarks: Array) -> Tensor:
     samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in _IRISES]
     pixels = torch.cat(samples, 1)
     if pixels.shape[1] < 8:
-        return torch.tensor(_FALLBACK_IRIS, device=photo.device)
-    luma = torch.tensor(_LUMA, device=photo.device) @ pixels
+        return torch.tensor(_FALLBACK_IRIS)
+    luma = torch.tensor(_LUMA) @ pixels
     # Without the window's reflection above and the lashes below.
     kept = (luma >= luma.quantile(0.25)) & (luma <= luma.quantile(0.75))
     colour = pixels[:, kept].mean(1) * _SHADE
-    level = float(torch.tensor(_LUMA, device=photo.device) @ colour)
+    level = float(torch.tensor(_LUMA) @ colour)
     return colour * (min(max(level, _DARKEST), _BRIGHTEST) / max(level, 1e-4))
 
 
@@ -50,21 +52,45 @@ def _sample_iris(photo: Tensor, points: Array) -> Tensor:
     """Return (3, N) the pixels between pupil and limbus, near the iris's equator, which lids seldom cover."""
     height, width = photo.shape[1:]
     radius = float(np.linalg.norm(points[1:] - points[0], axis=1).mean())
-    rows = torch.arange(height, device=photo.device)[:, None] + 0.5 - float(points[0, 1])
-    columns = torch.arange(width, device=photo.device)[None, :] + 0.5 - float(points[0, 0])
+    reach = max(radius, 1.0) + 1
+    left, top = (
+        int(min(max(0, middle - reach), side))
+        for middle, side in zip(points[0], (width, height), strict=True)
+    )
+    right, bottom = (
+        int(min(max(0, middle + reach + 1), side))
+        for middle, side in zip(points[0], (width, height), strict=True)
+    )
+    window = photo[:, top:bottom, left:right].cpu()
+    rows = torch.arange(top, bottom)[:, None] + 0.5 - float(points[0, 1])
+    columns = torch.arange(left, right)[None, :] + 0.5 - float(points[0, 0])
     distance = torch.sqrt(rows**2 + columns**2) / max(radius, 1.0)
     ring = (distance > 0.42) & (distance < 0.86) & (rows.abs() < 0.55 * radius)
-    return photo[:, ring]
+    return window[:, ring]
 
 
 def paint_eyes(iris: Tensor, centre: tuple[float, float], radius: float, size: int = EYES_SIZE) -> Tensor:
-    """Return the eyes' albedo, (3, size, size) linear light.
+    """Return the eyes' albedo, (3, size, size) linear light, on the iris colour's device.
 
     Args:
         iris: (3,) linear light.
         centre: of the iris in the UV square, v up.
         radius: of the iris, UV units.
     """
+    offset, factor = _paint_parts(centre, radius, size, iris.device)
+    return (offset + factor * iris[:, None, None]).clamp(0, 1)
+
+
+@lru_cache(maxsize=4)
+def _paint_parts(
+    centre: tuple[float, float], radius: float, size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return what no iris colour changes, and the factor of that colour: the map is linear in it."""
+    without = _paint(torch.zeros(3, device=device), centre, radius, size)
+    return without, _paint(torch.ones(3, device=device), centre, radius, size) - without
+
+
+def _paint(iris: Tensor, centre: tuple[float, float], radius: float, size: int) -> Tensor:
     device = iris.device
     axis = (torch.arange(size, device=device) + 0.5) / size
     x = (axis[None, :] - centre[0]) / radius
@@ -90,7 +116,8 @@ def paint_eyes(iris: Tensor, centre: tuple[float, float], radius: float, size: i
     colour = colour + (tint(_PUPIL) - colour) * (1 - ramp(_PUPIL_RADIUS - 0.02, _PUPIL_RADIUS + 0.03))
     painted = colour + (sclera - colour) * ramp(0.95, 1.06)
     lid = ((y - 0.35) / 1.1).clamp(0, 1)
-    return (painted * (1 - _LID_SHADE * lid * lid * (3 - 2 * lid))).clamp(0, 1)
+    shaded: Tensor = painted * (1 - _LID_SHADE * lid * lid * (3 - 2 * lid))
+    return shaded
 
 
 def _fibres(angle: Tensor, distance: Tensor) -> Tensor:

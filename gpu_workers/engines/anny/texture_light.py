@@ -7,12 +7,16 @@ describe diffuse light. They are fitted to the logarithm, so that light is a fac
 import torch
 from torch import Tensor
 
+from gpu_workers.engines.anny.texture_statistics import constant, masked_quantile, scale_count, thin_out
+
 #: Share of the fitted light that is removed: all of it would also flatten what is the person's own.
 _STRENGTH = 0.75
 #: Largest factor of the correction, as a logarithm.
 _LARGEST = 0.55
 _RIDGE = 0.03
 _ROUNDS = 5
+#: Fewer pixels of skin than this tell nothing of the light.
+_FEWEST = 500
 _LUMA = (0.2126, 0.7152, 0.0722)
 
 
@@ -25,29 +29,26 @@ def find_light_gain(colour: Tensor, normals: Tensor, weight: Tensor) -> Tensor:
         weight: (1, H, W) trust in `colour` being bare skin; nothing is fitted where it is under one half.
     """
     height, width = colour.shape[1:]
-    harmonics = _harmonics(normals.reshape(3, -1))
-    chosen = (weight.reshape(-1) > 0.5).nonzero()[:, 0]
-    if len(chosen) < 500:
-        return torch.ones(1, height, width, device=colour.device)
-    chosen = chosen[:: max(1, len(chosen) // 20000)]
-    luma = torch.tensor(_LUMA, device=colour.device)
-    level = (colour.reshape(3, -1)[:, chosen].T @ luma).clamp(min=1e-3).log()
-    basis = harmonics[:, chosen].T
-    trust = weight.reshape(-1)[chosen]
-    level = level - level.median()
-    ridge = torch.eye(9, device=colour.device) * _RIDGE * len(chosen)
-    ridge[0, 0] = 0
+    trust = thin_out(weight)[0]
+    chosen = trust > 0.5
+    trust = trust * chosen
+    count = chosen.sum()
+    level = (constant(_LUMA, colour.device) @ thin_out(colour)).clamp(min=1e-3).log()
+    basis = _harmonics(thin_out(normals)).T
+    level = level - masked_quantile(level[None], chosen)
+    ridge = torch.diag(constant((0.0, *[_RIDGE] * 8), colour.device)) * count
     own = trust
     for _ in range(_ROUNDS):
         left = basis.T @ (own[:, None] * basis) + ridge
-        fit = torch.linalg.solve(left, basis.T @ (own * level))
+        right = basis.T @ (own * level)
+        factor = torch.linalg.cholesky_ex(left, check_errors=False).L
+        fit = torch.cholesky_solve(right[:, None], factor)[:, 0]
         residual = (level - basis @ fit).abs()
         # Brows, beard, moles and highlights are no light: their weight falls with their residual.
         own = trust / (1 + (residual / 0.12) ** 2)
-    shade = fit @ harmonics
-    shade = shade - (basis @ fit).median()
-    gain = torch.exp(-_STRENGTH * _LARGEST * torch.tanh(shade / _LARGEST))
-    return gain.view(1, height, width)
+    shade = fit @ _harmonics(normals.reshape(3, -1)) - masked_quantile((basis @ fit)[None], chosen)
+    gain = torch.exp(-_STRENGTH * _LARGEST * torch.tanh(shade / _LARGEST)).view(1, height, width)
+    return torch.where(count >= scale_count(_FEWEST, width), gain, 1.0)
 
 
 def _harmonics(normal: Tensor) -> Tensor:

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.head import Camera, Head, MeshPart
+from gpu_workers.engines.anny import texture_kernels
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_photo import sample_picture
 from gpu_workers.engines.anny.uv_raster import rasterise
@@ -32,46 +35,54 @@ class Projection:
     scale: Tensor
 
 
-def pose_part(part: MeshPart, head: Head, device: torch.device) -> Tensor:
-    """Return (V, 3) the part's vertices with the photo's expression, metres."""
-    positions = torch.tensor(part.positions).to(device)
-    if head.expression_in_base:
-        return positions
+def pack_camera(camera: Camera) -> NDArray[np.float32]:
+    """Return a camera as (18,): focal lengths, centre, width, height, rotation by rows, translation."""
+    numbers = [*camera.focal, *camera.centre, camera.width, camera.height]
+    return np.concatenate([numbers, camera.rotation.ravel(), camera.translation]).astype(np.float32)
+
+
+def stack_vertices(head: Head) -> NDArray[np.float32]:
+    """Return (V, 3) metres: the vertices of skin, then eyes, with the photo's expression.
+
+    They are the vertices of `SkinAtlas.occluders`.
+    """
+    parts = [head.part("skin"), *(part for part in head.parts if part.material == "eyes")]
+    return np.concatenate([_pose(part, head) for part in parts])
+
+
+def _pose(part: MeshPart, head: Head) -> NDArray[np.float32]:
     used = head.expression.nonzero()[0]
-    deltas = torch.tensor(part.morph_deltas[used]).to(device)
-    weights = torch.tensor(head.expression[used]).to(device)
-    posed: Tensor = positions + torch.tensordot(weights, deltas, dims=1)
-    return posed
+    if head.expression_in_base or not len(used):
+        return part.positions
+    moves = np.tensordot(head.expression[used], part.morph_deltas[used], 1)
+    return np.asarray(part.positions + moves, np.float32)
 
 
 def project_skin(
-    head: Head, atlas: SkinAtlas, picture_size: tuple[int, int], device: torch.device
+    vertices: Tensor, camera: Tensor, atlas: SkinAtlas, picture_size: tuple[int, int]
 ) -> Projection:
-    """Project the skin into the photo.
+    """Project the skin into the photo. Nothing here waits for a GPU where Triton's kernels run.
 
     Args:
+        vertices: (V, 3) of `stack_vertices`.
+        camera: (18,) of `pack_camera`, on the same device.
         picture_size: height, width of the depth map; a millimetre a pixel is enough.
     """
-    camera = head.camera
-    skin = pose_part(head.part("skin"), head, device)
-    normals = _find_normals(skin, atlas.triangles)
-    position = atlas.spread(skin)
-    normal = atlas.spread(normals)
+    skin = vertices[: atlas.vertex_count]
+    focal, centre, size = camera[0:2], camera[2:4], camera[4:6]
+    normal = atlas.spread(_find_normals(skin, atlas.triangles))
     normal = normal / normal.norm(dim=0, keepdim=True).clamp(min=1e-9)
-    x, y, z = _to_camera(position.reshape(3, -1).T, camera).T.reshape(3, *position.shape[1:])
-    depth = z.clamp(min=1e-3)
-    coordinates = torch.stack(
-        [
-            (camera.focal[0] * x / depth + camera.centre[0]) / camera.width,
-            (camera.focal[1] * y / depth + camera.centre[1]) / camera.height,
-        ]
-    )
-    rotation = torch.tensor(camera.rotation).to(device).float()
-    origin = -rotation.T @ torch.tensor(camera.translation).to(device).float()
+    position = atlas.spread(skin)
+    shape = position.shape[1:]
+    placed = _to_camera(position.reshape(3, -1).T, camera).T.reshape(3, *shape)
+    depth = placed[2].clamp(min=1e-3)
+    pixels = focal[:, None, None] * placed[:2] / depth + centre[:, None, None]
+    coordinates = pixels / size[:, None, None]
+    origin = -camera[6:15].view(3, 3).T @ camera[15:18]
     towards = origin[:, None, None] - position
     towards = towards / towards.norm(dim=0, keepdim=True)
     cosine = (normal * towards).sum(0, keepdim=True)
-    nearest = _depth_map(head, atlas, skin, picture_size, device)
+    nearest = _depth_map(vertices, camera, atlas, picture_size)
     seen = sample_picture(nearest[None], coordinates)
     slack = _DEPTH_SLACK + _SLANT_SLACK / cosine.clamp(min=0.1)
     visible = ((seen + slack - depth) / slack * 2).clamp(0, 1)
@@ -80,42 +91,26 @@ def project_skin(
         normals=normal,
         cosine=cosine,
         visible=visible,
-        scale=(camera.focal[0] / depth)[None],
+        scale=(focal[0] / depth)[None],
     )
 
 
-def _to_camera(positions: Tensor, camera: Camera) -> Tensor:
-    rotation = torch.tensor(camera.rotation).to(positions.device).float()
-    translation = torch.tensor(camera.translation).to(positions.device).float()
-    return positions @ rotation.T + translation
+def _to_camera(positions: Tensor, camera: Tensor) -> Tensor:
+    return positions @ camera[6:15].view(3, 3).T + camera[15:18]
 
 
-def _depth_map(
-    head: Head, atlas: SkinAtlas, skin: Tensor, picture_size: tuple[int, int], device: torch.device
-) -> Tensor:
+def _depth_map(vertices: Tensor, camera: Tensor, atlas: SkinAtlas, picture_size: tuple[int, int]) -> Tensor:
     """Return (h, w) the depth of what the camera sees first, metres; far where it sees nothing."""
     height, width = picture_size
-    camera = head.camera
-    vertices, triangles = [skin], [atlas.triangles]
-    first = len(skin)
-    for part in head.parts:
-        if part.material == "eyes":
-            vertices.append(pose_part(part, head, device))
-            quads = torch.tensor(part.quads).long().to(device)
-            triangles += [quads[:, [0, 1, 2]] + first, quads[:, [0, 2, 3]] + first]
-            first += len(part.positions)
-    points = _to_camera(torch.cat(vertices), camera)
+    points = _to_camera(vertices, camera)
     depth = points[:, 2].clamp(min=1e-3)
-    pixels = torch.stack(
-        [
-            (camera.focal[0] * points[:, 0] / depth + camera.centre[0]) * (width / camera.width),
-            (camera.focal[1] * points[:, 1] / depth + camera.centre[1]) * (height / camera.height),
-        ],
-        1,
-    )
-    corner = torch.cat(triangles)
-    raster = rasterise(pixels, corner, height, width, depth)
-    near = (depth[corner[raster.triangle.clamp(min=0)]] * raster.weights).sum(-1)
+    places = (camera[0:2] * points[:, :2] / depth[:, None] + camera[2:4]) / camera[4:6]
+    pixels = torch.stack([places[:, 0] * width, places[:, 1] * height], 1)
+    if texture_kernels.available(vertices.device):
+        nearest = texture_kernels.draw_depth(pixels, depth, atlas.occluders.int(), height, width)
+        return nearest.clamp(max=_FAR)
+    raster = rasterise(pixels, atlas.occluders, height, width, depth)
+    near = (depth[atlas.occluders[raster.triangle.clamp(min=0)]] * raster.weights).sum(-1)
     return torch.where(raster.triangle >= 0, near, _FAR)
 
 

@@ -10,8 +10,16 @@ from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_compose import SkinLayers
 from gpu_workers.engines.anny.texture_fill import push_pull
 from gpu_workers.engines.anny.texture_light import find_light_gain
+from gpu_workers.engines.anny.texture_masks import MASK_EYE_DISTANCE
 from gpu_workers.engines.anny.texture_photo import FacePhoto, blur, sample_picture
 from gpu_workers.engines.anny.texture_project import Projection
+from gpu_workers.engines.anny.texture_statistics import (
+    constant,
+    masked_mean,
+    masked_quantile,
+    scale_count,
+    thin_out,
+)
 
 #: Outer-eye distance on the small map, pixels: a larger photo is reduced to it before it is sampled there.
 _MAP_EYE_DISTANCE = 360
@@ -21,6 +29,8 @@ _TONE_SIZE = 256
 _FALLBACK_SKIN = (0.42, 0.25, 0.18)
 _FALLBACK_HAIR = (0.045, 0.03, 0.02)
 _LUMA = (0.2126, 0.7152, 0.0722)
+#: So many texels a colour is measured on at least.
+_FEWEST_SKIN, _FEWEST_HAIR = 200, 400
 #: Factors on the base tone.
 _EAR_TINT = (1.03, 0.90, 0.88)
 _SOCKET_TINT = (0.62, 0.42, 0.38)
@@ -40,9 +50,9 @@ class SkinPaint:
     """The layers and what was measured on the way."""
 
     layers: SkinLayers
-    #: Shares of the face region's texels.
-    observed: float
-    mirrored: float
+    #: Shares of the face region's texels, each a tensor without dimensions.
+    observed: Tensor
+    mirrored: Tensor
     #: (3,) linear light.
     base_tone: Tensor
 
@@ -65,7 +75,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     )
     gain = find_light_gain(colour, projection.normals, bare)
     even = colour * gain
-    base = _median(even, bare > 0.6, _FALLBACK_SKIN)
+    base = _median(even, bare[0] > 0.6)
     skin = sample_picture(photo.skin, projection.coordinates) * (direct > 0.2)
     gain = gain * _even_locally(even, base, skin)
     even = colour * gain
@@ -79,7 +89,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     region = (masks["face"] > 0.5) & atlas.main & atlas.covered & (hidden < 0.5)
     observed = direct[0] > 0.5
     mirrored = ~observed & (mirror_weight[0] > 0.5)
-    count = max(1, int(region.sum()))
+    count = region.sum().clamp(min=1)
     # Wider than the mask's own ramp: hair thins out towards the forehead.
     scalp = blur(masks["scalp"][None], 12.0) * hairiness * remaining
     return SkinPaint(
@@ -94,15 +104,15 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
             scalp=scalp,
             hair=hair,
         ),
-        observed=float((observed & region).sum()) / count,
-        mirrored=float((mirrored & region).sum()) / count,
+        observed=(observed & region).sum() / count,
+        mirrored=(mirrored & region).sum() / count,
         base_tone=base,
     )
 
 
 def _reduce(photo: FacePhoto) -> Tensor:
-    """Return the photo at the small map's own density, so that sampling it there does not alias."""
-    scale = _MAP_EYE_DISTANCE / photo.eye_distance
+    """Return the photo at about the small map's density, so that sampling it there does not alias."""
+    scale = _MAP_EYE_DISTANCE / (MASK_EYE_DISTANCE * photo.reduction)
     if scale >= 1:
         return photo.linear
     size = [max(2, round(side * scale)) for side in photo.linear.shape[1:]]
@@ -111,11 +121,13 @@ def _reduce(photo: FacePhoto) -> Tensor:
     )[0]
 
 
-def _median(colour: Tensor, where: Tensor, fallback: tuple[float, ...]) -> Tensor:
-    chosen = colour.reshape(3, -1)[:, where.reshape(-1)]
-    if chosen.shape[1] < 200:
-        return torch.tensor(fallback, device=colour.device)
-    return chosen.median(1).values
+def _median(colour: Tensor, where: Tensor) -> Tensor:
+    """Return the median (3,) of the chosen pixels, an average skin's colour where they are too few."""
+    chosen = thin_out(where)
+    enough = chosen.sum() >= scale_count(_FEWEST_SKIN, colour.shape[-1])
+    return torch.where(
+        enough, masked_quantile(thin_out(colour), chosen), constant(_FALLBACK_SKIN, colour.device)
+    )
 
 
 def _even_locally(even: Tensor, base: Tensor, skin: Tensor) -> Tensor:
@@ -124,7 +136,7 @@ def _even_locally(even: Tensor, base: Tensor, skin: Tensor) -> Tensor:
     A highlight is the light's own colour laid over the skin's, so it is subtracted; a shadow on skin keeps
     the skin's hue, which tells it from a beard, so it is brightened.
     """
-    luma = torch.tensor(_LUMA, device=even.device)
+    luma = constant(_LUMA, even.device)
     base_level = luma @ base
     low = blur(even, 3.0).clamp(min=1e-3)
     excess = (torch.tensordot(luma, low, dims=1)[None] - _HIGHLIGHT * base_level).clamp(min=0)
@@ -162,23 +174,24 @@ def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tup
 
 def _find_hair(
     colour: Tensor, projection: Projection, photo: FacePhoto, masks: dict[str, Tensor]
-) -> tuple[Tensor, float]:
-    """Return the hair's colour, and how far the scalp is covered with it, 0..1."""
+) -> tuple[Tensor, Tensor]:
+    """Return the hair's colour (3,), and how far the scalp is covered with it, 0..1, without dimensions."""
     inside = ((projection.coordinates > 0) & (projection.coordinates < 1)).all(0, keepdim=True)
     seen = (masks["scalp"][None] > 0.3) & (projection.visible > 0.5) & (projection.cosine > 0.15) & inside
-    chosen = colour.reshape(3, -1)[:, seen.reshape(-1)]
-    if chosen.shape[1] < 400:
-        return torch.tensor(_FALLBACK_HAIR, device=colour.device), 1.0
-    skin = sample_picture(photo.skin, projection.coordinates).reshape(-1)[seen.reshape(-1)]
-    bald = float((skin > 0.5).float().mean())
-    hairiness = min(1.0, max(0.0, (0.85 - bald) / 0.35))
+    chosen = thin_out(seen[0])
+    enough = chosen.sum() >= scale_count(_FEWEST_HAIR, colour.shape[-1])
+    skin = thin_out(sample_picture(photo.skin, projection.coordinates))[0]
+    bald = masked_mean((skin > 0.5).float(), chosen)
+    hairiness = ((0.85 - bald) / 0.35).clamp(0, 1)
     # Fair hair can pass for skin; then what does not is only its shadows.
-    if float((skin < 0.3).float().mean()) > 0.5:
-        chosen = chosen[:, skin < 0.3]
-    luma = torch.tensor(_LUMA, device=colour.device) @ chosen
+    foreign = masked_mean((skin < 0.3).float(), chosen) > 0.5
+    chosen = chosen & ((skin < 0.3) | ~foreign)
+    values = thin_out(colour)
+    luma = constant(_LUMA, colour.device) @ values
     # Without highlights and a bright background beside the hair.
-    hair = chosen[:, luma <= luma.quantile(0.75)].median(1).values
-    return hair, hairiness
+    hair = masked_quantile(values, chosen & (luma <= masked_quantile(luma[None], chosen, 0.75)))
+    fallback = constant(_FALLBACK_HAIR, colour.device)
+    return torch.where(enough, hair, fallback), torch.where(enough, hairiness, 1.0)
 
 
 def _complete(tone: Tensor, base: Tensor, direct: Tensor, atlas: SkinAtlas) -> Tensor:
@@ -189,10 +202,10 @@ def _complete(tone: Tensor, base: Tensor, direct: Tensor, atlas: SkinAtlas) -> T
     reach = atlas.inside[None] * _smooth(blur((direct > 0.3).float(), 24.0) * 2.5)
     colour = flat + (tone - flat) * reach
     for name, tint, share in (("ears", _EAR_TINT, 0.8), ("lips", _LIP_TINT, 0.9)):
-        factor = torch.tensor(tint, device=colour.device)[:, None, None]
+        factor = constant(tint, colour.device)[:, None, None]
         colour = colour * (1 + (factor - 1) * masks[name] * share)
     for name, tint in (("eye_socket", _SOCKET_TINT), ("mouth_interior", _MOUTH_TINT)):
-        factor = torch.tensor(tint, device=colour.device)[:, None, None]
+        factor = constant(tint, colour.device)[:, None, None]
         shade = 1 - 0.7 * atlas.throat if name == "mouth_interior" else 1.0
         colour = colour + (flat * factor * shade - colour) * masks[name]
     return colour

@@ -1,0 +1,58 @@
+"""CUDA graphs: many small kernels launched as one, on inputs and outputs that stay where they are."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+#: Runs before a capture: the libraries then have chosen their kernels and made their constants.
+_WARM_UPS = 3
+#: Graphs are replayed one after another, so that they may share the memory of their intermediate results.
+_pools: dict[int, Any] = {}
+_pool_lock = threading.Lock()
+#: One capture or replay at a time in a process: inputs and outputs are shared, and so is the memory.
+replay_lock = threading.RLock()
+
+
+class CapturedCall(Generic[Result]):
+    """A function without arguments, captured: its tensors must be the same at every call.
+
+    Args:
+        function: reads and writes tensors that outlive it, never waits for the device, makes no decision
+            that depends on a tensor's values.
+        device: a CUDA device.
+    Raises:
+        RuntimeError: the function cannot be captured.
+    """
+
+    def __init__(self, function: Callable[[], Result], device: torch.device) -> None:
+        with replay_lock, torch.cuda.device(device):
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UPS):
+                    function()
+            torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.synchronize()
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, pool=_shared_pool(device), capture_error_mode="thread_local"):
+                #: What the function returned; every replay writes it anew.
+                self.result = function()
+            # The warm-ups' memory is not the graph's.
+            torch.cuda.empty_cache()
+
+    def replay(self) -> Result:
+        """Run the captured kernels, and return the same result tensors; hold `replay_lock` meanwhile."""
+        self._graph.replay()
+        return self.result
+
+
+def _shared_pool(device: torch.device) -> Any:
+    index = device.index if device.index is not None else torch.cuda.current_device()
+    with _pool_lock:
+        if index not in _pools:
+            _pools[index] = torch.cuda.graph_pool_handle()
+        return _pools[index]

@@ -1,0 +1,108 @@
+"""The fit as a CUDA graph: some thousand small kernels launched as one; fit.py is the plain twin."""
+
+import threading
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpu_workers.engines.anny.correspondence import LANDMARKS
+from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
+from gpu_workers.engines.anny.fit import DTYPE, Fit, FitBasis, Observation, refine_fit, start_fit
+from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.pose import Pose
+
+#: Larger batches are fitted without a graph.
+_LARGEST_BATCH = 16
+
+
+class GraphedFit:
+    """`fit_landmarks` on a CUDA device; its start, a small singular value decomposition, on the CPU."""
+
+    def __init__(self, data: HeadData, basis: FitBasis) -> None:
+        self._host = FitBasis(data, torch.device("cpu"))
+        self._basis = basis
+        self._graphs: dict[int, _BatchGraph] = {}
+        self._lock = threading.Lock()
+
+    def fit(self, seen: Observation) -> Fit:
+        """Fit B photos.
+
+        Args:
+            seen: float64 tensors on the CPU.
+        Returns:
+            The fit, on the CPU.
+        """
+        target, pose = start_fit(self._host, seen)
+        batch = len(target)
+        if batch > _LARGEST_BATCH:
+            device = self._basis.device
+            moved = Observation(**{name: value.to(device) for name, value in vars(seen).items()})
+            start = Pose(pose.rotation.to(device), pose.translation.to(device))
+            return _to_host(refine_fit(self._basis, moved, target.to(device), start))
+        with self._lock:
+            if batch not in self._graphs:
+                self._graphs[batch] = _BatchGraph(self._basis, batch)
+            graph = self._graphs[batch]
+        return graph.fit(seen, target, pose)
+
+
+def _to_host(fit: Fit) -> Fit:
+    return Fit(
+        pose=Pose(fit.pose.rotation.cpu(), fit.pose.translation.cpu()),
+        coefficients=fit.coefficients.cpu(),
+        points=fit.points.cpu(),
+        errors=fit.errors.cpu(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Arrays that travel as one (B, total) tensor: one copy each way."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def total(self) -> int:
+        return sum(torch.Size(shape).numel() for shape in self.shapes)
+
+    def split(self, packed: Tensor) -> list[Tensor]:
+        """Return views of a (B, total) tensor."""
+        counts = [torch.Size(shape).numel() for shape in self.shapes]
+        parts = torch.split(packed, counts, dim=1)
+        return [part.reshape(len(packed), *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+def _pack(values: list[Tensor]) -> Tensor:
+    return torch.cat([value.reshape(len(value), -1) for value in values], dim=1)
+
+
+class _BatchGraph:
+    def __init__(self, basis: FitBasis, batch: int) -> None:
+        size, points = basis.size, (LANDMARKS, 3)
+        self._given = _Layout(shapes=(points, (), (2,), (size,), (3, 3), (3,)))
+        self._found = _Layout(shapes=((3, 3), (3,), (size,), points, (LANDMARKS,)))
+        self._input = torch.zeros(batch, self._given.total, dtype=DTYPE, device=basis.device)
+        self._staging = torch.zeros(batch, self._given.total, dtype=DTYPE).pin_memory()
+        self._output = torch.zeros(batch, self._found.total, dtype=DTYPE).pin_memory()
+        self._basis = basis
+        self._captured: CapturedCall[Tensor] | None = None
+
+    def fit(self, seen: Observation, target: Tensor, pose: Pose) -> Fit:
+        with replay_lock, torch.cuda.device(self._basis.device):
+            given = [seen.landmarks, seen.focal, seen.centre, target, pose.rotation, pose.translation]
+            self._staging.copy_(_pack(given))
+            self._input.copy_(self._staging, non_blocking=True)
+            if self._captured is None:
+                self._captured = CapturedCall(self._run, self._basis.device)
+            self._output.copy_(self._captured.replay(), non_blocking=True)
+            torch.cuda.current_stream().synchronize()
+            rotation, translation, coefficients, points, errors = self._found.split(self._output.clone())
+        return Fit(pose=Pose(rotation, translation), coefficients=coefficients, points=points, errors=errors)
+
+    def _run(self) -> Tensor:
+        landmarks, focal, centre, target, rotation, translation = self._given.split(self._input)
+        # The scores have done their part in the target.
+        seen = Observation(landmarks=landmarks, scores=target[:, :0], focal=focal, centre=centre)
+        fit = refine_fit(self._basis, seen, target, Pose(rotation, translation))
+        return _pack([fit.pose.rotation, fit.pose.translation, fit.coefficients, fit.points, fit.errors])

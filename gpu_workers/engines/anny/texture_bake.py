@@ -1,0 +1,170 @@
+"""The skin's bake from photo to map: plain calls, or one CUDA graph of the same calls."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from face3d.head import Head
+from face3d.messages import Array
+from gpu_workers.engines.anny import texture_kernels
+from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
+from gpu_workers.engines.anny.texture_atlas import SkinAtlas
+from gpu_workers.engines.anny.texture_compose import compose_skin
+from gpu_workers.engines.anny.texture_masks import FaceMasks
+from gpu_workers.engines.anny.texture_photo import FacePhoto, linearise
+from gpu_workers.engines.anny.texture_project import Projection, pack_camera, project_skin, stack_vertices
+from gpu_workers.engines.anny.texture_skin import SkinPaint, paint_skin
+from gpu_workers.engines.anny.texture_statistics import masked_quantile, thin_out
+
+#: Kinds of photo (size, size of the face in it) whose graphs are kept.
+_GRAPHS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkinBake:
+    """A baked skin, on the device."""
+
+    #: (S, S, 3) uint8 sRGB.
+    albedo: Tensor
+    #: (3, H, W) the photo in linear light, sharpened.
+    linear: Tensor
+    #: (9,) shares observed and mirrored, the photo's density in px/cm, base tone, hair colour.
+    measures: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class BakeRequest:
+    """What one bake is made of, on the CPU."""
+
+    #: (H, W, 3) uint8 sRGB.
+    photo: Array
+    masks: FaceMasks
+    head: Head
+    sharpen: bool
+    #: Pixels a side of the map.
+    size: int
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """Return what decides the shapes and constants of the bake."""
+        return (self.photo.shape, self.masks.confidence.shape, self.masks.reduction, self.sharpen, self.size)
+
+
+@contextmanager
+def bake_skin(request: BakeRequest, atlas: SkinAtlas, *, graphs: bool = True) -> Iterator[SkinBake]:
+    """Yield the baked skin; its tensors are another bake's once the context ends.
+
+    Args:
+        graphs: use a CUDA graph where the device can.
+    """
+    device = atlas.triangles.device
+    if not (graphs and texture_kernels.available(device)):
+        inputs = _Inputs(request, atlas)
+        inputs.fill(request)
+        yield inputs.bake()
+        return
+    with replay_lock, torch.cuda.device(device):
+        yield _cache.find(request, atlas)(request)
+
+
+class _Inputs:
+    """Tensors that a bake reads, of fixed shapes."""
+
+    def __init__(self, request: BakeRequest, atlas: SkinAtlas, albedo: Tensor | None = None) -> None:
+        device = atlas.triangles.device
+        height, width = request.masks.confidence.shape
+        vertices = stack_vertices(request.head)
+        self._atlas = atlas
+        self._reduction, self._sharpen, self._size = request.masks.reduction, request.sharpen, request.size
+        self._albedo = albedo
+        self.photo = torch.empty(request.photo.shape, dtype=torch.uint8, device=device)
+        self.masks = torch.empty(2, height, width, device=device)
+        self.shape = torch.empty(vertices.size + 18, device=device)
+
+    def fill(self, request: BakeRequest) -> None:
+        """Copy a photo of the same kind in."""
+        shape = np.concatenate([stack_vertices(request.head).ravel(), pack_camera(request.head.camera)])
+        self.shape.copy_(_host(shape))
+        self.photo.copy_(_host(request.photo))
+        self.masks.copy_(_host(np.stack([request.masks.confidence, request.masks.skin])))
+
+    def bake(self) -> SkinBake:
+        """Run the bake."""
+        photo = FacePhoto(
+            linear=linearise(self.photo, self._reduction, sharpen=self._sharpen),
+            confidence=self.masks[:1],
+            skin=self.masks[1:],
+            reduction=self._reduction,
+        )
+        height, width = self.masks.shape[1:]
+        vertices, camera = self.shape[:-18].view(-1, 3), self.shape[-18:]
+        projection = project_skin(vertices, camera, self._atlas, (height, width))
+        paint = paint_skin(photo, projection, self._atlas)
+        return SkinBake(
+            albedo=compose_skin(photo.linear, paint.layers, self._size, self._albedo),
+            linear=photo.linear,
+            measures=_measure(projection, paint),
+        )
+
+
+class _Graph:
+    """A captured bake of one kind of photo."""
+
+    def __init__(self, request: BakeRequest, atlas: SkinAtlas) -> None:
+        device = atlas.triangles.device
+        self._inputs = _Inputs(request, atlas, _shared_albedo(request.size, device))
+        self._inputs.fill(request)
+        self._captured = CapturedCall(self._inputs.bake, device)
+
+    def __call__(self, request: BakeRequest) -> SkinBake:
+        self._inputs.fill(request)
+        return self._captured.replay()
+
+
+class _Cache:
+    """Captured bakes by kind, least used dropped."""
+
+    def __init__(self) -> None:
+        self._graphs: OrderedDict[tuple[object, ...], tuple[SkinAtlas, _Graph]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, request: BakeRequest, atlas: SkinAtlas) -> _Graph:
+        key = (id(atlas), *request.kind)
+        with self._lock:
+            if key not in self._graphs:
+                # The entry keeps the atlas alive, so that its id is not given to another object.
+                self._graphs[key] = (atlas, _Graph(request, atlas))
+                while len(self._graphs) > _GRAPHS:
+                    self._graphs.popitem(last=False)
+            self._graphs.move_to_end(key)
+            return self._graphs[key][1]
+
+
+_cache = _Cache()
+
+
+@cache
+def _shared_albedo(size: int, device: torch.device) -> Tensor:
+    """Return the one map that all graphs of a size write to: one runs at a time."""
+    return torch.empty(size, size, 3, dtype=torch.uint8, device=device)
+
+
+def _host(array: NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _measure(projection: Projection, paint: SkinPaint) -> Tensor:
+    seen = thin_out(paint.layers.direct > 0.5)[0]
+    # Foreshortening included.
+    density = thin_out(projection.scale * projection.cosine.clamp(min=0).sqrt())
+    density = torch.where(seen.any(), masked_quantile(density, seen) / 100, 0.0)
+    shares = torch.stack([paint.observed, paint.mirrored])
+    return torch.cat([shares, density, paint.base_tone, paint.layers.hair])

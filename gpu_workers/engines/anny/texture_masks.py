@@ -1,0 +1,209 @@
+"""Where a photo shows skin of the face: made once a photo on a reduced picture, on the CPU."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.ndimage import (
+    binary_closing,
+    binary_fill_holes,
+    distance_transform_edt,
+    label,
+    minimum_filter,
+)
+
+from face3d.messages import Array
+
+#: MediaPipe's landmarks (478): the contour of the face, clockwise from the forehead.
+_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
+    149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+#: Patches that show bare skin on nearly every face: both cheeks, bridge and tip of the nose.
+_SKIN_PATCHES = ((50, 101, 118, 117), (280, 330, 347, 346), (9, 8, 168, 6), (4, 5, 195, 197))
+_UPPER_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+#: From the outer end of a brow over it, and back along the lower lid.
+_EYE_REGIONS = (
+    (70, 63, 105, 66, 107, 133, 155, 154, 153, 145, 144, 163, 7, 33),
+    (300, 293, 334, 296, 336, 362, 382, 381, 380, 374, 373, 390, 249, 263),
+)
+_CHIN = 152
+_OUTER_EYES = (33, 263)
+_NOSE_BASE = 2
+#: Outer-eye distance of the reduced photo on which the masks are made, about, in pixels; photos are reduced
+#: by powers of a ratio, so that pictures of few sizes come up.
+MASK_EYE_DISTANCE = 72.0
+_REDUCTION_RATIO = 1.25
+#: Round the contour of the face this much is looked at, in outer-eye distances.
+_MARGIN = 0.5
+#: All below are shares of the outer-eye distance: the feather inside the contour, and the middle of the face
+#: where everything is trusted.
+_FEATHER = (0.02, 0.15)
+_TRUSTED_INSET = 0.30
+_REJECTION_FEATHER = 0.11
+_CENTRE_WIDTH = (0.36, 0.54)
+#: MediaPipe's contour crosses the forehead well below the hairline; above the brows it is stretched by this.
+_FOREHEAD_STRETCH = 1.45
+#: Spread of skin in CIELAB; brighter than the reference counts as skin.
+_SKIN_SPREAD = (30.0, 7.5, 9.0)
+_SKIN_LIMITS = (1.3, 2.1)
+#: In CIELAB's lightness.
+_HOLE_DARKNESS = 12.0
+#: sRGB codes to linear light (IEC 61966-2-1), and linear sRGB to XYZ as shares of the white point.
+_CODES = np.arange(256) / 255
+_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+_WHITE_RELATIVE = (_TO_XYZ.T / _TO_XYZ.sum(1)).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceMasks:
+    """Masks of a photo, each a reduced picture of all of it."""
+
+    #: (h, w) float32 in 0..1: how far a pixel may be painted on the face.
+    confidence: NDArray[np.float32]
+    #: (h, w) float32 in 0..1: how much a pixel's colour is skin.
+    skin: NDArray[np.float32]
+    #: Pixels of the photo to one of the masks, a power of a fixed ratio.
+    reduction: float
+
+
+def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
+    """Return the masks of a photo.
+
+    Args:
+        photo: (H, W, 3) uint8 sRGB.
+        landmarks: (478, 2 or 3) pixels of the photo; MediaPipe's numbering.
+    """
+    points = np.asarray(landmarks[:, :2], np.float64)
+    eye_distance = float(np.linalg.norm(points[_OUTER_EYES[0]] - points[_OUTER_EYES[1]]))
+    step = round(math.log(max(eye_distance, 1.0) / MASK_EYE_DISTANCE) / math.log(_REDUCTION_RATIO))
+    reduction = _REDUCTION_RATIO ** max(0, step)
+    height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
+    small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BOX, reducing_gap=1.0))
+    scale = (width / photo.shape[1], height / photo.shape[0])
+    scaled, distance = points * scale, eye_distance * scale[0]
+    skin, darker, foreign = _find_skin(small, scaled)
+    confidence = np.zeros((height, width), np.float32)
+    window = _face_window(scaled, distance, height, width)
+    offset = (window[1].start, window[0].start)
+    confidence[window] = _find_confidence(
+        skin[window], darker[window], foreign[window], scaled - offset, distance
+    )
+    return FaceMasks(confidence=confidence, skin=skin, reduction=reduction)
+
+
+def _face_window(points: Array, eye_distance: float, height: int, width: int) -> tuple[slice, slice]:
+    """Return rows and columns that hold the contour of the face with a margin."""
+    contour = points[list(_OVAL)]
+    margin = _MARGIN * eye_distance
+    rise = (_FOREHEAD_STRETCH - 1) * float(np.ptp(contour[:, 1])) / 2
+    low, high = contour.min(0) - [margin, margin + rise], contour.max(0) + margin
+    top, left = max(0, math.floor(low[1])), max(0, math.floor(low[0]))
+    bottom, right = min(height, math.ceil(high[1])), min(width, math.ceil(high[0]))
+    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+
+
+def _find_confidence(
+    skin: Array, darker: Array, foreign: Array, points: Array, eye_distance: float
+) -> NDArray[np.float32]:
+    """Return (h, w) confidence from what `_find_skin` says of a cut of the photo."""
+    height, width = skin.shape
+    row, column = np.mgrid[0:height, 0:width] + 0.5
+    brows = points[list(_UPPER_BROWS)]
+    order = np.argsort(brows[:, 0])
+    brow_row = np.interp(column[0], brows[order, 0], brows[order, 1])[None, :]
+    contour = points[list(_OVAL)].copy()
+    above = np.minimum(contour[:, 1] - brows[:, 1].mean(), 0)
+    contour[:, 1] += (_FOREHEAD_STRETCH - 1) * above
+    depth = distance_transform_edt(_fill_polygon(contour, height, width)) / eye_distance
+    feather = _smooth((depth - _FEATHER[0]) / (_FEATHER[1] - _FEATHER[0]))
+    # The colour decides at the sides and on the forehead, where hair and background are; brows, eyes and a
+    # beard are as dark as hair and belong to the face.
+    middle = _smooth((depth - 0.6 * _TRUSTED_INSET) / (0.4 * _TRUSTED_INSET))
+    below_brows = _smooth((row - (brow_row - 0.04 * eye_distance)) / (0.06 * eye_distance))
+    below_nose = _smooth((row - points[_NOSE_BASE, 1]) / (0.3 * eye_distance))
+    along = np.clip((row - points[_NOSE_BASE, 1]) / (points[_CHIN, 1] - points[_NOSE_BASE, 1] + 1e-6), 0, 1)
+    axis = points[_NOSE_BASE, 0] + along * (points[_CHIN, 0] - points[_NOSE_BASE, 0])
+    low, high = _CENTRE_WIDTH
+    central = _smooth((high - np.abs(column - axis) / eye_distance) / (high - low))
+    trusted = np.maximum(middle * below_brows, below_nose * central)
+    for region in _EYE_REGIONS:
+        around = _around(points[list(region)], 0.04 * eye_distance + 2, height, width)
+        polygon = _fill_polygon(points[list(region)], height, width)[around]
+        if not polygon.any():
+            continue
+        near = _smooth(1 - distance_transform_edt(~polygon) / (0.04 * eye_distance))
+        trusted[around] = np.maximum(trusted[around], near * (1 - foreign[around]))
+    # Highlights are holes in the skin's colour; a fringe amid highlights is one too, but a dark one.
+    filled = binary_fill_holes(binary_closing(skin > 0.5, iterations=2)) & ~darker
+    whole = np.maximum(skin, filled)
+    # A hair's blurred edge carries the hair's colour: erosion. Skin-coloured strands are no part of the face.
+    eroded = minimum_filter(whole, size=max(3, round(0.08 * eye_distance) | 1))
+    islands, _ = label(np.maximum(eroded, trusted) > 0.5)
+    middle_islands = np.unique(islands[(trusted > 0.5) & (islands > 0)])
+    eroded = eroded * np.isin(islands, middle_islands)
+    # Erosion opened gaps round the brows: closed again. A fringe shades the skin beside it: a wide feather,
+    # inwards only.
+    accepted = binary_closing(
+        np.maximum(eroded, trusted) > 0.5, iterations=max(1, round(0.07 * eye_distance))
+    )
+    away = distance_transform_edt(accepted) / eye_distance
+    confidence = feather * _smooth(away / _REJECTION_FEATHER)
+    return np.asarray(confidence, np.float32)
+
+
+def _around(points: Array, margin: float, height: int, width: int) -> tuple[slice, slice]:
+    """Return rows and columns that hold the points with a margin, inside a picture."""
+    left, top = np.clip(np.floor(points.min(0) - margin), 0, [width - 1, height - 1]).astype(int)
+    right, bottom = np.clip(np.ceil(points.max(0) + margin), 1, [width, height]).astype(int)
+    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+
+
+def _find_skin(photo: Array, points: Array) -> tuple[Array, Array, Array]:
+    """Return (h, w) each: likelihood of skin; clearly darker than it; 0..1 as bright, but of another hue.
+
+    A lock of hair over a brow and the white of an eye are of another hue; brows and lashes are dark.
+    """
+    height, width = photo.shape[:2]
+    lab = _to_lab(photo)
+    patches = np.zeros((height, width), bool)
+    for patch in _SKIN_PATCHES:
+        patches |= _fill_polygon(points[list(patch)], height, width)
+    reference = np.median(lab[patches], axis=0) if patches.any() else np.array([65.0, 14.0, 16.0])
+    difference = (lab - reference.astype(np.float32)) / np.array(_SKIN_SPREAD, np.float32)
+    hue = np.sqrt((difference[..., 1:] ** 2).sum(-1))
+    distance = np.sqrt(np.minimum(difference[..., 0], 0) ** 2 + hue**2)
+    low, high = _SKIN_LIMITS
+    bright = _smooth((lab[..., 0] / max(reference[0], 1.0) - 0.5) / 0.15)
+    return (
+        _smooth((high - distance) / (high - low)),
+        lab[..., 0] < reference[0] - _HOLE_DARKNESS,
+        bright * _smooth((hue - low) / (high - low)),
+    )
+
+
+def _fill_polygon(points: Array, height: int, width: int) -> Array:
+    canvas = Image.new("1", (width, height))
+    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1)
+    return np.asarray(canvas)
+
+
+def _smooth(ramp: Array) -> Array:
+    clipped = np.clip(ramp, 0, 1)
+    return np.asarray(clipped * clipped * (3 - 2 * clipped))
+
+
+def _to_lab(photo: Array) -> NDArray[np.float32]:
+    """Return CIELAB of an sRGB photo (D65)."""
+    xyz = _LINEAR[photo] @ _WHITE_RELATIVE
+    root = np.where(xyz > np.float32(216 / 24389), np.cbrt(xyz), (np.float32(24389 / 27) * xyz + 16) / 116)
+    lab = np.empty_like(root)
+    lab[..., 0] = 116 * root[..., 1] - 16
+    lab[..., 1] = 500 * (root[..., 0] - root[..., 1])
+    lab[..., 2] = 200 * (root[..., 1] - root[..., 2])
+    return np.asarray(lab)
