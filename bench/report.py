@@ -1,23 +1,30 @@
 """What every benchmark prints beside its figures: device, commit, versions, command, n."""
 
+import csv
+import itertools
 import os
 import platform
 import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 from face3d.settings import ROOT
 
 
-def describe_run(*, n: int) -> str:
-    """Return a line that lets a stranger repeat the run."""
+def describe_run(*, n: int, device: str = "cpu") -> str:
+    """Return a line that lets a stranger repeat the run.
+
+    Args:
+        device: `cpu`, or a CUDA device, whose card is then named too.
+    """
     cores = len(os.sched_getaffinity(0))
     parts = [
-        f"device: {_processor()}, {cores} cores",
+        f"device: {describe_card(device)}{_processor()}, {cores} cores",
         f"commit: {_commit()}",
         f"Python {platform.python_version()}, torch {version('torch')}",
         f"n = {n}",
@@ -25,6 +32,67 @@ def describe_run(*, n: int) -> str:
         f"command: {shlex.join(['face3d', *sys.argv[1:]])}",
     ]
     return "; ".join(parts)
+
+
+def describe_card(device: str) -> str:
+    """Return name, driver and clocks of a CUDA device, with a separator after them; nothing for `cpu`."""
+    if not device.startswith("cuda"):
+        return ""
+    import pynvml
+
+    pynvml.nvmlInit()
+    card = pynvml.nvmlDeviceGetHandleByIndex(card_index(device))
+    sm, memory = (
+        pynvml.nvmlDeviceGetClockInfo(card, kind) for kind in (pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM)
+    )
+    name, driver = pynvml.nvmlDeviceGetName(card), pynvml.nvmlSystemGetDriverVersion()
+    return f"{name}, driver {driver}, {sm}/{memory} MHz (SM/memory, at the start); "
+
+
+def card_index(device: str) -> int:
+    """Return the number of a CUDA device: `cuda:1` is 1."""
+    return int(device.partition(":")[2] or 0)
+
+
+def card_memory(device: str) -> float:
+    """Return the megabytes (10^6 bytes) in use on a CUDA device as NVML sees it, the driver's own too."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    return (
+        float(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(card_index(device))).used)
+        / 1e6
+    )
+
+
+def write_csv(path: Path, run: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write one row a request; a first line, a comment, says how they were measured."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="") as file:
+        file.write(f"# {run}\n")
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def round_rows(names: Sequence[str], rounds: Sequence[Mapping[str, Sequence[float]]]) -> list[list[str]]:
+    """Return a table's rows, milliseconds: median of the rounds' medians, P95, P99 and jitter of all, and n.
+
+    Jitter is the mean difference between one request and the next.
+    """
+    rows = []
+    for name in names:
+        every = [value for one in rounds for value in one[name]]
+        medians = [statistics.median(one[name]) for one in rounds]
+        steps = [abs(b - a) for one in rounds for a, b in itertools.pairwise(one[name])]
+        jitter = statistics.mean(steps or [0.0])
+        tail = [percentile(every, share) for share in (0.95, 0.99)]
+        figures = [statistics.median(medians), *tail, jitter]
+        rows.append([name, *(f"{1000 * value:.1f}" for value in figures), str(len(every))])
+    return rows
+
+
+ROUND_HEAD = ("ms", "median", "P95", "P99", "jitter", "n")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -80,5 +148,6 @@ def _commit() -> str:
         head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, check=True)
         changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        # A tree without its history: what the caller says.
+        return os.environ.get("GIT_COMMIT", "unknown")
     return head.stdout.decode().strip() + (" + changes" if changed.stdout.strip() else "")

@@ -234,7 +234,9 @@ class OutboxEntry(Base):
     """A chain that waits to be published; deleted in the transaction that published it."""
 
     __tablename__ = "outbox"
-    __table_args__ = (Index("ix_outbox_due_at", "due_at"), Index("ix_outbox_priority", "priority", "id"),
+    __table_args__ = (
+        Index("ix_outbox_due_at", "due_at"),
+        Index("ix_outbox_priority", "priority", "id"),
         Index("ix_outbox_job_id", "job_id"),
     )
 

@@ -1,5 +1,6 @@
 """`face3d bench`: measure, and print tables that say how."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,10 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     group = typer.Typer(help="Measure, and print tables that say how.", no_args_is_help=True)
     group.command(epilog="Example:  face3d bench pipeline --engine null --load 400")(pipeline)
+    group.command(epilog="Example:  face3d bench single --device cuda -n 200 --csv single.csv")(single)
+    group.command(epilog="Example:  face3d bench http --device cuda -n 200")(http)
+    group.command(epilog="Example:  face3d bench throughput --device cuda --shape 4x3")(throughput)
+    group.command(epilog="Example:  face3d bench switches --device cuda")(switches)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -40,5 +45,124 @@ def pipeline(
         sequential=sequential,
         load=load,
         options=read_options(option or []),
-        say=lambda line: output.print(line + "\n", markup=False, soft_wrap=True),
+        say=_say,
     )
+
+
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Count = Annotated[int, typer.Option("-n", help="Photos.", min=4)]
+Rounds = Annotated[int, typer.Option(help="Rounds, each with its share of the photos.", min=1)]
+Photos = Annotated[
+    Path | None, typer.Option(help="A folder of photos; the astronaut by default.", exists=True)
+]
+Csv = Annotated[Path | None, typer.Option(help="Write one row a request to this file.")]
+
+
+def single(
+    device: Device = "cpu",
+    count: Count = 200,
+    rounds: Rounds = 5,
+    photos: Photos = None,
+    csv: Csv = None,
+    compared: Annotated[int, typer.Option(help="Photos also made by the plain path.", min=0)] = 4,
+) -> None:
+    """One photo at a time in this process: to the first UV pixel, to PNG, JPEG and GLB bytes."""
+    _keep_libraries_single_threaded()
+    from bench.single import SingleRun, bench_single
+    from face3d.options import JobOptions
+    from face3d.settings import get_settings
+
+    run = SingleRun(
+        model_dir=get_settings().model_dir,
+        device=device,
+        rounds=rounds,
+        options=JobOptions(),
+        compared=compared,
+        csv=csv,
+    )
+    bench_single(run, _make_photos(photos, count), _say)
+
+
+def http(
+    device: Device = "cpu", count: Count = 200, rounds: Rounds = 5, photos: Photos = None, csv: Csv = None
+) -> None:
+    """The same over HTTP, one request at a time: photo in, map out; it passes no queue."""
+    _keep_libraries_single_threaded()
+    from bench.http import bench_http
+    from face3d.settings import get_settings
+
+    bench_http(
+        model_dir=get_settings().model_dir,
+        device=device,
+        photos=_make_photos(photos, count),
+        rounds=rounds,
+        csv=csv,
+        say=_say,
+    )
+
+
+def throughput(
+    device: Device = "cpu",
+    count: Count = 200,
+    rounds: Rounds = 5,
+    photos: Photos = None,
+    csv: Csv = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="PROCESSESxPHOTOS-IN-FLIGHT, several times.")
+    ] = None,
+) -> None:
+    """Photos a second offline, to 4096 px PNG bytes."""
+    _keep_libraries_single_threaded()
+    from bench.throughput import bench_throughput
+    from face3d.options import JobOptions
+    from face3d.settings import get_settings
+
+    bench_throughput(
+        model_dir=get_settings().model_dir,
+        device=device,
+        photos=_make_photos(photos, count),
+        options=JobOptions(),
+        shapes=[_read_shape(text) for text in shape or ["1x2"]],
+        rounds=rounds,
+        csv=csv,
+        say=_say,
+    )
+
+
+def switches(device: Device = "cpu", count: Count = 40, rounds: Rounds = 5, photos: Photos = None) -> None:
+    """What sharpening, input size, texture size and CUDA graphs each cost or gain."""
+    _keep_libraries_single_threaded()
+    from bench.switches import bench_switches
+    from face3d.settings import get_settings
+
+    bench_switches(
+        model_dir=get_settings().model_dir,
+        device=device,
+        photos=_make_photos(photos, count),
+        rounds=rounds,
+        say=_say,
+    )
+
+
+def _keep_libraries_single_threaded() -> None:
+    """Before numpy is loaded: waiting threads of BLAS and OpenMP take cores from the encoders' own."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def _make_photos(folder: Path | None, count: int) -> list[bytes]:
+    from bench.photos import load_sources, make_photos
+    from face3d.cli.demo import astronaut
+
+    return make_photos(load_sources(folder, astronaut()), count)
+
+
+def _read_shape(text: str) -> tuple[int, int]:
+    processes, _, threads = text.partition("x")
+    if not (processes.isdigit() and threads.isdigit() and int(processes) and int(threads)):
+        raise typer.BadParameter(f"{text}: not like 4x3")
+    return int(processes), int(threads)
+
+
+def _say(line: str) -> None:
+    output.print(line + "\n", markup=False, soft_wrap=True)
