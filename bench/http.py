@@ -4,7 +4,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -34,36 +35,47 @@ def bench_http(
     """Measure and print. It passes no queue, and one request is under way at a time."""
     described = describe_run(n=len(photos), device=device)
     say(described)
+    with serve(model_dir, device) as (url, _), httpx.Client(base_url=url, timeout=_PATIENCE) as client:
+        rows: list[dict[str, object]] = []
+        for product in ("png", "jpeg"):
+            for photo in photos[: min(_WARM_UPS, len(photos))]:
+                _ask(client, photo, product)
+            measured = []
+            for number in range(rounds):
+                times = [_ask(client, photo, product) for photo in photos[number::rounds]]
+                measured.append({f"{product} over HTTP": times})
+                rows += [{"product": product, "round": number, "ms": f"{1000 * t:.3f}"} for t in times]
+            say(table(ROUND_HEAD, round_rows([f"{product} over HTTP"], measured)))
+    if csv is not None:
+        write_csv(csv, described, rows)
+
+
+@contextmanager
+def serve(model_dir: Path, device: str) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """Yield the address and process of `web.reconstruct`, warm.
+
+    Raises:
+        ServerMissing: it did not start.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "web.reconstruct", "--device", device, "--port", str(port)]
     server = subprocess.Popen([*command, "--model-dir", str(model_dir.resolve())], cwd=ROOT)
+    url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_PATIENCE) as client:
-            _wait(client, server)
-            rows: list[dict[str, object]] = []
-            for product in ("png", "jpeg"):
-                for photo in photos[: min(_WARM_UPS, len(photos))]:
-                    _ask(client, photo, product)
-                measured = []
-                for number in range(rounds):
-                    times = [_ask(client, photo, product) for photo in photos[number::rounds]]
-                    measured.append({f"{product} over HTTP": times})
-                    rows += [{"product": product, "round": number, "ms": f"{1000 * t:.3f}"} for t in times]
-                say(table(ROUND_HEAD, round_rows([f"{product} over HTTP"], measured)))
+        _wait(url, server)
+        yield url, server
     finally:
         server.terminate()
         server.wait(30)
-    if csv is not None:
-        write_csv(csv, described, rows)
 
 
-def _wait(client: httpx.Client, server: subprocess.Popen[bytes]) -> None:
+def _wait(url: str, server: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + _START
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            client.get("/health").raise_for_status()
+            httpx.get(f"{url}/health").raise_for_status()
         except httpx.HTTPError:
             time.sleep(0.2)
         else:

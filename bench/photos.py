@@ -32,11 +32,24 @@ def load_sources(folder: Path | None, astronaut: Path) -> list[Image.Image]:
     """
     if folder is None:
         return [Image.open(astronaut).convert("RGB").crop(_ASTRONAUT_BOX)]
+    pictures = [Image.open(path).convert("RGB") for path in _find_files(folder)]
+    return [picture.crop((0, 0, min(picture.size), min(picture.size))) for picture in pictures]
+
+
+def load_files(folder: Path | None, astronaut: Path) -> list[bytes]:
+    """Return the files of a folder's photos as they are, or the one that stands in for them.
+
+    Raises:
+        NoPhotos: the folder holds none.
+    """
+    return [path.read_bytes() for path in _find_files(folder)] if folder else [astronaut.read_bytes()]
+
+
+def _find_files(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not paths:
         raise NoPhotos(f"{folder} holds no photo.")
-    pictures = [Image.open(path).convert("RGB") for path in paths]
-    return [picture.crop((0, 0, min(picture.size), min(picture.size))) for picture in pictures]
+    return paths
 
 
 def make_photos(sources: Sequence[Image.Image], count: int, side: int = 1280, seed: int = 1) -> list[bytes]:

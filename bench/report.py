@@ -65,6 +65,15 @@ def card_memory(device: str) -> float:
     )
 
 
+def card_utilisation(device: str) -> float:
+    """Return the percentage of the last moments in which the card ran a kernel, as NVML sees it."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    card = pynvml.nvmlDeviceGetHandleByIndex(card_index(device))
+    return float(pynvml.nvmlDeviceGetUtilizationRates(card).gpu)
+
+
 def write_csv(path: Path, run: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Write one row a request; a first line, a comment, says how they were measured."""
     names = list(dict.fromkeys(name for row in rows for name in row))

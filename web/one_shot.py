@@ -59,11 +59,14 @@ class OneShotReconstructor:
     Args:
         engine: warmed up by the caller.
         threads: threads that deflate bands and make masks; the machine's cores when None.
+        baker: an engine on another device that bakes; `engine` itself when None.
     """
 
-    def __init__(self, engine: AnnyEngine, threads: int | None = None) -> None:
+    def __init__(
+        self, engine: AnnyEngine, threads: int | None = None, baker: AnnyEngine | None = None
+    ) -> None:
         count = threads or len(os.sched_getaffinity(0))
-        self._engine = engine
+        self._engine, self._baker = engine, baker or engine
         self._encoders = ThreadPoolExecutor(count, "encode")
         self._helpers = ThreadPoolExecutor(count, "masks")
         self._bakers = ThreadPoolExecutor(count, "bake")
@@ -105,13 +108,13 @@ class OneShotReconstructor:
 
     def _bake(
         self, found: StageResult, options: JobOptions, product: Product, mark: Callable[[str], None]
-    ) -> "_Early":
+    ) -> _Early:
         masks = self._helpers.submit(find_masks, found.tensors["photo"], found.tensors["landmarks"])
         begun = self._engine.begin_geometry(found, options)
         mark("geometry")
         ready_masks = masks.result()
         mark("masks")
-        with self._engine.bake_on_device(found, begun.head, options, ready_masks) as bake:
+        with self._baker.bake_on_device(found, begun.head, options, ready_masks) as bake:
             mark("first pixel")
             if product == "png":
                 return _Early(begun=begun, bands=send_filtered_bands(bake.skin, _BANDS))

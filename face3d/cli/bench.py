@@ -8,6 +8,9 @@ import typer
 
 from face3d.cli.console import output
 
+#: Different photos that a soak sends in turn.
+_SOAK_PHOTOS = 100
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
@@ -16,6 +19,9 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example:  face3d bench single --device cuda -n 200 --csv single.csv")(single)
     group.command(epilog="Example:  face3d bench http --device cuda -n 200")(http)
     group.command(epilog="Example:  face3d bench throughput --device cuda --shape 4x3")(throughput)
+    group.command(epilog="Example:  face3d bench event --device cuda --option formats=glb")(event)
+    group.command(epilog="Example:  face3d bench soak --device cuda --rate 1 --seconds 300")(soak)
+    group.command(epilog="Example:  face3d bench scale --cards 1,2,4")(scale)
     group.command(epilog="Example:  face3d bench switches --device cuda")(switches)
     group.callback()(_group)
     app.add_typer(group, name="bench")
@@ -25,30 +31,6 @@ def _group() -> None:
     """Measure, and print tables that say how."""
 
 
-def pipeline(
-    engine: Annotated[str, typer.Option(help="anny or null.")] = "anny",
-    sequential: Annotated[int, typer.Option("-n", help="Photos sent one after another.", min=1)] = 20,
-    load: Annotated[int, typer.Option(help="Photos sent at once; 0 leaves that part out.", min=0)] = 0,
-    photos: Annotated[
-        Path | None, typer.Option(help="A folder of photos; the astronaut by default.", exists=True)
-    ] = None,
-    option: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, several times.")] = None,
-) -> None:
-    """S3 PUT to webhook through a local stack of its own: by stage, and at full load."""
-    from bench.pipeline import bench_pipeline, load_photos
-    from face3d.cli.demo import astronaut
-    from face3d.cli.submit import read_options
-
-    bench_pipeline(
-        engine=engine,
-        photos=load_photos(photos, astronaut()),
-        sequential=sequential,
-        load=load,
-        options=read_options(option or []),
-        say=_say,
-    )
-
-
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Count = Annotated[int, typer.Option("-n", help="Photos.", min=4)]
 Rounds = Annotated[int, typer.Option(help="Rounds, each with its share of the photos.", min=1)]
@@ -56,6 +38,59 @@ Photos = Annotated[
     Path | None, typer.Option(help="A folder of photos; the astronaut by default.", exists=True)
 ]
 Csv = Annotated[Path | None, typer.Option(help="Write one row a request to this file.")]
+
+
+Options = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE, several times.")]
+Engine = Annotated[str, typer.Option(help="anny or null.")]
+
+
+def pipeline(
+    engine: Engine = "anny",
+    device: Device = "cpu",
+    sequential: Annotated[int, typer.Option("-n", help="Photos sent one after another.", min=1)] = 20,
+    load: Annotated[int, typer.Option(help="Photos sent at once; 0 leaves that part out.", min=0)] = 0,
+    photos: Photos = None,
+    option: Options = None,
+) -> None:
+    """S3 PUT to webhook through a local stack of its own: by stage, and at full load."""
+    from bench.photos import load_files
+    from bench.pipeline import bench_pipeline
+    from face3d.cli.demo import astronaut
+    from face3d.cli.submit import read_options
+
+    bench_pipeline(
+        engine=engine,
+        device=device,
+        photos=load_files(photos, astronaut()),
+        sequential=sequential,
+        load=load,
+        options=read_options(option or []),
+        say=_say,
+    )
+
+
+def event(
+    engine: Engine = "anny",
+    device: Device = "cpu",
+    count: Count = 200,
+    rounds: Rounds = 5,
+    photos: Photos = None,
+    option: Options = None,
+    csv: Csv = None,
+) -> None:
+    """S3 PUT to webhook through a local stack of its own, one photo at a time, in rounds."""
+    from bench.pipeline import bench_event
+    from face3d.cli.submit import read_options
+
+    bench_event(
+        engine=engine,
+        device=device,
+        photos=_make_photos(photos, count),
+        rounds=rounds,
+        options=read_options(option or []),
+        csv=csv,
+        say=_say,
+    )
 
 
 def single(
@@ -114,16 +149,67 @@ def throughput(
     """Photos a second offline, to 4096 px PNG bytes."""
     _keep_libraries_single_threaded()
     from bench.throughput import bench_throughput
-    from face3d.options import JobOptions
     from face3d.settings import get_settings
 
     bench_throughput(
         model_dir=get_settings().model_dir,
         device=device,
         photos=_make_photos(photos, count),
-        options=JobOptions(),
         shapes=[_read_shape(text) for text in shape or ["1x2"]],
         rounds=rounds,
+        csv=csv,
+        say=_say,
+    )
+
+
+def scale(
+    cards: Annotated[str, typer.Option(help="Numbers of cards, the first one is compared with.")] = "1,2,4",
+    count: Count = 200,
+    rounds: Rounds = 5,
+    photos: Photos = None,
+    csv: Csv = None,
+    shape: Annotated[str, typer.Option(help="PROCESSESxPHOTOS-IN-FLIGHT of each card.")] = "4x3",
+) -> None:
+    """Photos a second and latency of one, two, four cards of this host: replicated and sharded."""
+    _keep_libraries_single_threaded()
+    from bench.scale import bench_scale
+    from face3d.settings import get_settings
+
+    bench_scale(
+        model_dir=get_settings().model_dir,
+        photos=_make_photos(photos, count),
+        counts=[int(number) for number in cards.split(",")],
+        shape=_read_shape(shape),
+        rounds=rounds,
+        csv=csv,
+        say=_say,
+    )
+
+
+def soak(
+    device: Device = "cpu",
+    way: Annotated[str, typer.Option(help="http or event.")] = "http",
+    rate: Annotated[float, typer.Option(help="Photos a second.", min=0.01)] = 1.0,
+    seconds: Annotated[float, typer.Option(help="How long.", min=1)] = 300.0,
+    arrivals: Annotated[str, typer.Option(help="steady or poisson.")] = "steady",
+    photos: Photos = None,
+    csv: Csv = None,
+) -> None:
+    """An open loop: photos come at their moments whatever became of those before."""
+    _keep_libraries_single_threaded()
+    from bench.soak import bench_soak
+    from face3d.settings import get_settings
+
+    if way not in ("http", "event") or arrivals not in ("steady", "poisson"):
+        raise typer.BadParameter("--way is http or event, --arrivals is steady or poisson")
+    bench_soak(
+        model_dir=get_settings().model_dir,
+        device=device,
+        photos=_make_photos(photos, _SOAK_PHOTOS),
+        way="http" if way == "http" else "event",
+        rate=rate,
+        seconds=seconds,
+        arrivals="steady" if arrivals == "steady" else "poisson",
         csv=csv,
         say=_say,
     )
