@@ -3,9 +3,7 @@
 The texture stage encodes, so that 48 MB of pixels never cross the storage; packaging works from the JPEGs.
 """
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +15,6 @@ from face3d.messages import StageResult
 from face3d.options import JobOptions, TextureFormat
 
 _PREFIX = "albedo/"
-#: Below this, starting threads costs more than encoding.
-_SMALL_BYTES = 1_000_000
 
 
 def encode_maps(texture: StageResult, options: JobOptions) -> dict[str, bytes]:
@@ -36,22 +32,13 @@ def encode_maps(texture: StageResult, options: JobOptions) -> dict[str, bytes]:
         for name, array in texture.tensors.items()
         if name.startswith(_PREFIX)
     }
-    if options.texture_format == "png":
-        # Each PNG spreads over all cores by itself.
-        files = {name_map(m, "png"): encode_png(image) for m, image in images.items()}
-    else:
-        files = {}
-    jobs: dict[str, Callable[[], bytes]] = {
-        name_embedded_map(material): partial(encode_jpeg, image) for material, image in images.items()
-    }
-    if options.texture_format != "png":
-        for material, image in images.items():
-            jobs[name_map(material, options.texture_format)] = partial(_encode, image, options.texture_format)
-    if sum(image.nbytes for image in images.values()) < _SMALL_BYTES:
-        return files | {name: job() for name, job in jobs.items()}
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        running = {name: pool.submit(job) for name, job in jobs.items()}
-        return files | {name: future.result() for name, future in running.items()}
+    # Each large PNG or JPEG spreads over all cores by itself.
+    files = {name_embedded_map(material): encode_jpeg(image) for material, image in images.items()}
+    for material, image in images.items():
+        files[name_map(material, options.texture_format)] = _encode(
+            image, options.texture_format, files[name_embedded_map(material)]
+        )
+    return files
 
 
 def is_embedded_map(name: str) -> bool:
@@ -73,5 +60,7 @@ def select_embedded_maps(encoded: Mapping[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def _encode(image: NDArray[np.uint8], texture_format: TextureFormat) -> bytes:
-    return encode_webp(image) if texture_format == "webp" else encode_jpeg(image)
+def _encode(image: NDArray[np.uint8], texture_format: TextureFormat, jpeg: bytes) -> bytes:
+    if texture_format == "png":
+        return encode_png(image)
+    return encode_webp(image) if texture_format == "webp" else jpeg

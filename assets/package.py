@@ -141,7 +141,8 @@ def _write_shapes(
         files["head.obj"] = write_obj(head)
         maps = {material: name_map(material, options.texture_format) for material in textures}
         files["head.mtl"] = write_mtl(head, maps)
-    files["preview.png"] = render_preview(photo, head, textures)
+    if "preview" in options.formats:
+        files["preview.png"] = render_preview(photo, head, textures)
     return files
 
 

@@ -1,5 +1,6 @@
 """preview.png: the photo beside renders of the head, in one row."""
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def render_preview(photo: Picture, head: Head, textures: Mapping[str, bytes]) ->
         return render_head(head, maps, size=(tile, tile), yaw_degrees=view.yaw_degrees, weights=view.weights)
 
     views = _list_views(head)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(min(len(views), len(os.sched_getaffinity(0)))) as pool:
         renders = list(pool.map(render, views))
     tiles = [("photo", crop_photo(photo, box, tile))]
     tiles += [(view.label, picture) for view, picture in zip(views, renders, strict=True)]

@@ -25,7 +25,7 @@ TextureSize = Literal[4096, 1024, 2048, 8192]
 TextureFormat = Literal["png", "webp", "jpeg"]
 InputSize = Literal[1280, 960, 2048, 4096, 7680]
 CompileMode = Literal["auto", "off", "reduce-overhead", "max-autotune"]
-AssetFormat = Literal["glb", "obj"]
+AssetFormat = Literal["glb", "obj", "preview"]
 
 #: Names that option `gpu-type` takes; `any` lets the router choose.
 GPU_TYPE_NAMES = ("cpu", "a100", "a800", "v100", "t4", "h100", "h200", "l4", "l40s")
@@ -49,7 +49,7 @@ class JobOptions(BaseModel):
     sharpen: bool = True
     expression: Literal["neutral", "photo"] = "neutral"
     compile: CompileMode = "auto"
-    formats: tuple[AssetFormat, ...] = ("glb", "obj")
+    formats: tuple[AssetFormat, ...] = ("glb", "obj", "preview")
     ref: str | None = Field(default=None, max_length=200)
 
     @field_validator("gpu_type")

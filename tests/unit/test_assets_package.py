@@ -64,8 +64,9 @@ def test_manifest_tells_every_file() -> None:
     assert sum(manifest["texel_shares"].values()) == pytest.approx(1)
 
 
-def test_formats_choose_the_shapes() -> None:
-    assert "head.obj" not in build(JobOptions(engine="null", formats=("glb",)))
+def test_formats_choose_the_files() -> None:
+    assert {"head.obj", "preview.png"} <= set(build(JobOptions(engine="null")))
+    assert not {"head.obj", "preview.png"} & set(build(JobOptions(engine="null", formats=("glb",))))
     files = build(JobOptions(engine="null", formats=("obj",), texture_format="webp"))
     assert "head.glb" not in files
     assert b"map_Kd albedo.webp" in files["head.mtl"]

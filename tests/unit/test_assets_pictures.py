@@ -122,6 +122,21 @@ def test_maps_are_encoded_as_asked(texture_format: str, suffix: str, size: int) 
     assert np.abs(decode_jpeg(encoded["glb/skin.jpg"]).astype(int) - ramp).max() <= 8
 
 
+@pytest.mark.parametrize("shape", [(1501, 1203), (4096, 512)])
+def test_a_jpeg_in_bands_decodes_to_the_pixels_of_one_in_one_piece(shape: tuple[int, int]) -> None:
+    coarse = np.random.default_rng(3).integers(
+        0, 255, (shape[0] // 8 + 1, shape[1] // 8 + 1, 3), dtype=np.uint8
+    )
+    image = np.kron(coarse, np.ones((8, 8, 1), np.uint8))[: shape[0], : shape[1]]
+    # Gradients across blocks, so that a band's first block differs from what lies above it.
+    image = (image // 2 + np.arange(shape[1])[None, :, None] % 100).astype(np.uint8)
+    whole, banded = encode_jpeg(image, bands=1), encode_jpeg(image, bands=7)
+    assert np.array_equal(decode_jpeg(banded), decode_jpeg(whole))
+    assert np.array_equal(
+        np.asarray(Image.open(io.BytesIO(banded))), np.asarray(Image.open(io.BytesIO(whole)))
+    )
+
+
 def test_jpeg_keeps_chroma_and_decodes_small() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = (200, 60, 60)
