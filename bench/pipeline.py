@@ -38,7 +38,7 @@ def bench_pipeline(
         say(describe_run(n=sequential + load, device=_card(device)))
         say(f"stack up in {time.monotonic() - started:.1f} s; {_describe_options(run)}")
         _warm_up(run, 1)
-        times = _measure(run, sequential)
+        times = _times(run, run.one_by_one(sequential))
         lines = [summary_row(name, times[name]) for name in (*STAGES, _BETWEEN, _WHOLE)]
         say("One photo at a time, ms\n" + table(("", "median", "P95", "max", "n"), lines))
         if load:
@@ -60,14 +60,19 @@ def bench_event(
     with open_stack(engine=engine, device=device, photos=photos, options=options) as run:
         say(f"{described}; {_describe_options(run)}")
         _warm_up(run, 2)
+        every: list[str] = []
         measured, rows = [], list[dict[str, object]]()
         for number in range(rounds):
-            times = _measure(run, len(photos[number::rounds]))
+            keys = run.one_by_one(len(photos[number::rounds]))
+            times = _times(run, keys)
+            every += keys
             measured.append(times)
             for index in range(len(times[_WHOLE])):
                 row = {name: f"{1000 * values[index]:.3f}" for name, values in times.items()}
                 rows.append({"round": number, **row})
         say(table(ROUND_HEAD, round_rows([*STAGES, _BETWEEN, _WHOLE], measured)))
+        steps = run.step_seconds(every)
+        say(table(("step, ms", "median", "P95", "max", "n"), [summary_row(*step) for step in steps.items()]))
     if csv is not None:
         write_csv(csv, described, rows)
 
@@ -86,9 +91,8 @@ def _warm_up(run: StackRun, times: int) -> None:
         run.at_once(_WARM_AT_ONCE)
 
 
-def _measure(run: StackRun, count: int) -> dict[str, list[float]]:
-    """Return seconds of each stage, between the stages, and of the whole way, one photo after another."""
-    keys = run.one_by_one(count)
+def _times(run: StackRun, keys: Sequence[str]) -> dict[str, list[float]]:
+    """Return seconds of each stage, of what lies between, and of the whole way, for photos that are done."""
     stages, whole = run.stage_seconds(keys), run.seconds(keys)
     times = {stage.value: [stages[key][stage.value] for key in keys] for stage in STAGES}
     between = [total - sum(stages[key].values()) for key, total in zip(keys, whole, strict=True)]

@@ -174,19 +174,30 @@ class StackRun:
 
     def stage_seconds(self, keys: Sequence[str]) -> dict[str, dict[str, float]]:
         """Return key to stage to the seconds of its attempt."""
+        found: dict[str, dict[str, float]] = {}
+        for key, stage, seconds, _ in self._attempts(keys):
+            found.setdefault(key, {})[stage] = float(seconds)
+        return found
+
+    def step_seconds(self, keys: Sequence[str]) -> dict[str, list[float]]:
+        """Return `<stage>: <step>` to the seconds of each attempt; `rest` is leases, commits and waiting."""
+        found: dict[str, list[float]] = {}
+        for _, stage, seconds, steps in self._attempts(keys):
+            rest = float(seconds) - sum(steps.values())
+            for step, value in (*steps.items(), ("rest", rest)):
+                found.setdefault(f"{stage}: {step}", []).append(float(value))
+        return found
+
+    def _attempts(self, keys: Sequence[str]) -> Sequence[Any]:
         with self.sessions() as session:
-            rows = session.execute(
+            return session.execute(
                 text(
-                    "SELECT j.key, a.stage, extract(epoch FROM a.finished_at - a.started_at)"
+                    "SELECT j.key, a.stage, extract(epoch FROM a.finished_at - a.started_at), a.timings"
                     "  FROM attempts a JOIN jobs j ON j.id = a.job_id"
                     " WHERE j.key = ANY(:keys) ORDER BY a.started_at"
                 ),
                 {"keys": list(keys)},
             ).all()
-        found: dict[str, dict[str, float]] = {}
-        for key, stage, seconds in rows:
-            found.setdefault(key, {})[stage] = float(seconds)
-        return found
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the CPU seconds of each service and launcher with its descendants, and of this process."""

@@ -118,9 +118,30 @@ def worker_command(plan: WorkerPlan, log_level: str) -> list[str]:
     ]  # fmt: skip
 
 
+def library_threads(threads: int) -> dict[str, str]:
+    """Return the environment in which numeric libraries use so many threads; to be set before they load.
+
+    BLAS gets one: our matrices are small, and sixteen threads that wait for each other cost a stage ten times
+    its work.
+    """
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        # Threads that wait must sleep: spinning ones take the cores from the slot beside them, and a bake
+        # that takes 4 s took 30 s.
+        "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "0",
+    }
+
+
 def worker_environment(plan: WorkerPlan) -> dict[str, str]:
     """Return the environment by which a worker's processes know who they are."""
+    cores = len(os.sched_getaffinity(0))
+    # A lone photo on a small machine may use two cores; a GPU's host has nothing large to compute.
+    threads = max(min(cores, 2), cores // plan.slots) if plan.gpu_type == "cpu" else 1
     return {
+        **library_threads(threads),
         "FACE3D_WORKER_NAME": plan.name,
         "FACE3D_DEVICE": plan.device,
         "FACE3D_GPU_TYPE": plan.gpu_type,
@@ -130,10 +151,6 @@ def worker_environment(plan: WorkerPlan) -> dict[str, str]:
         "FACE3D_MEMORY_SHARE": str(plan.memory_share),
         # CUDA then counts the cards as NVML does.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        # Threads that wait must sleep: spinning ones take the cores from the slot beside them, and a bake
-        # that takes 4 s took 30 s.
-        "OMP_WAIT_POLICY": "passive",
-        "GOMP_SPINCOUNT": "0",
     }
 
 

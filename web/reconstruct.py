@@ -4,7 +4,9 @@ A process of its own beside the job API: `python -m web.reconstruct`. The card's
 """
 
 import argparse
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -13,15 +15,19 @@ from starlette.concurrency import run_in_threadpool
 from face3d.errors import EngineUnavailable, RefusedError
 from face3d.options import JobOptions
 from face3d.settings import get_settings
-from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
-from web.one_shot import OneShot, OneShotReconstructor, Product
+from gpu_workers.launcher import library_threads
 
+if TYPE_CHECKING:
+    from web.one_shot import OneShot, OneShotReconstructor
+
+Product = Literal["png", "jpeg", "glb"]
 _MEDIA_TYPES: dict[Product, str] = {"png": "image/png", "jpeg": "image/jpeg", "glb": "model/gltf-binary"}
 
 
-def create_reconstruct_app(one_shot: OneShotReconstructor) -> FastAPI:
+def create_reconstruct_app(one_shot: "OneShotReconstructor") -> FastAPI:
     """Return the app. Refused photos get 422 with code, sentence, value and limit; larger bodies 413."""
+    from gpu_workers.engines.base import PhotoLimits
+
     app = FastAPI(title="Face3D reconstruct", docs_url=None, redoc_url=None, openapi_url=None)
     limit = PhotoLimits().max_bytes
 
@@ -65,6 +71,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--model-dir", type=Path, default=None, help="FACE3D_MODEL_DIR by default")
     arguments = parser.parse_args()
+    os.environ.update(library_threads(1 if arguments.device != "cpu" else len(os.sched_getaffinity(0))))
+    # Only now: numeric libraries read the environment when they are loaded.
+    from gpu_workers.engines.anny.engine import AnnyEngine
+    from web.one_shot import OneShotReconstructor
+
     engine = AnnyEngine(arguments.model_dir or get_settings().model_dir, device=arguments.device)
     engine.warm_up()
     app = create_reconstruct_app(OneShotReconstructor(engine))

@@ -231,9 +231,10 @@ def switches(device: Device = "cpu", count: Count = 40, rounds: Rounds = 5, phot
 
 
 def _keep_libraries_single_threaded() -> None:
-    """Before numpy is loaded: waiting threads of BLAS and OpenMP take cores from the encoders' own."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    """Before numpy is loaded: as a GPU's worker does."""
+    from gpu_workers.launcher import library_threads
+
+    os.environ.update(library_threads(1))
 
 
 def _make_photos(folder: Path | None, count: int) -> list[bytes]:

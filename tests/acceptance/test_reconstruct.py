@@ -34,7 +34,8 @@ def test_the_map_is_the_one_that_the_stages_make(server: httpx.Client, portrait:
     geometry = engine.geometry(prepared, JobOptions())
     staged = engine.texture(prepared, geometry, JobOptions()).tensors["albedo/skin"]
     assert image.shape == (4096, 4096, 3)
-    assert np.array_equal(image, staged)
+    # The server sums with another number of threads: a few texels round the other way.
+    assert np.abs(image.astype(int) - staged).max() <= 1
 
 
 def test_jpeg_and_head(server: httpx.Client, portrait: bytes) -> None:

@@ -1,5 +1,6 @@
 """Engine `anny`: the three stages behind the contract of gpu_workers/engines/base.py."""
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -22,6 +23,9 @@ from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_devi
 from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.warm_up import warm_up_graphs
 from gpu_workers.engines.base import PhotoLimits
+
+#: Python's own is 5 ms, a fifth of what a photo may take.
+_SWITCH_SECONDS = 0.0005
 
 
 class AnnyEngine:
@@ -70,6 +74,8 @@ class AnnyEngine:
         if self._device.type == "cuda":
             # What torch does on this host is small, and its idle threads take cores from the encoders.
             torch.set_num_threads(1)
+            # Stages of one photo are threads of many short calls: each waits this long for its turn.
+            sys.setswitchinterval(_SWITCH_SECONDS)
             warm_up_graphs(self)
 
     def licences(self) -> dict[str, str]:
