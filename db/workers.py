@@ -87,8 +87,9 @@ class TypeFacts:
     slots: int
     #: Largest memory among its workers, MB.
     memory_mb: float
-    #: Waiting stages by tier value.
+    #: Waiting attempts of the stage by tier value.
     waiting: Mapping[str, int]
+    #: Running attempts of any stage: they share the slots.
     running: int
     #: Median seconds of recent attempts by engine name; a missing engine was never measured.
     service_seconds: Mapping[str, float]
@@ -108,7 +109,7 @@ def type_facts(session: Session, stage: StageName, *, timeout_seconds: float) ->
     for queue, state, count in session.execute(
         text(
             "SELECT queue, state, count(*) FROM stages WHERE state IN ('dispatched', 'running')"
-            " AND name = :stage AND queue IS NOT NULL GROUP BY queue, state"
+            " AND queue IS NOT NULL AND (name = :stage OR state = 'running') GROUP BY queue, state"
         ),
         {"stage": stage.value},
     ):

@@ -15,8 +15,8 @@ class StageName(StrEnum):
 #: The order of the chain.
 STAGES: tuple[StageName, ...] = tuple(StageName)
 
-#: Stages that gain from a GPU; the others run on `cpu` queues.
-GPU_STAGES: frozenset[StageName] = frozenset({StageName.GEOMETRY, StageName.TEXTURE})
+#: Stages that gain from a GPU; `packaging` runs on `cpu` queues only.
+GPU_STAGES: frozenset[StageName] = frozenset({StageName.PREPROCESS, StageName.GEOMETRY, StageName.TEXTURE})
 
 
 class Tier(StrEnum):

@@ -22,7 +22,6 @@ from db.notices import RELAY_CHANNEL
 from db.session import make_session_factory
 from face3d.logs import configure_logs
 from face3d.settings import Settings, get_settings
-from face3d.states import StageName
 from storage.client import Storage
 from storage.intake import option_defaults, read_upload
 from storage.sweep import find_unknown
@@ -111,7 +110,7 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
         gpu_type = item.queue.split(".")[1]
         elsewhere = served[item.stage] - {gpu_type}
         stranded = gpu_type not in served[item.stage] and bool(elsewhere) and forced[item.job_id] == "any"
-        if depths[item.queue] == 0 or (stranded and item.stage is not StageName.PREPROCESS):
+        if depths[item.queue] == 0 or stranded:
             lost.append(item)
     with sessions.begin() as session:
         count = outbox.redispatch_lost(session, lost)

@@ -177,8 +177,20 @@ class Router:
             excluded=request.excluded,
         )
         if stage is StageName.PREPROCESS:
-            return "cpu", {"why": _CPU_STAGE, "profile": placement.gpu_type}
+            return self._choose_for_preprocess(session, request, placement.gpu_type)
         return placement.gpu_type, describe_placement(placement, facts, stage, request)
+
+    def _choose_for_preprocess(
+        self, session: Session, request: StageRequest, profile: str
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the type with the earliest expected finish; a forced type's jobs may also use the CPU."""
+        facts = self._fresh_facts(session, StageName.PREPROCESS)
+        if request.gpu_type != "any":
+            facts = [fact for fact in facts if fact.gpu_type in ("cpu", request.gpu_type)]
+        stage = StageName.PREPROCESS
+        placement = choose_gpu_type(facts, stage=stage, engine=request.engine, tier=request.tier)
+        why = describe_placement(placement, facts, stage, request)
+        return placement.gpu_type, {**why, "profile": profile}
 
     def _fresh_facts(self, session: Session, stage: StageName) -> list[TypeFacts]:
         with self._lock:

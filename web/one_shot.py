@@ -13,13 +13,16 @@ from typing import Literal
 from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
 from assets.png import encode_filtered_png
-from face3d.head import Head
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import BegunGeometry
 from gpu_workers.engines.anny.texture_masks import find_masks
-from gpu_workers.engines.anny.texture_transfer import encode_jpeg_on_device, send_filtered_bands
+from gpu_workers.engines.anny.texture_transfer import (
+    HostBand,
+    encode_jpeg_on_device,
+    send_filtered_bands,
+)
 from gpu_workers.engines.base import PhotoLimits
 
 Product = Literal["png", "jpeg", "glb"]
@@ -41,11 +44,13 @@ class OneShot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Baked:
-    """A photo's geometry, and its product on the way."""
+class _Early:
+    """What is there before the photo's quality may be."""
 
     begun: BegunGeometry
-    data: Future[bytes]
+    bands: list[HostBand] = field(default_factory=list)
+    jpeg: bytes = b""
+    maps: Mapping[str, Array] = field(default_factory=dict)
 
 
 class OneShotReconstructor:
@@ -64,6 +69,7 @@ class OneShotReconstructor:
         self._engine, self._baker = engine, baker or engine
         self._encoders = ThreadPoolExecutor(count, "encode")
         self._helpers = ThreadPoolExecutor(count, "masks")
+        self._bakers = ThreadPoolExecutor(count, "bake")
         self._limits = PhotoLimits()
 
     def reconstruct(self, photo: bytes, options: JobOptions, product: Product = "png") -> OneShot:
@@ -78,23 +84,31 @@ class OneShotReconstructor:
         def mark(name: str) -> None:
             marks[name] = time.perf_counter() - started
 
-        baked: list[_Baked] = []
+        early: list[Future[_Early]] = []
 
-        def bake(found: StageResult) -> None:
+        def begin(found: StageResult) -> None:
             mark("landmarks")
-            baked.append(self._bake(found, options, product, mark))
+            early.append(self._bakers.submit(self._bake, found, options, product, mark))
 
-        # The face's quality is measured while the map is encoded; a refused photo's map is thrown away.
-        prepared = self._engine.preprocess(photo, options, self._limits, bake)
+        # The face's quality is measured here while the map is being baked; a refused photo's is thrown away.
+        prepared = self._engine.preprocess(photo, options, self._limits, begin)
         mark("quality")
-        geometry = self._engine.geometry(prepared, options, baked[0].begun)
-        data = baked[0].data.result()
+        baked = early[0].result()
+        geometry = self._engine.geometry(prepared, options, baked.begun)
+        if product == "png":
+            data = encode_filtered_png(options.texture_size, [b.wait for b in baked.bands], self._encoders)
+        elif product == "jpeg":
+            data = baked.jpeg
+        else:
+            names = ("eyes", "mouth")
+            small = self._encoders.map(encode_jpeg, (baked.maps[f"albedo/{name}"] for name in names))
+            data = write_glb(baked.begun.head, {"skin": baked.jpeg, **dict(zip(names, small, strict=True))})
         mark(product)
         return OneShot(data=data, marks=marks, prepared=prepared, geometry=geometry)
 
     def _bake(
         self, found: StageResult, options: JobOptions, product: Product, mark: Callable[[str], None]
-    ) -> _Baked:
+    ) -> _Early:
         masks = self._helpers.submit(find_masks, found.tensors["photo"], found.tensors["landmarks"])
         begun = self._engine.begin_geometry(found, options)
         mark("geometry")
@@ -103,18 +117,7 @@ class OneShotReconstructor:
         with self._baker.bake_on_device(found, begun.head, options, ready_masks) as bake:
             mark("first pixel")
             if product == "png":
-                waits = [band.wait for band in send_filtered_bands(bake.skin, _BANDS)]
-                png = self._helpers.submit(encode_filtered_png, options.texture_size, waits, self._encoders)
-                return _Baked(begun=begun, data=png)
+                return _Early(begun=begun, bands=send_filtered_bands(bake.skin, _BANDS))
             jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
             maps = bake.finish().tensors if product == "glb" else {}
-        if product == "jpeg":
-            done: Future[bytes] = Future()
-            done.set_result(jpeg)
-            return _Baked(begun=begun, data=done)
-        return _Baked(begun=begun, data=self._helpers.submit(self._write_head, begun.head, jpeg, maps))
-
-    def _write_head(self, head: Head, jpeg: bytes, maps: Mapping[str, Array]) -> bytes:
-        names = ("eyes", "mouth")
-        small = self._encoders.map(encode_jpeg, (maps[f"albedo/{name}"] for name in names))
-        return write_glb(head, {"skin": jpeg, **dict(zip(names, small, strict=True))})
+            return _Early(begun=begun, jpeg=jpeg, maps=maps)

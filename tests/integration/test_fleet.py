@@ -23,6 +23,7 @@ from tests.integration.pipeline import (
     until,
 )
 
+#: What the posing workers serve: photos are decoded on the CPU unless a test says otherwise.
 GPU_STAGES = "geometry,texture"
 
 
@@ -34,12 +35,18 @@ def pipeline(server_stack: Stack, clean_servers: Settings, tmp_path: Path) -> It
 
 
 def launch(
-    pipeline: Pipeline, gpu_type: str, *, wait: str = "", slots: int = 1, **environment: str
+    pipeline: Pipeline,
+    gpu_type: str,
+    *,
+    wait: str = "",
+    slots: int = 1,
+    stages: str = GPU_STAGES,
+    **environment: str,
 ) -> subprocess.Popen[bytes]:
     """Start a launcher whose worker poses as a GPU type, and wait for its heartbeat."""
     process = pipeline.start(
         "-m", "tests.integration.slow_launcher", "--device", "cpu", "--gpu-type", gpu_type,
-        "--slots", str(slots), "--host", "test",
+        "--slots", str(slots), "--host", "test", "--stages", stages,
         FACE3D_TEST_WAIT=wait,
         **environment,
     )  # fmt: skip
@@ -57,6 +64,28 @@ def attempts(pipeline: Pipeline, job_id: str, stage: str) -> list[tuple[str, str
     """Return GPU type and outcome of a stage's attempts."""
     found = next(s for s in pipeline.job(job_id).stages if s.name == stage)
     return [(attempt.gpu_type, attempt.outcome) for attempt in found.attempts]
+
+
+def test_preprocess_runs_beside_the_card_and_on_the_cpu_when_the_card_is_gone(pipeline: Pipeline) -> None:
+    strong = launch(pipeline, "h100", stages="preprocess,geometry,texture")
+    job_id = pipeline.submit("1.jpg")
+    assert pipeline.wait_for_end(job_id).state == "ready"
+    assert attempts(pipeline, job_id, "preprocess") == [("h100", "done")]
+    assert attempts(pipeline, job_id, "packaging") == [("cpu", "done")]
+    kill_tree(strong)
+    until(
+        lambda: (
+            not pipeline.query(
+                "SELECT 1 FROM workers WHERE gpu_type = 'h100' AND heartbeat_at > now() - interval '3 s'"
+            )
+        ),
+        "the card's heartbeat is old",
+        seconds=15,
+    )
+    launch(pipeline, "t4")
+    job_id = pipeline.submit("2.jpg")
+    assert pipeline.wait_for_end(job_id).state == "ready"
+    assert attempts(pipeline, job_id, "preprocess") == [("cpu", "done")]
 
 
 def test_sigterm_lets_the_running_stage_finish_and_takes_no_other(pipeline: Pipeline) -> None:
