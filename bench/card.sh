@@ -22,7 +22,7 @@ for part in "$@"; do
     single) bench single single --device cuda -n 200 --csv "$out/single.csv" ;;
     http) bench http http --device cuda -n 200 --csv "$out/http.csv" ;;
     event) bench event-glb event --device cuda -n 100 --option formats=glb --option texture-format=jpeg --csv "$out/event-glb.csv"
-           bench event-default event --device cuda -n 40 --csv "$out/event-default.csv" ;;
+           bench event-default event --device cuda -n 20 --csv "$out/event-default.csv" ;;
     throughput) bench throughput throughput --device cuda -n 200 --shape 1x4 --shape 4x3 --csv "$out/throughput.csv" ;;
     switches) bench switches switches --device cuda -n 20 ;;
     soak) bench soak soak --device cuda --rate 1 --seconds 300 --csv "$out/soak.csv" ;;
