@@ -67,6 +67,21 @@ def test_a_large_photo_is_cut_to_the_face_and_keeps_its_optical_axis():
     assert np.linalg.norm(nose - expected) < 4
 
 
+def test_faces_of_like_size_are_cut_to_pictures_of_one_size():
+    sizes = set()
+    for side, left in ((1000, 1200), (1024, 900), (1040, 0)):
+        large = np.full((1600, 2400, 3), 90, np.uint8)
+        large[500 : 500 + side, left : left + side] = np.asarray(
+            Image.fromarray(astronaut()).resize((side, side))
+        )
+        prepared = engine().preprocess(png(large), JobOptions(), LIMITS)
+        points = prepared.tensors["landmarks"][:, :2]
+        assert points.min() > 0
+        sizes.add(prepared.tensors["photo"].shape)
+    assert len(sizes) == 1
+    assert next(iter(sizes))[0] == next(iter(sizes))[1]
+
+
 def test_exif_turn_and_focal_length_are_used():
     exif = Image.Exif()
     exif[0x0112] = 6
