@@ -1,5 +1,6 @@
 """preview.png: the photo beside renders of the head, in one row."""
 
+import itertools
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from assets.jpeg import decode_jpeg
 from assets.png import encode_png
-from assets.render import FIELD, MIDDLE, Picture, load_texture, render_head
+from assets.render import FIELD, MIDDLE, Picture, PosedHead, load_texture, pose_head, render_rows
 from face3d.head import ARKIT_NAMES, FloatArray, Head
 
 #: Pixels a side of one picture of the row; the second where the photo's head is smaller than that anyway.
@@ -22,6 +23,8 @@ _PAPER = (18, 22, 31)
 _INK = (214, 221, 232)
 #: Maps are decoded at this size at least: about a texel a supersampled pixel on the face.
 _MAP_SIDE = 2048
+#: Strips of a render that threads share.
+_BANDS = 5
 _TURN_DEGREES = 30.0
 _JAW_OPEN = 0.7
 
@@ -46,12 +49,18 @@ def render_preview(photo: Picture, head: Head, textures: Mapping[str, bytes]) ->
     box = _frame(head)
     tile = TILE if box[2] - box[0] >= _SMALLEST_HEAD else SMALL_TILE
 
-    def render(view: _View) -> Picture:
-        return render_head(head, maps, size=(tile, tile), yaw_degrees=view.yaw_degrees, weights=view.weights)
+    def pose(view: _View) -> PosedHead:
+        return pose_head(head, yaw_degrees=view.yaw_degrees, weights=view.weights)
+
+    def render(job: tuple[PosedHead, tuple[int, int]]) -> Picture:
+        return render_rows(job[0], maps, size=(tile, tile), rows=job[1])
 
     views = _list_views(head)
-    with ThreadPoolExecutor(min(len(views), len(os.sched_getaffinity(0)))) as pool:
-        renders = list(pool.map(render, views))
+    bands = list(itertools.pairwise(tile * i // _BANDS for i in range(_BANDS + 1)))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        poses = list(pool.map(pose, views))
+        strips = list(pool.map(render, itertools.product(poses, bands)))
+    renders = [np.concatenate(strips[i : i + _BANDS]) for i in range(0, len(strips), _BANDS)]
     tiles = [("photo", crop_photo(photo, box, tile))]
     tiles += [(view.label, picture) for view, picture in zip(views, renders, strict=True)]
     return encode_png(_lay_out(tiles, tile))

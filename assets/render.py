@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from assets.materials import find_surface
 from assets.mesh import find_normals, split_vertices
 from assets.raster import Fragments, rasterise
-from face3d.head import FloatArray, Head, MeshPart
+from face3d.head import FloatArray, Head, IndexArray, MeshPart
 
 Picture = NDArray[np.uint8]
 
@@ -53,28 +53,30 @@ def load_texture(image: Picture) -> FloatArray:
     return linear
 
 
-def render_head(
-    head: Head,
-    textures: Mapping[str, FloatArray],
-    *,
-    size: tuple[int, int] = (640, 640),
-    yaw_degrees: float = 0.0,
-    weights: FloatArray | None = None,
-) -> Picture:
-    """Return a picture of the head, (height, width, 3) uint8 sRGB.
+@dataclass(frozen=True, kw_only=True)
+class PosedHead:
+    """A head as the camera sees it, all parts in one mesh of N vertices and M triangles."""
+
+    #: (N, 3) metres, head turned and expression applied; and unit normals.
+    positions: FloatArray
+    normals: FloatArray
+    #: (N, 2) v up.
+    uvs: FloatArray
+    #: (M, 3)
+    triangles: IndexArray
+    #: (M,) number of the part that a triangle belongs to, and each part's material.
+    owners: IndexArray
+    materials: tuple[str, ...]
+
+
+def pose_head(head: Head, *, yaw_degrees: float = 0.0, weights: FloatArray | None = None) -> PosedHead:
+    """Return the head in a pose.
 
     Args:
-        textures: material to linear map (see `load_texture`); a material without one is grey.
-        size: height, width in pixels.
         yaw_degrees: turn of the head; positive shows more of the person's left side.
         weights: (52,) ARKit weights added to the base shape; none when omitted.
     """
-    height, width = size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING
-    picture = _paint_background(height, width)
-    points: list[FloatArray] = []
-    normals: list[FloatArray] = []
-    triangles = []
-    owners = []
+    points, normals, triangles, owners = [], [], [], []
     meshes = [split_vertices(part) for part in head.parts]
     first = 0
     for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
@@ -85,23 +87,44 @@ def render_head(
         triangles.append(mesh.triangles + first)
         owners.append(np.full(len(mesh.triangles), index, np.int32))
         first += len(mesh.vertices)
-    position, normal = np.concatenate(points), np.concatenate(normals)
-    triangle, owner = np.concatenate(triangles), np.concatenate(owners)
-    seen = rasterise(_project(position, height, width), triangle, height, width)
-    uvs = np.concatenate([mesh.uvs for mesh in meshes])
-    corner = triangle[seen.triangles]
-    uv = _blend(uvs, corner, seen)
-    facing = _blend(normal, corner, seen)
+    return PosedHead(
+        positions=np.concatenate(points),
+        normals=np.concatenate(normals),
+        uvs=np.concatenate([mesh.uvs for mesh in meshes]),
+        triangles=np.concatenate(triangles),
+        owners=np.concatenate(owners),
+        materials=tuple(part.material for part in head.parts),
+    )
+
+
+def render_rows(
+    posed: PosedHead, textures: Mapping[str, FloatArray], *, size: tuple[int, int], rows: tuple[int, int]
+) -> Picture:
+    """Return rows `rows[0]` to `rows[1]` of a picture, (rows, width, 3) uint8 sRGB.
+
+    Args:
+        textures: material to linear map (see `load_texture`); a material without one is grey.
+        size: height, width of the whole picture in pixels.
+    """
+    height, width = size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING
+    top, bottom = (row * _SUPERSAMPLING for row in rows)
+    picture = np.ascontiguousarray(_paint_background(height, width)[top:bottom])
+    points = _project(posed.positions, height, width)
+    points[:, 1] -= top
+    seen = rasterise(points, posed.triangles, bottom - top, width)
+    corner = posed.triangles[seen.triangles]
+    uv = _blend(posed.uvs, corner, seen)
+    facing = _blend(posed.normals, corner, seen)
     _normalise(facing)
-    towards = np.array([0, 0, _DISTANCE], np.float32) - _blend(position, corner, seen)
+    towards = np.array([0, 0, _DISTANCE], np.float32) - _blend(posed.positions, corner, seen)
     _normalise(towards)
     flat = picture.reshape(-1, 3)
-    part_of = owner[seen.triangles]
-    for index, part in enumerate(head.parts):
+    part_of = posed.owners[seen.triangles]
+    for index, material in enumerate(posed.materials):
         own = np.flatnonzero(part_of == index)
-        texture = textures.get(part.material)
+        texture = textures.get(material)
         albedo = np.full((len(own), 3), 0.4, np.float32) if texture is None else _sample(texture, uv[own])
-        roughness = find_surface(part.material).roughness
+        roughness = find_surface(material).roughness
         flat[seen.pixels[own]] = _shade(albedo, facing[own], towards[own], roughness)
     return _to_srgb(_shrink(picture))
 
