@@ -113,14 +113,16 @@ def _find_confidence(
 ) -> NDArray[np.float32]:
     """Return (h, w) confidence from what `_find_skin` says of a cut of the photo."""
     height, width = skin.shape
-    row, column = np.mgrid[0:height, 0:width] + 0.5
+    points = points.astype(np.float32)
+    row = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
+    column = np.arange(width, dtype=np.float32)[None] + np.float32(0.5)
     brows = points[list(_UPPER_BROWS)]
     order = np.argsort(brows[:, 0])
-    brow_row = np.interp(column[0], brows[order, 0], brows[order, 1])[None, :]
+    brow_row = np.interp(column[0], brows[order, 0], brows[order, 1]).astype(np.float32)[None]
     contour = points[list(_OVAL)].copy()
     above = np.minimum(contour[:, 1] - brows[:, 1].mean(), 0)
     contour[:, 1] += (_FOREHEAD_STRETCH - 1) * above
-    depth = distance_transform_edt(_fill_polygon(contour, height, width)) / eye_distance
+    depth = _distance_inside(_fill_polygon(contour, height, width), eye_distance)
     feather = _smooth((depth - _FEATHER[0]) / (_FEATHER[1] - _FEATHER[0]))
     # The colour decides at the sides and on the forehead, where hair and background are; brows, eyes and a
     # beard are as dark as hair and belong to the face.
@@ -137,7 +139,7 @@ def _find_confidence(
         polygon = _fill_polygon(points[list(region)], height, width)[around]
         if not polygon.any():
             continue
-        near = _smooth(1 - distance_transform_edt(~polygon) / (0.04 * eye_distance))
+        near = _smooth(1 - _distance_inside(~polygon, 0.04 * eye_distance))
         trusted[around] = np.maximum(trusted[around], near * (1 - foreign[around]))
     # Highlights are holes in the skin's colour; a fringe amid highlights is one too, but a dark one.
     filled = binary_fill_holes(binary_closing(skin > 0.5, iterations=2)) & ~darker
@@ -152,9 +154,14 @@ def _find_confidence(
     accepted = binary_closing(
         np.maximum(eroded, trusted) > 0.5, iterations=max(1, round(0.07 * eye_distance))
     )
-    away = distance_transform_edt(accepted) / eye_distance
-    confidence = feather * _smooth(away / _REJECTION_FEATHER)
-    return np.asarray(confidence, np.float32)
+    away = _distance_inside(accepted, eye_distance * _REJECTION_FEATHER)
+    return np.asarray(feather * _smooth(away), np.float32)
+
+
+def _distance_inside(mask: Array, unit: float) -> NDArray[np.float32]:
+    """Return (h, w) each true pixel's distance from the nearest false one, in units of so many pixels."""
+    distance: NDArray[np.float32] = distance_transform_edt(mask).astype(np.float32) / np.float32(unit)
+    return distance
 
 
 def _around(points: Array, margin: float, height: int, width: int) -> tuple[slice, slice]:
@@ -174,15 +181,20 @@ def _find_skin(photo: Array, points: Array) -> tuple[Array, Array, Array]:
     patches = np.zeros((height, width), bool)
     for patch in _SKIN_PATCHES:
         patches |= _fill_polygon(points[list(patch)], height, width)
-    reference = np.median(lab[patches], axis=0) if patches.any() else np.array([65.0, 14.0, 16.0])
-    difference = (lab - reference.astype(np.float32)) / np.array(_SKIN_SPREAD, np.float32)
-    hue = np.sqrt((difference[..., 1:] ** 2).sum(-1))
-    distance = np.sqrt(np.minimum(difference[..., 0], 0) ** 2 + hue**2)
+    reference = [float(np.median(plane[patches])) for plane in lab] if patches.any() else [65.0, 14.0, 16.0]
+    lightness, red, yellow = (
+        (plane - np.float32(middle)) / np.float32(spread)
+        for plane, middle, spread in zip(lab, reference, _SKIN_SPREAD, strict=True)
+    )
+    squared = red * red + yellow * yellow
+    hue = np.sqrt(squared)
+    dark = np.minimum(lightness, 0)
+    distance = np.sqrt(dark * dark + squared)
     low, high = _SKIN_LIMITS
-    bright = _smooth((lab[..., 0] / max(reference[0], 1.0) - 0.5) / 0.15)
+    bright = _smooth((lab[0] / np.float32(max(reference[0], 1.0)) - np.float32(0.5)) / np.float32(0.15))
     return (
         _smooth((high - distance) / (high - low)),
-        lab[..., 0] < reference[0] - _HOLE_DARKNESS,
+        lab[0] < reference[0] - _HOLE_DARKNESS,
         bright * _smooth((hue - low) / (high - low)),
     )
 
@@ -199,11 +211,10 @@ def _smooth(ramp: Array) -> Array:
 
 
 def _to_lab(photo: Array) -> NDArray[np.float32]:
-    """Return CIELAB of an sRGB photo (D65)."""
-    xyz = _LINEAR[photo] @ _WHITE_RELATIVE
-    root = np.where(xyz > np.float32(216 / 24389), np.cbrt(xyz), (np.float32(24389 / 27) * xyz + 16) / 116)
-    lab = np.empty_like(root)
-    lab[..., 0] = 116 * root[..., 1] - 16
-    lab[..., 1] = 500 * (root[..., 0] - root[..., 1])
-    lab[..., 2] = 200 * (root[..., 1] - root[..., 2])
-    return np.asarray(lab)
+    """Return (3, h, w) CIELAB of an sRGB photo (h, w, 3) (D65)."""
+    linear = _LINEAR[photo.reshape(-1, 3).T]
+    xyz = _WHITE_RELATIVE.T @ linear
+    x, y, z = np.where(
+        xyz > np.float32(216 / 24389), np.cbrt(xyz), (np.float32(24389 / 27) * xyz + 16) / np.float32(116)
+    )
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)]).reshape(3, *photo.shape[:2])
