@@ -95,11 +95,14 @@ class Head:
         raise KeyError(name)
 
 
-_PART_ARRAYS = ("positions", "quads", "uvs", "uv_quads", "morph_deltas")
+_PART_ARRAYS = ("positions", "quads", "uvs", "uv_quads")
 
 
 def head_to_tensors(head: Head) -> dict[str, Array]:
-    """Return the arrays of a head under names that `head_from_tensors` reads back."""
+    """Return the arrays of a head under names that `head_from_tensors` reads back.
+
+    Of the shapes only what moves is kept, row (shape x vertices + vertex) and vector: a third of the whole.
+    """
     tensors: dict[str, Array] = {
         "head/expression": head.expression,
         "head/expression_in_base": np.array([head.expression_in_base], np.uint8),
@@ -110,9 +113,20 @@ def head_to_tensors(head: Head) -> dict[str, Array]:
         "head/camera/translation": head.camera.translation,
     }
     for index, part in enumerate(head.parts):
+        label = f"head/part/{index:02d}/{part.name}/{part.material}"
         for name in _PART_ARRAYS:
-            tensors[f"head/part/{index:02d}/{part.name}/{part.material}/{name}"] = getattr(part, name)
+            tensors[f"{label}/{name}"] = getattr(part, name)
+        moves = part.morph_deltas.reshape(-1, 3)
+        rows = np.flatnonzero(moves.any(axis=1)).astype(np.int32)
+        tensors[f"{label}/morph_rows"], tensors[f"{label}/morph_moves"] = rows, moves[rows]
     return tensors
+
+
+def _spread_moves(rows: Array, moves: Array, vertices: int) -> FloatArray:
+    """Return (52, V, 3) deltas from what `head_to_tensors` kept."""
+    deltas = np.zeros((len(ARKIT_NAMES) * vertices, 3), np.float32)
+    deltas[rows] = moves
+    return deltas.reshape(len(ARKIT_NAMES), vertices, 3)
 
 
 def head_from_tensors(tensors: Mapping[str, Array]) -> Head:
@@ -127,6 +141,11 @@ def head_from_tensors(tensors: Mapping[str, Array]) -> Head:
             name=label.split("/")[3],
             material=label.split("/")[4],
             **{name: tensors[f"{label}/{name}"] for name in _PART_ARRAYS},
+            morph_deltas=_spread_moves(
+                tensors[f"{label}/morph_rows"],
+                tensors[f"{label}/morph_moves"],
+                len(tensors[f"{label}/positions"]),
+            ),
         )
         for label in labels
     )

@@ -49,6 +49,9 @@ _FOLLOWED = {
 }
 _MOUTH_SHAPES = np.array([name.startswith(("mouth", "jaw", "cheek")) for name in ARKIT_NAMES])
 
+#: Metres; a vertex that a shape moves less rests.
+_SMALLEST_MOVE = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class FittedPhoto:
@@ -121,6 +124,8 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
     )
     positions = ((base - origin) * scale).astype(np.float32)
     deltas = deltas * np.float32(scale)
+    # What nobody sees need not travel: a head is half as large without it.
+    deltas *= (np.abs(deltas).max(axis=2) >= _SMALLEST_MOVE)[..., None]
     head = Head(
         parts=tuple(
             MeshPart(
