@@ -14,7 +14,14 @@ from starlette.formparsers import MultiPartException
 
 from db.jobs import JobNotFound, WrongJobState
 from db.webhooks import EndpointNotFound
-from face3d.errors import ErrorCode, Face3DError, InvalidEvent, RefusedError, StorageUnavailable
+from face3d.errors import (
+    EngineUnavailable,
+    ErrorCode,
+    Face3DError,
+    InvalidEvent,
+    RefusedError,
+    StorageUnavailable,
+)
 from storage.errors import ObjectMissing
 
 log = structlog.get_logger(__name__)
@@ -60,6 +67,7 @@ _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
     WrongJobState: (HTTPStatus.CONFLICT, "wrong_state"),
     InvalidEvent: (HTTPStatus.BAD_REQUEST, "invalid_event"),
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.STORAGE_UNAVAILABLE.value),
+    EngineUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.ENGINE_UNAVAILABLE.value),
 }
 
 

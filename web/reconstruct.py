@@ -12,10 +12,11 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from face3d.errors import EngineUnavailable, RefusedError
+from face3d.errors import ErrorCode, RefusedError
 from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.launcher import library_threads
+from web.problems import install_handlers
 
 if TYPE_CHECKING:
     from web.one_shot import OneShot, OneShotReconstructor
@@ -25,10 +26,11 @@ _MEDIA_TYPES: dict[Product, str] = {"png": "image/png", "jpeg": "image/jpeg", "g
 
 
 def create_reconstruct_app(one_shot: "OneShotReconstructor") -> FastAPI:
-    """Return the app. Refused photos get 422 with code, sentence, value and limit; larger bodies 413."""
+    """Return the app; every error is a `Problem`, as in the job API."""
     from gpu_workers.engines.base import PhotoLimits
 
     app = FastAPI(title="Face3D reconstruct", docs_url=None, redoc_url=None, openapi_url=None)
+    install_handlers(app)
     limit = PhotoLimits().max_bytes
 
     @app.get("/health")
@@ -41,27 +43,16 @@ def create_reconstruct_app(one_shot: "OneShotReconstructor") -> FastAPI:
         async for chunk in request.stream():
             photo += chunk
             if len(photo) > limit:
-                return Response(status_code=413)
-        try:
-            result: OneShot = await run_in_threadpool(
-                one_shot.reconstruct, bytes(photo), JobOptions(), product
-            )
-        except RefusedError as error:
-            return Response(error_text(error), status_code=422, media_type="application/json")
-        except EngineUnavailable:
-            return Response(status_code=503)
+                raise RefusedError(
+                    ErrorCode.IMAGE_TOO_LARGE,
+                    "The photo's file is too large.",
+                    value=f"more than {limit} bytes",
+                    limit=f"{limit} bytes",
+                )
+        result: OneShot = await run_in_threadpool(one_shot.reconstruct, bytes(photo), JobOptions(), product)
         return Response(result.data, media_type=_MEDIA_TYPES[product])
 
     return app
-
-
-def error_text(error: RefusedError) -> str:
-    """Return a refusal as JSON."""
-    import json
-
-    return json.dumps(
-        {"code": error.code.value, "message": error.message, "value": error.value, "limit": error.limit}
-    )
 
 
 def main() -> None:

@@ -50,5 +50,7 @@ def test_what_is_no_photo_is_refused_and_the_next_one_works(server: httpx.Client
     refused = _post(server, b"<html>not found</html>", "png")
     assert (refused.status_code, refused.json()["code"]) == (422, "not_an_image")
     too_large = _post(server, bytes(PhotoLimits().max_bytes + 1), "png")
-    assert too_large.status_code == 413
+    assert (too_large.status_code, too_large.json()["code"]) == (413, "image_too_large")
+    unknown = _post(server, portrait, "gif")
+    assert (unknown.status_code, unknown.json()["code"]) == (422, "bad_request")
     assert _post(server, portrait, "jpeg").status_code == 200
