@@ -12,3 +12,8 @@ def print_error(message: str) -> None:
     """Print an error as one block on standard error."""
     errors.print("[bold red]error[/]", end=" ")
     errors.print(message, markup=False, soft_wrap=True)
+
+
+def as_written(value: object) -> str:
+    """Return a measured value as a person writes it: 1, not 1.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

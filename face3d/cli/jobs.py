@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from face3d.cli.api import open_api
-from face3d.cli.console import errors, output
+from face3d.cli.console import as_written, errors, output
 
 _ACTIONS = ("retry", "cancel", "erase")
 #: Columns of a terminal that shows the whole table.
@@ -79,7 +79,8 @@ def print_job(job: dict[str, Any]) -> None:
         error = job["error"]
         output.print(f"  {error['code']}: {error['message']}", markup=False, soft_wrap=True)
         if error.get("value") is not None:
-            output.print(f"  measured {error['value']}, limit {error['limit']}", markup=False, soft_wrap=True)
+            value, limit = (as_written(error[name]) for name in ("value", "limit"))
+            output.print(f"  measured {value}, limit {limit}", markup=False, soft_wrap=True)
     for stage in job["stages"]:
         seconds = f"{stage['seconds']:.2f} s" if stage["seconds"] is not None else ""
         line = f"  {stage['name']:<11} {stage['state']:<10} attempt {stage['attempt']}  {seconds}"

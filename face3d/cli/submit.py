@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from face3d.cli.api import ENDED, Api, ApiError, open_api
-from face3d.cli.console import errors, output, print_error
+from face3d.cli.console import as_written, errors, output, print_error
 from face3d.cli.progress import JobBars
 from face3d.errors import RefusedError, StorageUnavailable
 from face3d.options import METADATA_PREFIX, parse_options
@@ -181,7 +181,8 @@ def report(api: Api, label: str, job: dict[str, Any], out: Path) -> bool:
         if problem:
             detail += f" {problem['code']}: {problem['message']}"
             if problem.get("value") is not None:
-                detail += f" (measured {problem['value']}, limit {problem['limit']})"
+                value, limit = (as_written(problem[name]) for name in ("value", "limit"))
+                detail += f" (measured {value}, limit {limit})"
         print_error(detail)
         return False
     folder = out / job["id"]

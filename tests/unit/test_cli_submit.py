@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from face3d.cli.api import Api
-from face3d.cli.submit import Uploaded, follow, pause_after, print_uploads, upload
+from face3d.cli.submit import Uploaded, follow, pause_after, print_uploads, report, upload
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
 from storage.client import Storage
@@ -86,3 +86,11 @@ def test_no_wait_does_not_wait_for_the_job(
         print_uploads(api, SETTINGS, [ITEM])
     assert capsys.readouterr().out == "portrait.jpg  s3://face3d-inbox/cli/0123.jpg\n"
     assert sum(clock) <= 3
+
+
+def test_a_refusal_is_said_with_value_and_limit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    error = {"code": "no_face", "message": "No face was found.", "value": 0.0, "limit": 1.0}
+    with open_api(lambda _request: httpx.Response(500)) as api:
+        assert not report(api, "portrait.jpg", {"id": "1", "state": "failed", "error": error}, tmp_path)
+    said = "portrait.jpg: failed no_face: No face was found. (measured 0, limit 1)"
+    assert said in " ".join(capsys.readouterr().err.split())

@@ -109,7 +109,7 @@ class AnnyEngine:
     def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
         """Bake the maps."""
         head = head_from_tensors(geometry.tensors)
-        return bake_head(prepared, head, self._data(), options, self._device)
+        return bake_head(prepared, head, self._data(), options, self._device, graphs=self._graphs)
 
     def template_landmarks(self) -> NDArray[np.float64]:
         """Return the landmarks (478, 3) of the template, metres, frame of face3d/head.py."""

@@ -44,6 +44,8 @@ def bake_head(
     head_data: HeadData,
     options: JobOptions,
     device: torch.device,
+    *,
+    graphs: bool = True,
 ) -> StageResult:
     """Bake the albedo maps of a head.
 
@@ -54,7 +56,7 @@ def bake_head(
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`; facts `texel_shares` of
         the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds.
     """
-    with bake_on_device(prepared, head, head_data, options, device) as bake:
+    with bake_on_device(prepared, head, head_data, options, device, graphs=graphs) as bake:
         skin = to_host(bake.skin)
         rest = bake.finish()
     return StageResult(tensors={"albedo/skin": skin, **rest.tensors}, facts=rest.facts)
