@@ -1,5 +1,6 @@
 """An open loop: photos come at their moments, whatever became of those before; latency counts from there."""
 
+import contextlib
 import itertools
 import statistics
 import threading
@@ -168,7 +169,7 @@ class _Watch:
 
     def sample(self) -> None:
         """Look once."""
-        self.resident_mb.append(sum(_resident_mb(pid) for pid in self.pids))
+        self.resident_mb.append(resident_mb(self.pids))
         self.host_busy.append(psutil.cpu_percent())
         if self.device != "cpu":
             self.card_mb.append(card_memory(self.device))
@@ -191,10 +192,15 @@ class _Watch:
         return "; ".join(parts)
 
 
-def _resident_mb(pid: int) -> float:
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-        return sum(float(one.memory_info().rss) for one in family) / 1e6
-    except psutil.NoSuchProcess:
-        return 0.0
+def resident_mb(pids: Sequence[int]) -> float:
+    """Return what processes and their descendants hold, MB, each once; shared pages count in each."""
+    family: dict[int, psutil.Process] = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            family |= {one.pid: one for one in (process, *process.children(recursive=True))}
+    total = 0.0
+    for process in family.values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss / 1e6
+    return total

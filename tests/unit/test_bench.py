@@ -1,6 +1,7 @@
 """What the benchmarks measure with: arrivals, places, photos, tables."""
 
 import csv
+import os
 import statistics
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bench.fleet import Place
 from bench.photos import NoPhotos, load_files, load_sources, make_photos
 from bench.report import round_rows, write_csv
 from bench.scale import plan_places
-from bench.soak import plan_arrivals
+from bench.soak import plan_arrivals, resident_mb
 
 
 def test_steady_arrivals_keep_their_distance() -> None:
@@ -27,6 +28,13 @@ def test_poisson_arrivals_have_the_rate_and_are_repeatable() -> None:
     # An exponential distribution's deviation is its mean; equal distances have none.
     assert statistics.pstdev(gaps) == pytest.approx(0.25, rel=0.1)
     assert due == plan_arrivals(4.0, 1000.0, "poisson")
+
+
+def test_a_process_named_twice_is_counted_once() -> None:
+    me = os.getpid()
+    once = resident_mb([me])
+    assert once > 10
+    assert resident_mb([me, me]) == pytest.approx(once, rel=0.2)
 
 
 def test_replicas_have_a_card_each_and_shards_share_a_pair() -> None:
