@@ -121,16 +121,20 @@ def _error_columns(error: RefusedError | None) -> dict[str, str | None]:
     }
 
 
+def _check_id(job_id: str) -> None:
+    try:
+        UUID(job_id)
+    except ValueError as error:
+        raise JobNotFound from error
+
+
 def find(session: Session, job_id: str) -> Job:
     """Return the job with its stages and attempts.
 
     Raises:
         JobNotFound: there is none, or the id is not a UUID.
     """
-    try:
-        UUID(job_id)
-    except ValueError as error:
-        raise JobNotFound from error
+    _check_id(job_id)
     job = session.execute(
         select(Job).where(Job.id == job_id).options(selectinload(Job.stages).selectinload(Stage.attempts))
     ).scalar_one_or_none()
@@ -338,6 +342,7 @@ def begin_erasure(session: Session, job_id: str) -> PhotoToErase:
     Raises:
         JobNotFound
     """
+    _check_id(job_id)
     job = _lock(session, job_id)
     photo = {"bucket": job.bucket, "key": job.key, "etag": job.etag}
     others = (

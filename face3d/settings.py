@@ -7,10 +7,10 @@ import hashlib
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: The checkout (or the folder that holds the installed packages).
@@ -159,6 +159,13 @@ class Settings(BaseSettings):
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: Literal["console", "json"] = Field(default="console", description="Form of a log line.")
+
+    @field_validator("*")
+    @classmethod
+    def _no_negative_number(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and value < 0:
+            raise ValueError("a number below 0 makes no sense here")
+        return value
 
     @property
     def broker_kind(self) -> BrokerKind:

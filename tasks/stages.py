@@ -11,7 +11,6 @@ from db.results import StageRun, stage_files, stage_runs
 from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import StageResult, dump_result, load_result
 from face3d.options import JobOptions
-from face3d.settings import Settings
 from face3d.states import Quality, StageName
 from gpu_workers.engines.base import PhotoLimits
 from storage.errors import ObjectMissing, ObjectReplaced
@@ -21,16 +20,6 @@ from tasks.base import StageContext, StageOutput, StageTask
 
 #: The file of a stage result among an attempt's artifacts.
 RESULT = "result.safetensors"
-
-
-def _limits(settings: Settings) -> PhotoLimits:
-    return PhotoLimits(
-        max_bytes=settings.max_bytes,
-        max_megapixels=settings.max_megapixels,
-        min_eye_distance_px=settings.min_eye_distance_px,
-        max_yaw_degrees=settings.max_yaw_degrees,
-        max_pitch_degrees=settings.max_pitch_degrees,
-    )
 
 
 def _read_photo(context: StageContext) -> bytes:
@@ -65,7 +54,9 @@ def preprocess_photo(context: StageContext) -> StageOutput:
     with context.timings.step("read"):
         photo = _read_photo(context)
     with context.timings.step("compute"):
-        prepared = context.engine.preprocess(photo, context.options, _limits(context.settings))
+        prepared = context.engine.preprocess(
+            photo, context.options, PhotoLimits.from_settings(context.settings)
+        )
     context.ran["input-size"] = context.options.input_size
     return _write(context, {RESULT: dump_result(prepared)})
 

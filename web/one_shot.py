@@ -60,17 +60,22 @@ class OneShotReconstructor:
         engine: warmed up by the caller.
         threads: threads that deflate bands and make masks; the machine's cores when None.
         baker: an engine on another device that bakes; `engine` itself when None.
+        limits: of photos; the defaults when None.
     """
 
     def __init__(
-        self, engine: AnnyEngine, threads: int | None = None, baker: AnnyEngine | None = None
+        self,
+        engine: AnnyEngine,
+        threads: int | None = None,
+        baker: AnnyEngine | None = None,
+        limits: PhotoLimits | None = None,
     ) -> None:
         count = threads or len(os.sched_getaffinity(0))
         self._engine, self._baker = engine, baker or engine
         self._encoders = ThreadPoolExecutor(count, "encode")
         self._helpers = ThreadPoolExecutor(count, "masks")
         self._bakers = ThreadPoolExecutor(count, "bake")
-        self._limits = PhotoLimits()
+        self._limits = limits or PhotoLimits()
 
     def reconstruct(self, photo: bytes, options: JobOptions, product: Product = "png") -> OneShot:
         """Return a photo's skin map as PNG or JPEG, or its head.glb.

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from face3d.errors import ErrorCode, RefusedError
+from face3d.errors import ErrorCode, Face3DError, RefusedError
 from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.launcher import library_threads
@@ -25,13 +25,14 @@ Product = Literal["png", "jpeg", "glb"]
 _MEDIA_TYPES: dict[Product, str] = {"png": "image/png", "jpeg": "image/jpeg", "glb": "model/gltf-binary"}
 
 
-def create_reconstruct_app(one_shot: "OneShotReconstructor") -> FastAPI:
-    """Return the app; every error is a `Problem`, as in the job API."""
-    from gpu_workers.engines.base import PhotoLimits
+def create_reconstruct_app(one_shot: "OneShotReconstructor", limit: int) -> FastAPI:
+    """Return the app; every error is a `Problem`, as in the job API.
 
+    Args:
+        limit: largest photo file, bytes.
+    """
     app = FastAPI(title="Face3D reconstruct", docs_url=None, redoc_url=None, openapi_url=None)
     install_handlers(app)
-    limit = PhotoLimits().max_bytes
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -65,11 +66,18 @@ def main() -> None:
     os.environ.update(library_threads(1 if arguments.device != "cpu" else len(os.sched_getaffinity(0))))
     # Only now: numeric libraries read the environment when they are loaded.
     from gpu_workers.engines.anny.engine import AnnyEngine
+    from gpu_workers.engines.base import PhotoLimits
     from web.one_shot import OneShotReconstructor
 
-    engine = AnnyEngine(arguments.model_dir or get_settings().model_dir, device=arguments.device)
-    engine.warm_up()
-    app = create_reconstruct_app(OneShotReconstructor(engine))
+    settings = get_settings()
+    try:
+        engine = AnnyEngine(arguments.model_dir or settings.model_dir, device=arguments.device)
+        engine.warm_up()
+    except (Face3DError, RuntimeError, AssertionError) as error:
+        # torch says so when the device is not there, or is no device.
+        parser.exit(1, f"error The engine cannot run on {arguments.device}: {error}\n")
+    one_shot = OneShotReconstructor(engine, limits=PhotoLimits.from_settings(settings))
+    app = create_reconstruct_app(one_shot, settings.max_bytes)
     uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
 
 

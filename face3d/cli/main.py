@@ -71,10 +71,17 @@ for _module in COMMAND_MODULES:
 
 def main() -> None:
     """Entry point; an error of ours is one sentence on standard error and exit code 1."""
+    from pydantic import ValidationError
+
     from face3d.errors import Face3DError
 
     try:
         app()
+    except ValidationError as error:
+        # A setting of the environment, or an option of a job.
+        for one in error.errors():
+            print_error(f"{'.'.join(map(str, one['loc'])) or error.title}: {one['msg']}")
+        sys.exit(1)
     except Face3DError as error:
         print_error(error.message)
         sys.exit(1)

@@ -187,7 +187,8 @@ def report(api: Api, label: str, job: dict[str, Any], out: Path) -> bool:
         return False
     folder = out / job["id"]
     written = api.download(job, folder)
-    output.print(f"[bold green]ready[/] ({job['quality']})  [bold]{folder}[/]", soft_wrap=True)
+    output.print(f"[bold green]ready[/] ({job['quality']})  ", end="")
+    output.print(f"{label}  {folder}", markup=False, soft_wrap=True)
     for path in sorted(written):
         line = f"  {path.name:<20} {path.stat().st_size / 1e6:8.2f} MB"
         output.print(line, markup=False, soft_wrap=True)

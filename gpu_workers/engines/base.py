@@ -6,10 +6,11 @@ stage gets the results of the stages before it and nothing else.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,17 @@ class PhotoLimits:
     second_face_share: float = 0.5
     decode_seconds: float = 5.0
     decode_memory_mb: int = 1024
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the limits that the settings state."""
+        return cls(
+            max_bytes=settings.max_bytes,
+            max_megapixels=settings.max_megapixels,
+            min_eye_distance_px=settings.min_eye_distance_px,
+            max_yaw_degrees=settings.max_yaw_degrees,
+            max_pitch_degrees=settings.max_pitch_degrees,
+        )
 
 
 class Engine(Protocol):

@@ -1,6 +1,8 @@
 """`POST /v1/reconstruct` as a process of its own: photo in, map out, and it survives what is no photo."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -36,6 +38,14 @@ def test_the_map_is_the_one_that_the_stages_make(server: httpx.Client, portrait:
     assert image.shape == (4096, 4096, 3)
     # The server sums with another number of threads: a few texels round the other way.
     assert np.abs(image.astype(int) - staged).max() <= 1
+
+
+def test_a_missing_device_is_one_sentence() -> None:
+    command = [sys.executable, "-m", "web.reconstruct", "--device", "no-such-device", "--port", "1"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert "The engine cannot run on no-such-device" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_jpeg_and_head(server: httpx.Client, portrait: bytes) -> None:

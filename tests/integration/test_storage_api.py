@@ -207,6 +207,11 @@ def test_erasing_spares_another_photo_under_the_same_key(
     assert storage.get(settings.bucket_inbox, "a.jpg") == PHOTO + b"2"
 
 
+def test_an_id_that_is_none_is_not_found_whatever_is_asked(client: TestClient) -> None:
+    for answer in (client.get("/v1/jobs/nosuch"), client.delete("/v1/jobs/nosuch")):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 def test_cancel_and_retry(client: TestClient) -> None:
     job_id = upload(client).json()["id"]
     assert client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
