@@ -21,6 +21,8 @@ class Place:
 
     geometry: str
     texture: str
+    #: The host's cores that the process may use; empty: all, shared with the other processes.
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,9 @@ def open_fleet(
 
 
 def _start(number: int, place: Place, model_dir: Path, photos: list[bytes], threads: int, cores: int) -> None:
+    if place.cores:
+        os.sched_setaffinity(0, place.cores)
+
     def open_engine(device: str) -> AnnyEngine:
         # Threads inside one photo's models would only take turns with other photos.
         engine = AnnyEngine(model_dir, device=device, landmark_threads=1)

@@ -39,8 +39,20 @@ def test_a_process_named_twice_is_counted_once() -> None:
 
 def test_replicas_have_a_card_each_and_shards_share_a_pair() -> None:
     assert plan_places(2, 1, sharded=False) == [Place("cuda:0", "cuda:0"), Place("cuda:1", "cuda:1")]
-    assert plan_places(4, 1, sharded=True) == [Place("cuda:0", "cuda:1"), Place("cuda:2", "cuda:3")]
+    pairs = plan_places(4, 1, sharded=True)
+    assert pairs == 2 * [Place("cuda:0", "cuda:1")] + 2 * [Place("cuda:2", "cuda:3")]
     assert len(plan_places(4, 3, sharded=False)) == 12
+
+
+def test_a_card_keeps_to_its_share_of_the_cores_however_many_cards_work() -> None:
+    cores = list(range(8))
+    assert plan_places(1, 1, sharded=False, share=2, cores=cores)[0].cores == (0, 1)
+    assert [place.cores for place in plan_places(3, 1, sharded=False, share=2, cores=cores)] == [
+        (0, 1),
+        (2, 3),
+        (4, 5),
+    ]
+    assert plan_places(4, 1, sharded=True, share=2, cores=cores)[-1].cores == (4, 5, 6, 7)
 
 
 def test_no_two_photos_have_the_same_bytes() -> None:

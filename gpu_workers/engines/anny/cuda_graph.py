@@ -38,7 +38,10 @@ class CapturedCall(Generic[Result]):
             torch.cuda.current_stream().wait_stream(side)
             torch.cuda.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, pool=_shared_pool(device), capture_error_mode="thread_local"):
+            # torch's own capture stream belongs to the first device that ever captured.
+            with torch.cuda.graph(
+                self._graph, pool=_shared_pool(device), stream=side, capture_error_mode="thread_local"
+            ):
                 #: What the function returned; every replay writes it anew.
                 self.result = function()
             # The warm-ups' memory is not the graph's.
