@@ -70,14 +70,13 @@ def open_fleet(
     Args:
         threads: photos in flight in each.
     """
-    cores = max(1, len(os.sched_getaffinity(0)) // len(places))
     context = multiprocessing.get_context("spawn")
     pools = [
         ProcessPoolExecutor(
             1,
             mp_context=context,
             initializer=_start,
-            initargs=(number, place, model_dir, list(photos), threads, cores),
+            initargs=(number, place, model_dir, list(photos), threads, _encoder_threads(place, places)),
         )
         for number, place in enumerate(places)
     ]
@@ -89,6 +88,12 @@ def open_fleet(
     finally:
         for pool in pools:
             pool.shutdown()
+
+
+def _encoder_threads(place: Place, places: Sequence[Place]) -> int:
+    """Return a process's part of the cores that it shares with the others of its place."""
+    cores = len(place.cores) or len(os.sched_getaffinity(0))
+    return max(1, cores // sum(other.cores == place.cores for other in places))
 
 
 def _start(number: int, place: Place, model_dir: Path, photos: list[bytes], threads: int, cores: int) -> None:
