@@ -26,6 +26,7 @@ for part in "$@"; do
     throughput) bench throughput throughput --device cuda -n 200 --shape 1x4 --shape 4x3 --csv "$out/throughput.csv" ;;
     switches) bench switches switches --device cuda -n 20 ;;
     soak) bench soak soak --device cuda --rate 1 --seconds 300 --csv "$out/soak.csv" ;;
+    soak-event) bench soak-event soak --device cuda --way event --rate 1 --seconds 120 --csv "$out/soak-event.csv" ;;
     scale) bench scale scale --cards "${CARDS:-1,2}" -n 200 --rounds 3 --csv "$out/scale.csv" ;;
     *) echo "unknown part $part"; exit 2 ;;
   esac
