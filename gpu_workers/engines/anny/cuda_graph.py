@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 #: Runs before a capture: the libraries then have chosen their kernels and made their constants.
 _WARM_UPS = 3
 #: Graphs are replayed one after another, so that they may share the memory of their intermediate results.
-_pools: dict[int, Any] = {}
+_pools: dict[int, tuple[Any, torch.cuda.Stream]] = {}
 _pool_lock = threading.Lock()
 #: One capture or replay at a time in a process: inputs and outputs are shared, and so is the memory.
 replay_lock = threading.RLock()
@@ -30,18 +30,16 @@ class CapturedCall(Generic[Result]):
 
     def __init__(self, function: Callable[[], Result], device: torch.device) -> None:
         with replay_lock, torch.cuda.device(device):
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
+            pool, stream = _shared_pool(device)
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
                     function()
-            torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.current_stream().wait_stream(stream)
             torch.cuda.synchronize()
             self._graph = torch.cuda.CUDAGraph()
             # torch's own capture stream belongs to the first device that ever captured.
-            with torch.cuda.graph(
-                self._graph, pool=_shared_pool(device), stream=side, capture_error_mode="thread_local"
-            ):
+            with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 #: What the function returned; every replay writes it anew.
                 self.result = function()
             # The warm-ups' memory is not the graph's.
@@ -53,9 +51,11 @@ class CapturedCall(Generic[Result]):
         return self.result
 
 
-def _shared_pool(device: torch.device) -> Any:
+def _shared_pool(device: torch.device) -> tuple[Any, torch.cuda.Stream]:
+    """Return a device's memory pool and the stream of its captures: memory is reused on one stream only."""
     index = device.index if device.index is not None else torch.cuda.current_device()
     with _pool_lock:
         if index not in _pools:
-            _pools[index] = torch.cuda.graph_pool_handle()
+            stream = torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
+            _pools[index] = torch.cuda.graph_pool_handle(), stream
         return _pools[index]
