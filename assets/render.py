@@ -125,8 +125,8 @@ def render_rows(
         texture = textures.get(material)
         albedo = np.full((len(own), 3), 0.4, np.float32) if texture is None else _sample(texture, uv[own])
         roughness = find_surface(material).roughness
-        flat[seen.pixels[own]] = _shade(albedo, facing[own], towards[own], roughness)
-    return _to_srgb(_shrink(picture))
+        flat[seen.pixels[own]] = shade(albedo, facing[own], towards[own], roughness)
+    return to_srgb(_shrink(picture))
 
 
 def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
@@ -184,7 +184,14 @@ def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
     return sampled
 
 
-def _shade(albedo: FloatArray, normal: FloatArray, towards: FloatArray, roughness: float) -> FloatArray:
+def shade(albedo: FloatArray, normal: FloatArray, towards: FloatArray, roughness: float) -> FloatArray:
+    """Return the linear light (P, 3) that points send to a viewer under the preview's lamps.
+
+    Args:
+        albedo: (P, 3) linear.
+        normal: (P, 3) unit vectors, x right, y up, z to the viewer.
+        towards: (P, 3) unit vectors to the viewer.
+    """
     up = (normal[:, 1:2] + 1) / 2
     light = np.float32(1) * up * np.array(_AMBIENT_UP, np.float32)
     light += (1 - up) * np.array(_AMBIENT_DOWN, np.float32)
@@ -226,7 +233,8 @@ def _shrink(picture: FloatArray) -> FloatArray:
     return shrunk
 
 
-def _to_srgb(linear: FloatArray) -> Picture:
+def to_srgb(linear: FloatArray) -> Picture:
+    """Return linear light as 8-bit sRGB (IEC 61966-2-1), clipped."""
     clipped = np.clip(linear, 0, 1)
     encoded = np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)
     return (encoded * 255 + 0.5).astype(np.uint8)

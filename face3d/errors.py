@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     BAD_OPTION = "bad_option"
     PHOTO_REPLACED = "photo_replaced"
     PHOTO_GONE = "photo_gone"
+    VIEW_MISSING = "view_missing"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     WORKER_DIED = "worker_died"
     STORAGE_UNAVAILABLE = "storage_unavailable"

@@ -50,6 +50,7 @@ class JobOptions(BaseModel):
     expression: Literal["neutral", "photo"] = "neutral"
     compile: CompileMode = "auto"
     formats: tuple[AssetFormat, ...] = ("glb", "obj", "preview")
+    view_of: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT)
     ref: str | None = Field(default=None, max_length=200)
 
     @field_validator("gpu_type")
@@ -103,6 +104,8 @@ def allowed_values(option: str) -> str:
             return ", ".join(get_args(CompileMode))
         case "formats":
             return "a comma-separated list of " + ", ".join(get_args(AssetFormat))
+        case "view-of":
+            return "the key of a photo in the same bucket"
         case "ref":
             return "text of at most 200 characters"
     return ""

@@ -12,7 +12,7 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import StageResult, dump_result, load_result
 from face3d.options import JobOptions
 from face3d.states import Quality, StageName
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.engines.base import PhotoLimits, ViewingEngine
 from storage.errors import ObjectMissing, ObjectReplaced
 from storage.layout import artifact_prefix, asset_prefix
 from tasks.app import app
@@ -31,6 +31,20 @@ def _read_photo(context: StageContext) -> bytes:
         raise RefusedError(
             ErrorCode.PHOTO_REPLACED,
             "The photo was replaced before it was read; the new one has its own job.",
+        ) from error
+
+
+def _read_frontal(context: StageContext) -> bytes:
+    """Read the photo that option view-of names: the job's own shows the same person turned."""
+    key = str(context.options.view_of)
+    try:
+        return context.storage.get(context.job.bucket, key)
+    except ObjectMissing as error:
+        raise RefusedError(
+            ErrorCode.VIEW_MISSING,
+            "The photo that view-of names is not in the bucket.",
+            value=key[:100],
+            limit="a key in the same bucket",
         ) from error
 
 
@@ -53,10 +67,12 @@ def preprocess_photo(context: StageContext) -> StageOutput:
     """Read the photo, decode and measure it."""
     with context.timings.step("read"):
         photo = _read_photo(context)
+        frontal = _read_frontal(context) if context.options.view_of else None
+    limits = PhotoLimits.from_settings(context.settings)
     with context.timings.step("compute"):
-        prepared = context.engine.preprocess(
-            photo, context.options, PhotoLimits.from_settings(context.settings)
-        )
+        prepared = context.engine.preprocess(frontal or photo, context.options, limits)
+        if frontal and isinstance(context.engine, ViewingEngine):
+            prepared = context.engine.add_view(prepared, photo, context.options, limits)
     context.ran["input-size"] = context.options.input_size
     return _write(context, {RESULT: dump_result(prepared)})
 

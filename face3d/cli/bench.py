@@ -23,6 +23,9 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example:  face3d bench soak --device cuda --rate 1 --seconds 300")(soak)
     group.command(epilog="Example:  face3d bench scale --cards 1,2,4")(scale)
     group.command(epilog="Example:  face3d bench switches --device cuda")(switches)
+    group.command(epilog="Example:  face3d bench heads --photos DIR --out OUT --option expression=photo")(
+        heads
+    )
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -235,6 +238,31 @@ def _keep_libraries_single_threaded() -> None:
     from gpu_workers.launcher import library_threads
 
     os.environ.update(library_threads(1))
+
+
+def heads(
+    photos: Annotated[Path, typer.Option(help="A folder of photos, or of folders with NAME.", exists=True)],
+    device: Device = "cpu",
+    name: Annotated[str | None, typer.Option(help="File of each folder, like photo.jpg.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write OUT/<name>/head.obj.")] = None,
+    redetect: Annotated[bool, typer.Option(help="Find the landmarks again on the rendered head.")] = False,
+    option: Options = None,
+) -> None:
+    """Heads of many photos for a scoring script, and how well each meets its photo."""
+    from bench.heads import bench_heads, find_photos
+    from face3d.cli.submit import read_options
+    from face3d.options import JobOptions
+    from face3d.settings import get_settings
+
+    bench_heads(
+        model_dir=get_settings().model_dir,
+        device=device,
+        photos=find_photos(photos, name),
+        options=JobOptions.model_validate(read_options(option or [])),
+        out=out,
+        redetect=redetect,
+        say=_say,
+    )
 
 
 def _make_photos(folder: Path | None, count: int) -> list[bytes]:

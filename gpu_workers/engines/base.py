@@ -85,6 +85,16 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class ViewingEngine(Engine, Protocol):
+    """An engine that learns from a second photo of the same person."""
+
+    def add_view(
+        self, prepared: StageResult, photo: bytes, options: JobOptions, limits: PhotoLimits
+    ) -> StageResult:
+        """Return what `preprocess` said of the frontal photo, with what a turned one adds to it."""
+
+
+@runtime_checkable
 class BatchingEngine(Engine, Protocol):
     """An engine that fits several heads in one pass: what concurrent jobs on a device share."""
 

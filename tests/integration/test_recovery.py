@@ -143,9 +143,11 @@ def test_photo_replaced_and_photo_gone(pipeline: Pipeline) -> None:
     )
     gone = pipeline.submit("gone.jpg")
     pipeline.storage.delete(pipeline.settings.bucket_inbox, "gone.jpg")
+    lonely = pipeline.submit("turned.jpg", **{"view-of": "nobody.jpg"})
     pipeline.start_worker("plain")
     assert pipeline.wait_for_end(replaced).error_code == "photo_replaced"
     assert pipeline.wait_for_end(gone).error_code == "photo_gone"
+    assert pipeline.wait_for_end(lonely).error_code == "view_missing"
 
 
 def test_last_worker_of_a_type_dies_and_its_work_moves_on(pipeline: Pipeline) -> None:

@@ -1,11 +1,15 @@
 """The fit: its normal equations against numbers, its answers against scipy, its bounds, its batch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from gpu_workers.engines.anny import fit
 from gpu_workers.engines.anny.fit import DTYPE, FitBasis, Observation, fit_landmarks
+from gpu_workers.engines.anny.fit_views import fit_views
+from gpu_workers.engines.anny.landmark_errors import pose_features
 from gpu_workers.engines.anny.pose import Pose, head_angles, initial_pose, project, rotation_matrix
 from tests.unit.anny_support import head_data
 
@@ -102,35 +106,60 @@ def test_a_wrong_landmark_hardly_moves_the_head(basis):
     assert (clean.points - disturbed.points).norm(dim=-1).mean() < 0.0007
 
 
-def test_normal_equations_equal_a_numeric_jacobian(basis):
-    """The plain twin: finite differences of the weighted residuals, landmark by landmark."""
+def test_normal_equations_equal_those_of_the_whole_covariance(basis):
+    """The plain twin: automatic differentiation of all residuals, and the covariance inverted as a whole."""
     coefficients = random_heads(basis, 1, seed=3)
     seen, pose = photograph(basis, coefficients)
-    moved = seen.landmarks + torch.randn(seen.landmarks.shape, dtype=DTYPE, generator=torch.manual_seed(0))
+    noise = torch.randn(seen.landmarks.shape, dtype=DTYPE, generator=torch.manual_seed(0))
+    moved = seen.landmarks + 0.01 * seen.eye_distance * noise
+    moved[:, 50, :2] += 0.5 * seen.eye_distance
     seen = Observation(landmarks=moved, scores=seen.scores, focal=seen.focal, centre=seen.centre)
-    _, gradient = fit._normal_equations(basis, seen, pose, basis.points(coefficients))
+    normal, gradient = fit.normal_equations(basis, seen, pose, basis.points(coefficients))
+    placed = basis.points(coefficients) @ pose.rotation.mT + pose.translation[:, None]
+    scale = seen.focal / placed[:, :468, 2].mean(1)
+    yaw, pitch, _ = head_angles(pose.rotation)
+    bias = torch.einsum("bf,flc->blc", pose_features(yaw, pitch), basis.errors.bias)
 
-    def cost(step):
+    def residuals(step):
         turned = rotation_matrix(step[:, :3]) @ pose.rotation
         points = basis.points(coefficients + step[:, 6:])
         placed = points @ turned.mT + (pose.translation + step[:, 3:6])[:, None]
         pixels = project(placed, seen.focal, seen.centre)
-        distance = (pixels - seen.landmarks[..., :2]).norm(dim=-1) / (fit._SIGMA * seen.eye_distance)
-        huber = torch.where(distance < fit._HUBER, distance**2, 2 * fit._HUBER * distance - fit._HUBER**2)
-        scale = (
-            seen.focal
-            / (basis.points(coefficients) @ pose.rotation.mT + pose.translation[:, None])[:, :468, 2].mean(1)
-        ).detach()
-        relative = (placed[:, :468, 2] - placed[:, :468, 2].mean(1, keepdim=True)) * scale
-        observed = seen.landmarks[:, :468, 2] - seen.landmarks[:, :468, 2].mean(1, keepdim=True)
-        depth = ((relative - observed) / (fit._SIGMA * seen.eye_distance)) ** 2
-        total = (basis.trust * huber).sum() + (basis.depth_trust[:468] * depth).sum()
-        return 0.5 * fit._INDEPENDENT / 478 * total
+        relative = (placed[..., 2] - placed[:, :468, 2].mean(1, keepdim=True)) * scale
+        observed = seen.landmarks[..., 2] - seen.landmarks[:, :468, 2].mean(1, keepdim=True)
+        missing = torch.cat([seen.landmarks[..., :2] - pixels, (observed - relative)[..., None]], dim=2)
+        return missing / seen.eye_distance - bias
 
-    step = torch.zeros(1, 6 + basis.size, dtype=DTYPE, requires_grad=True)
-    (numeric,) = torch.autograd.grad(cost(step), step)
-    error = (gradient + numeric).norm() / numeric.norm()
-    assert error < 1e-4
+    errors = basis.errors
+    covariance = fit._CAUTION * (torch.diag(errors.spread) + errors.factor @ errors.factor.T)
+    variance = covariance.diagonal().reshape(478, 3)[:, :2].sum(1)
+    start = torch.zeros(1, 6 + basis.size, dtype=DTYPE)
+    miss = residuals(start)[..., :2].norm(dim=-1) / variance.sqrt()
+    share = (fit._HUBER / miss.clamp(min=fit._HUBER)).sqrt().repeat_interleave(3, dim=1)[0]
+    weight = share[:, None] * torch.linalg.inv(covariance) * share
+    jacobian = torch.func.jacrev(lambda step: residuals(step[None]).reshape(-1))(start[0])
+    expected = jacobian.T @ weight @ jacobian
+    assert (normal[0] - expected).norm() < 1e-4 * expected.norm()
+    slope = -jacobian.T @ weight @ residuals(start).reshape(-1)
+    assert (gradient[0] - slope).norm() < 1e-3 * slope.norm()
+    assert (share < 1).any()
+
+
+def test_a_rolled_camera_sees_the_same_head(basis):
+    coefficients = random_heads(basis, 1, seed=5)
+    seen, _ = photograph(basis, coefficients)
+    angle = torch.tensor(0.4, dtype=DTYPE)
+    roll = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()]).reshape(2, 2)
+    rolled = seen.landmarks.clone()
+    rolled[..., :2] = (seen.landmarks[..., :2] - seen.centre[:, None]) @ roll + seen.centre[:, None]
+    level, turn = fit.level_eyes(replace(seen, landmarks=rolled))
+    upright, _ = fit.level_eyes(seen)
+    assert torch.allclose(level.landmarks, upright.landmarks, atol=1e-6)
+    assert (level.landmarks[:, 33, 1] - level.landmarks[:, 263, 1]).abs().max() < 1e-6
+    # The turn takes the level picture's directions to the rolled one's.
+    across = (level.landmarks[:, 263] - level.landmarks[:, 33])[..., None]
+    seen_across = rolled[:, 263] - rolled[:, 33]
+    assert torch.allclose((turn @ across)[..., 0][:, :2], seen_across[:, :2], atol=1e-6)
 
 
 def test_bounded_step_equals_scipys(basis):
@@ -148,7 +177,7 @@ def test_bounded_step_equals_scipys(basis):
     best = lsq_linear(rows, right, (low, high)).x
     normal = torch.from_numpy(rows.T @ rows)[None]
     gradient = torch.from_numpy(rows.T @ right)[None]
-    step = fit._bounded_step(normal, gradient, torch.from_numpy(start)[None], basis.bounds)[0].numpy()
+    step = fit.bounded_step(normal, gradient, torch.from_numpy(start)[None], basis.bounds)[0].numpy()
 
     def cost(x):
         return ((rows @ x - right) ** 2).sum()
@@ -167,3 +196,32 @@ def test_initial_pose_is_right_without_perspective(basis):
     expected = head_angles(pose.rotation)
     assert (yaw - expected[0]).abs().item() < 3
     assert (pitch - expected[1]).abs().item() < 3
+
+
+def test_two_views_of_one_person_agree_on_the_shape_and_know_it_better(basis):
+    """A shape that one photo cannot see in depth: the turned photo adds it."""
+    shape = random_heads(basis, 1, seed=7)
+    front, _ = photograph(basis, shape, yaw=0.0)
+    turned, _ = photograph(basis, shape, yaw=28.0)
+    both = Observation(**{name: torch.cat([a, getattr(turned, name)]) for name, a in vars(front).items()})
+    spread = basis.errors.spread.clone()
+    spread[2::3] = 1e4
+    blind = FitBasis(head_data(), torch.device("cpu"), replace(basis.errors, spread=spread))
+    together = fit_views(blind, both)
+    known = slice(0, basis.expression.start)
+    assert torch.allclose(together.coefficients[0, known], together.coefficients[1, known])
+    alone = fit_landmarks(blind, front)
+    truth = basis.points(shape)
+
+    def miss(fitted):
+        """Mean distance (millimetres) after the best shift and turn: the pose is the photo's own."""
+        a, b = fitted[0, :468] - fitted[0, :468].mean(0), truth[0, :468] - truth[0, :468].mean(0)
+        u, _, vt = torch.linalg.svd(a.T @ b)
+        return 1000 * (a @ (u @ vt) - b).norm(dim=-1).mean()
+
+    assert miss(together.points) < 0.9 * miss(alone.points)
+
+
+def test_one_view_is_the_plain_fit(basis):
+    seen, _ = photograph(basis, random_heads(basis, 1, seed=8))
+    assert torch.equal(fit_views(basis, seen).points, fit_landmarks(basis, seen).points)

@@ -7,7 +7,16 @@ from face3d.head import ARKIT_NAMES, head_from_tensors
 from face3d.messages import dump_result, load_result
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.geometry import reconstruct_batch
-from tests.unit.anny_support import astronaut_geometry, engine, head_data, prepared_astronaut
+from gpu_workers.engines.base import BatchingEngine
+from tests.unit.anny_support import (
+    LIMITS,
+    astronaut,
+    astronaut_geometry,
+    engine,
+    head_data,
+    png,
+    prepared_astronaut,
+)
 
 
 def stacked(head):
@@ -111,3 +120,25 @@ def test_a_batch_of_photos_gives_the_same_heads():
     first = stacked(head_from_tensors(results[0].tensors))[0]
     alone = stacked(head_from_tensors(astronaut_geometry().tensors))[0]
     assert np.abs(first - alone).max() < 1e-4
+
+
+def test_the_engine_fits_a_batch_in_one_pass_as_it_fits_each_alone():
+    photos = [prepared_astronaut(), prepared_astronaut()]
+    results = engine().geometry_batch(photos, [JobOptions(), JobOptions()])
+    assert isinstance(engine(), BatchingEngine)
+    alone = stacked(head_from_tensors(astronaut_geometry().tensors))[0]
+    for result in results:
+        assert np.abs(stacked(head_from_tensors(result.tensors))[0] - alone).max() < 1e-4
+
+
+def test_a_second_view_of_the_same_person_is_fitted_too():
+    """The mirror image of the photo shows the head turned the other way, and is no stranger to it."""
+    turned = astronaut()[:, ::-1]
+    prepared = engine().add_view(prepared_astronaut(), png(turned), JobOptions(), LIMITS)
+    assert prepared.facts["view"]["yaw"] == pytest.approx(-prepared.facts["face"]["yaw"], abs=1.0)
+    both, alone = engine().geometry(prepared, JobOptions()), astronaut_geometry()
+    first, second = (stacked(head_from_tensors(one.tensors))[0] for one in (both, alone))
+    moved = np.linalg.norm(first - second, axis=1)
+    assert 1e-4 < moved.max() < 0.02
+    camera = head_from_tensors(both.tensors).camera
+    assert (camera.width, camera.height) == (512, 512)

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,15 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from face3d.head import Head, head_from_tensors
+from face3d.head import ARKIT_NAMES, Head, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
+from gpu_workers.engines.anny.face_search import measure_face
 from gpu_workers.engines.anny.fit import FitBasis
 from gpu_workers.engines.anny.fit_graph import GraphedFit
-from gpu_workers.engines.anny.geometry import BegunGeometry, begin_batch, finish_geometry
+from gpu_workers.engines.anny.geometry import (
+    BegunGeometry,
+    begin_batch,
+    finish_geometry,
+    reconstruct_batch,
+)
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
-from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker
-from gpu_workers.engines.anny.preprocess import preprocess_photo
+from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker, FaceLandmarks
+from gpu_workers.engines.anny.preprocess import measure_view, preprocess_photo
 from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
 from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.warm_up import warm_up_graphs
@@ -96,6 +102,15 @@ class AnnyEngine:
         """Decode and measure a photo; see preprocess.py for the tensors and `early`."""
         return preprocess_photo(photo, options, limits, self._faces(), self._data(), self._device, early)
 
+    def add_view(
+        self, prepared: StageResult, photo: bytes, options: JobOptions, limits: PhotoLimits
+    ) -> StageResult:
+        """Add what a second, turned photo of the same person shows; see preprocess.py for the tensors."""
+        view = measure_view(photo, options, limits, self._faces(), self._data())
+        return StageResult(
+            tensors={**prepared.tensors, **view.tensors}, facts={**prepared.facts, **view.facts}
+        )
+
     def begin_geometry(self, found: StageResult, options: JobOptions) -> BegunGeometry:
         """Begin `geometry` with what `preprocess` hands out early."""
         return begin_batch([found], [options], self._data(), self._fit_basis())[0]
@@ -106,10 +121,30 @@ class AnnyEngine:
         """Fit the head, or finish what was begun; see geometry.py for the facts."""
         return finish_geometry(prepared, begun or self.begin_geometry(prepared, options), self._data())
 
+    def geometry_batch(
+        self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
+    ) -> list[StageResult]:
+        """Fit several heads in one pass on the device."""
+        return reconstruct_batch(list(prepared), list(options), self._data(), self._fit_basis())
+
     def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
         """Bake the maps."""
         head = head_from_tensors(geometry.tensors)
         return bake_head(prepared, head, self._data(), options, self._device, graphs=self._graphs)
+
+    def measure_again(
+        self, picture: NDArray[np.uint8], expected: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        """Return the landmarks (478, 3) of a face, found as a photo's are.
+
+        Args:
+            picture: (H, W, 3) sRGB.
+            expected: (478, 3) pixels, about where the face is.
+        """
+        face = FaceLandmarks(
+            points=expected.astype(np.float32), scores=np.zeros(len(ARKIT_NAMES), np.float32), presence=1.0
+        )
+        return measure_face(self._faces(), picture, face, self._data().landmark_mirror).points
 
     def template_landmarks(self) -> NDArray[np.float64]:
         """Return the landmarks (478, 3) of the template, metres, frame of face3d/head.py."""

@@ -1,15 +1,16 @@
 """The bounded Gauss-Newton fit of pose, identity and expression to 478 landmarks; batched, CPU and CUDA.
 
-It minimises, with pixel residuals r in units of 1 % of the eye distance,
+It minimises, with residuals r (x, y and relative depth of each landmark) in eye distances less the detector's
+bias at this pose, and S the covariance of the detector's errors (see landmark_errors.py),
 
-    sum_l w_l huber(|r_l|)^2 + wz^2 sum_l w_l (dz_l - dz_l^detector)^2
-      + |identity|^2 + |local / 0.2|^2 + |(expression - target) / s|^2 + |(left - right) / 0.08|^2
+    r^T H S^-1 H r + |identity|^2 + |local / 0.2|^2 + |(expression - expected) / s|^2
+      + |(left - right) / 0.08|^2
 
-inside the bounds of every coefficient. The detector's errors are correlated, so that all landmarks together
-weigh as much as about 60 independent ones.
+inside the bounds of every coefficient; H weighs down the landmarks that miss by more than their error lets
+expect (Huber).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,28 +20,30 @@ from torch import Tensor
 from face3d.head import ARKIT_NAMES
 from gpu_workers.engines.anny.correspondence import LANDMARKS, SKIN_LANDMARKS
 from gpu_workers.engines.anny.head_data import HeadData
-from gpu_workers.engines.anny.pose import Pose, cross_matrix, initial_pose, project, rotation_matrix
+from gpu_workers.engines.anny.landmark_errors import LandmarkErrors, load_landmark_errors, pose_features
+from gpu_workers.engines.anny.pose import (
+    Pose,
+    cross_matrix,
+    head_angles,
+    initial_pose,
+    project,
+    rotation_matrix,
+)
 
 #: Precision of state and solves, and of the large products between them.
 DTYPE = torch.float64
 WORK = torch.float32
 
-#: Error of one landmark as a share of the eye distance, and how many landmarks are independent.
-_SIGMA = 0.02
-_INDEPENDENT = 60.0
-#: Weight of the detector's depth against its place in the picture.
-_DEPTH_WEIGHT = 0.15
+#: Variance of the detector's errors against those measured on renders: photos are harder.
+_CAUTION = 1.5
 #: Standard deviations of the coefficients.
 _IDENTITY_SD = 1.0
 _LOCAL_SD = 0.2
-_EXPRESSION_SD = 0.25
 _PAIR_SD = 0.08
 #: Residuals above so many sigma count linearly.
 _HUBER = 2.0
-#: How far the detector's scores are believed.
-_SCORE_GAIN = 0.8
-_POSE_STEPS = 3
-_STEPS = 6
+POSE_STEPS = 3
+STEPS = 6
 _ACTIVE_SET_ROUNDS = 3
 
 #: Shapes that landmarks cannot see, or that only correct another one.
@@ -79,12 +82,18 @@ class Fit:
     points: Tensor
     #: (B, 478) distance to the detected landmarks, as a share of the eye distance.
     errors: Tensor
+    #: (B, 478, 3) what the detector errs by at this pose, in eye distances: detected less true.
+    bias: Tensor
 
 
 class FitBasis:
-    """The head data at the landmarks, on one device."""
+    """The head data at the landmarks and the errors of these, on one device.
 
-    def __init__(self, data: HeadData, device: torch.device) -> None:
+    Args:
+        errors: the committed model when None.
+    """
+
+    def __init__(self, data: HeadData, device: torch.device, errors: LandmarkErrors | None = None) -> None:
         columns = np.concatenate([data.identity, data.local_changes, data.actions])
         vertices, weights = data.landmark_vertices, data.landmark_weights
 
@@ -99,17 +108,33 @@ class FitBasis:
         self.columns = at_landmarks(columns)
         #: (L, 3, N)
         self.columns_by_landmark = self.columns.permute(1, 2, 0).contiguous().to(WORK)
-        self.trust = torch.from_numpy(data.landmark_trust.astype(np.float64)).to(device)
-        self.score_baseline = torch.from_numpy(data.score_baseline.astype(np.float64)).to(device)
+        self.errors = (errors or load_landmark_errors()).to(device, DTYPE)
         pairs = torch.from_numpy(data.local_change_pairs.astype(np.int64)) + self.identity_count
         self.pairs = pairs.to(device)
 
     @cached_property
-    def depth_trust(self) -> Tensor:
-        """Trust in each landmark's depth (478,): none in the irises', which the detector does not know."""
-        trust = _DEPTH_WEIGHT**2 * self.trust
-        trust[SKIN_LANDMARKS:] = 0
-        return trust
+    def deviation(self) -> Tensor:
+        """Standard deviation (1434,) of the detector's errors that have nothing in common, eye distances."""
+        return (_CAUTION * self.errors.spread).sqrt()
+
+    @cached_property
+    def expected_miss(self) -> Tensor:
+        """How far each landmark (478,) errs in the picture, root mean square, eye distances."""
+        variance = self.errors.spread + (self.errors.factor**2).sum(1)
+        return (_CAUTION * variance.reshape(LANDMARKS, 3)[:, :2].sum(1)).sqrt()
+
+    @cached_property
+    def common(self) -> Tensor:
+        """(R, 1434) what of residuals over `deviation` is the detector's common error, by Woodbury.
+
+        The inverse covariance is I - C^T C in these units, with C this matrix: with F the factor over the
+        deviation, S = I + F F^T and S^-1 = I - F (I + F^T F)^-1 F^T.
+        """
+        factor = self.errors.factor * _CAUTION**0.5 / self.deviation[:, None]
+        small = torch.eye(factor.shape[1], dtype=DTYPE, device=self.device) + factor.T @ factor
+        lower = torch.linalg.cholesky(small)
+        common: Tensor = torch.linalg.solve_triangular(lower, factor.T, upper=False).to(WORK)
+        return common
 
     @property
     def size(self) -> int:
@@ -136,7 +161,7 @@ class FitBasis:
         """The quadratic form (N, N) of the priors."""
         deviations = torch.full((self.size,), _LOCAL_SD, dtype=DTYPE, device=self.device)
         deviations[: self.identity_count] = _IDENTITY_SD
-        deviations[self.expression] = _EXPRESSION_SD
+        deviations[self.expression] = self.errors.expression_spread
         form = torch.diag(deviations**-2)
         left, right = self.pairs.T
         weight = torch.full(left.shape, _PAIR_SD**-2, dtype=DTYPE, device=self.device)
@@ -148,12 +173,37 @@ class FitBasis:
         """Return the landmarks' places (B, 478, 3) in metres."""
         return self.base + torch.einsum("bn,nlc->blc", coefficients, self.columns)
 
+    def bias(self, rotation: Tensor) -> Tensor:
+        """Return the detector's mean error (B, 478, 3) at rotations (B, 3, 3), eye distances."""
+        yaw, pitch, _ = head_angles(rotation)
+        return torch.einsum("bf,flc->blc", pose_features(yaw, pitch), self.errors.bias)
+
     def expression_target(self, scores: Tensor) -> Tensor:
-        """Return the expected expression (B, 52): scores above what the detector says of a neutral face."""
-        baseline = self.score_baseline
-        above = (scores - baseline).clamp(min=0) / (1 - baseline).clamp(min=0.2)
+        """Return the expression (B, 52) that the detector's scores let expect."""
+        ones = torch.ones_like(scores[:, :1])
         low, high = self.bounds
-        return (_SCORE_GAIN * above).clamp(low[self.expression], high[self.expression])
+        expected = torch.cat([scores, ones], dim=1) @ self.errors.expression
+        return expected.clamp(low[self.expression], high[self.expression])
+
+
+def level_eyes(seen: Observation) -> tuple[Observation, Tensor]:
+    """Return what the detector would have seen with the camera rolled until the eyes are level.
+
+    The errors of the landmarks are known in such a picture.
+
+    Returns:
+        The observation, and the rotations (B, 3, 3) of the camera's frame that undo the roll.
+    """
+    across = seen.landmarks[:, 263, :2] - seen.landmarks[:, 33, :2]
+    cosine, sine = (across / across.norm(dim=1, keepdim=True)).unbind(1)
+    turn = torch.zeros(len(across), 3, 3, dtype=across.dtype, device=across.device)
+    turn[:, 0, 0] = turn[:, 1, 1] = cosine
+    turn[:, 0, 1], turn[:, 1, 0] = -sine, sine
+    turn[:, 2, 2] = 1
+    centre = torch.cat([seen.centre, torch.zeros_like(seen.centre[:, :1])], dim=1)[:, None]
+    # Row vectors times a matrix: the inverse turn.
+    landmarks = (seen.landmarks - centre) @ turn + centre
+    return replace(seen, landmarks=landmarks), turn
 
 
 def fit_landmarks(basis: FitBasis, seen: Observation) -> Fit:
@@ -179,19 +229,26 @@ def refine_fit(basis: FitBasis, seen: Observation, target: Tensor, pose: Pose) -
     """Run the steps of the fit. Nothing here waits for the device, so that a CUDA graph can hold it."""
     coefficients = target
     points = basis.points(coefficients)
-    for step in range(_POSE_STEPS + _STEPS):
-        normal, gradient = _normal_equations(basis, seen, pose, points)
-        if step < _POSE_STEPS:
-            move = _solve(normal[:, :6, :6], gradient[:, :6])
+    for step in range(POSE_STEPS + STEPS):
+        normal, gradient = normal_equations(basis, seen, pose, points)
+        if step < POSE_STEPS:
+            move = solve(normal[:, :6, :6], gradient[:, :6])
         else:
             normal[:, 6:, 6:] += basis.prior
             gradient[:, 6:] += (target - coefficients) @ basis.prior
-            move = _bounded_step(normal, gradient, coefficients, basis.bounds)
+            move = bounded_step(normal, gradient, coefficients, basis.bounds)
             coefficients = coefficients + move[:, 6:]
         pose = Pose(rotation_matrix(move[:, :3]) @ pose.rotation, pose.translation + move[:, 3:6])
         points = basis.points(coefficients)
+    return finish_fit(basis, seen, pose, coefficients)
+
+
+def finish_fit(basis: FitBasis, seen: Observation, pose: Pose, coefficients: Tensor) -> Fit:
+    """Return the fit with what follows from pose and coefficients."""
+    points = basis.points(coefficients)
+    errors = reprojection_errors(seen, pose, points)
     return Fit(
-        pose=pose, coefficients=coefficients, points=points, errors=reprojection_errors(seen, pose, points)
+        pose=pose, coefficients=coefficients, points=points, errors=errors, bias=basis.bias(pose.rotation)
     )
 
 
@@ -207,9 +264,7 @@ def reprojection_errors(seen: Observation, pose: Pose, points: Tensor) -> Tensor
     return distance / seen.eye_distance[:, None]
 
 
-def _normal_equations(
-    basis: FitBasis, seen: Observation, pose: Pose, points: Tensor
-) -> tuple[Tensor, Tensor]:
+def normal_equations(basis: FitBasis, seen: Observation, pose: Pose, points: Tensor) -> tuple[Tensor, Tensor]:
     """Return J^T W J (B, 6 + N, 6 + N) and -J^T W r (B, 6 + N); rotation, translation, then coefficients.
 
     Each landmark gives three rows: x and y in pixels, and its depth against the skin's mean depth in pixels.
@@ -236,38 +291,38 @@ def _normal_equations(
     jacobian = torch.cat([by_rotation.to(WORK), by_place.to(WORK), by_coefficient], dim=3)
     jacobian[:, :, 2] -= jacobian[:, skin, 2].mean(1, keepdim=True)
 
-    sigma = _SIGMA * seen.eye_distance
-    length = residual[..., :2].norm(dim=-1) / sigma[:, None]
-    robust = _HUBER / length.clamp(min=_HUBER)
-    share = min(1.0, _INDEPENDENT / LANDMARKS) / sigma**2
-    weight = torch.empty_like(residual)
-    weight[..., :2] = (share[:, None] * basis.trust * robust)[..., None]
-    weight[..., 2] = share[:, None] * basis.depth_trust
-    flat = jacobian.reshape(batch, 3 * LANDMARKS, -1)
-    weighted = flat * weight.reshape(batch, -1, 1).to(WORK)
-    normal = weighted.mT @ flat
-    gradient = (weighted.mT @ residual.reshape(batch, -1, 1).to(WORK))[..., 0]
+    residual = residual / seen.eye_distance[:, None, None] - basis.bias(pose.rotation)
+    length = residual[..., :2].norm(dim=-1) / basis.expected_miss
+    robust = (_HUBER / length.clamp(min=_HUBER)).sqrt()
+    weight = (robust[..., None] / basis.deviation.reshape(LANDMARKS, 3)).to(WORK)
+    scaled = (residual.to(WORK) * weight).reshape(batch, -1, 1)
+    weight = weight / seen.eye_distance[:, None, None].to(WORK)
+    flat = (jacobian * weight[..., None]).reshape(batch, 3 * LANDMARKS, -1)
+    shared, shared_residual = basis.common @ flat, basis.common @ scaled
+    normal = flat.mT @ flat - shared.mT @ shared
+    gradient = (flat.mT @ scaled - shared.mT @ shared_residual)[..., 0]
     return normal.to(DTYPE), gradient.to(DTYPE)
 
 
-def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+def solve(matrix: Tensor, right: Tensor) -> Tensor:
     """Return x (B, N) with matrix x = right for positive definite matrices (B, N, N)."""
     # The variant that does not look for errors, which would wait for the device.
     factor = torch.linalg.cholesky_ex(matrix, check_errors=False).L
     return torch.cholesky_solve(right[..., None], factor)[..., 0]
 
 
-def _bounded_step(
+def bounded_step(
     normal: Tensor, gradient: Tensor, coefficients: Tensor, bounds: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Solve normal x = gradient with coefficients + x inside the bounds, by a few rounds of an active set.
 
-    A variable that leaves its bounds is held at the bound and the others are solved again.
+    The bounded variables come last. One that leaves its bounds is held there and the others are solved again.
     """
     batch, size = gradient.shape
+    first = size - coefficients.shape[1]
     low = torch.full((batch, size), -torch.inf, dtype=DTYPE, device=gradient.device)
     high = -low
-    low[:, 6:], high[:, 6:] = bounds[0] - coefficients, bounds[1] - coefficients
+    low[:, first:], high[:, first:] = bounds[0] - coefficients, bounds[1] - coefficients
     held = torch.zeros(batch, size, dtype=torch.bool, device=gradient.device)
     step = torch.zeros_like(gradient)
     damping = 1e-9 * torch.diagonal(normal, dim1=1, dim2=2).mean(1)
@@ -278,7 +333,7 @@ def _bounded_step(
         matrix = matrix + torch.diag_embed(held.to(DTYPE)) + damping[:, None, None] * identity
         fixed = torch.where(held, step, torch.zeros_like(step))
         right = torch.where(held, step, gradient - (normal @ fixed[..., None])[..., 0])
-        solved = _solve(matrix, right)
+        solved = solve(matrix, right)
         step = torch.minimum(torch.maximum(solved, low), high)
         held = held | (solved < low) | (solved > high)
     return step

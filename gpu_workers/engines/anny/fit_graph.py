@@ -21,7 +21,8 @@ class GraphedFit:
 
     def __init__(self, data: HeadData, basis: FitBasis) -> None:
         self._host = FitBasis(data, torch.device("cpu"))
-        self._basis = basis
+        #: The plain form, on the device.
+        self.basis = basis
         self._graphs: dict[int, _BatchGraph] = {}
         self._lock = threading.Lock()
 
@@ -36,23 +37,25 @@ class GraphedFit:
         target, pose = start_fit(self._host, seen)
         batch = len(target)
         if batch > _LARGEST_BATCH:
-            device = self._basis.device
+            device = self.basis.device
             moved = Observation(**{name: value.to(device) for name, value in vars(seen).items()})
             start = Pose(pose.rotation.to(device), pose.translation.to(device))
-            return _to_host(refine_fit(self._basis, moved, target.to(device), start))
+            return to_host(refine_fit(self.basis, moved, target.to(device), start))
         with self._lock:
             if batch not in self._graphs:
-                self._graphs[batch] = _BatchGraph(self._basis, batch)
+                self._graphs[batch] = _BatchGraph(self.basis, batch)
             graph = self._graphs[batch]
         return graph.fit(seen, target, pose)
 
 
-def _to_host(fit: Fit) -> Fit:
+def to_host(fit: Fit) -> Fit:
+    """Return the fit on the CPU."""
     return Fit(
         pose=Pose(fit.pose.rotation.cpu(), fit.pose.translation.cpu()),
         coefficients=fit.coefficients.cpu(),
         points=fit.points.cpu(),
         errors=fit.errors.cpu(),
+        bias=fit.bias.cpu(),
     )
 
 
@@ -81,7 +84,7 @@ class _BatchGraph:
     def __init__(self, basis: FitBasis, batch: int) -> None:
         size, points = basis.size, (LANDMARKS, 3)
         self._given = _Layout(shapes=(points, (), (2,), (size,), (3, 3), (3,)))
-        self._found = _Layout(shapes=((3, 3), (3,), (size,), points, (LANDMARKS,)))
+        self._found = _Layout(shapes=((3, 3), (3,), (size,), points, (LANDMARKS,), points))
         self._input = torch.zeros(batch, self._given.total, dtype=DTYPE, device=basis.device)
         self._staging = torch.zeros(batch, self._given.total, dtype=DTYPE).pin_memory()
         self._output = torch.zeros(batch, self._found.total, dtype=DTYPE).pin_memory()
@@ -97,12 +100,17 @@ class _BatchGraph:
                 self._captured = CapturedCall(self._run, self._basis.device)
             self._output.copy_(self._captured.replay(), non_blocking=True)
             torch.cuda.current_stream().synchronize()
-            rotation, translation, coefficients, points, errors = self._found.split(self._output.clone())
-        return Fit(pose=Pose(rotation, translation), coefficients=coefficients, points=points, errors=errors)
+            rotation, translation, coefficients, points, errors, bias = self._found.split(
+                self._output.clone()
+            )
+        pose = Pose(rotation, translation)
+        return Fit(pose=pose, coefficients=coefficients, points=points, errors=errors, bias=bias)
 
     def _run(self) -> Tensor:
         landmarks, focal, centre, target, rotation, translation = self._given.split(self._input)
         # The scores have done their part in the target.
         seen = Observation(landmarks=landmarks, scores=target[:, :0], focal=focal, centre=centre)
         fit = refine_fit(self._basis, seen, target, Pose(rotation, translation))
-        return _pack([fit.pose.rotation, fit.pose.translation, fit.coefficients, fit.points, fit.errors])
+        return _pack(
+            [fit.pose.rotation, fit.pose.translation, fit.coefficients, fit.points, fit.errors, fit.bias]
+        )

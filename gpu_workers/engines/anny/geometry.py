@@ -1,8 +1,9 @@
 """Stage geometry: landmarks to a head with quality facts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,15 @@ from face3d.head import ARKIT_NAMES, Head, head_to_tensors
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from face3d.states import Quality
-from gpu_workers.engines.anny.fit import DTYPE, Fit, FitBasis, Observation, fit_landmarks
-from gpu_workers.engines.anny.fit_graph import GraphedFit
+from gpu_workers.engines.anny.fit import DTYPE, Fit, FitBasis, Observation, fit_landmarks, level_eyes
+from gpu_workers.engines.anny.fit_graph import GraphedFit, to_host
+from gpu_workers.engines.anny.fit_views import fit_views
 from gpu_workers.engines.anny.head_assembly import AssembledHead, FittedPhoto, assemble_head
 from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.pose import Pose
 
+#: A photo with a second view has this tensor.
+_VIEW = "view/landmarks"
 #: Above the first value a head is `usable`, above the second it needs `review`; below for sizes and
 #: sharpness.
 _ERROR_LIMITS = (0.02, 0.035)
@@ -54,7 +59,8 @@ def reconstruct_batch(
         basis: a FitBasis, or its fast form on a CUDA device.
     Returns:
         Each tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
-        `reprojection_error` (share of the eye distance, of the basis and with offsets) and the coefficients.
+        `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
+        the detector's bias, with offsets to those detected) and the coefficients.
     """
     begun = begin_batch(prepared, options, data, basis)
     return [finish_geometry(photo, one, data) for photo, one in zip(prepared, begun, strict=True)]
@@ -67,10 +73,16 @@ def begin_batch(
     basis: FitBasis | GraphedFit,
 ) -> list[BegunGeometry]:
     """Return the heads of photos of which at least the tensors are there."""
-    fit = fit_photos(prepared, basis)
+    fits: dict[int, tuple[Fit, int]] = {}
+    alone = [index for index, photo in enumerate(prepared) if _VIEW not in photo.tensors]
+    if alone:
+        fit = fit_photos([prepared[index] for index in alone], basis)
+        fits.update({index: (fit, row) for row, index in enumerate(alone)})
+    for index in set(range(len(prepared))) - set(alone):
+        fits[index] = fit_with_view(prepared[index], basis), 0
     begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
-        fitted = _fitted_photo(photo, fit, index)
+        fitted = _fitted_photo(photo, *fits[index])
         assembled = assemble_head(data, fitted, expression_in_base=wanted.expression == "photo")
         begun.append(BegunGeometry(fitted=fitted, assembled=assembled))
     return begun
@@ -86,15 +98,38 @@ def finish_geometry(photo: StageResult, begun: BegunGeometry, data: HeadData) ->
 def fit_photos(prepared: list[StageResult], basis: FitBasis | GraphedFit) -> Fit:
     """Return the fit of photos of which at least the tensors are there."""
     device = basis.device if isinstance(basis, FitBasis) else torch.device("cpu")
-    cameras = _stack([photo.tensors["camera"] for photo in prepared], device)
-    seen = Observation(
-        landmarks=_stack([photo.tensors["landmarks"] for photo in prepared], device),
-        scores=_stack([photo.tensors["scores"] for photo in prepared], device),
+    return _fit_level(
+        _observe(prepared, "", device),
+        basis.fit if isinstance(basis, GraphedFit) else partial(fit_landmarks, basis),
+    )
+
+
+def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> Fit:
+    """Return the fit of a person's frontal photo, row 0, and of their turned one."""
+    plain = basis if isinstance(basis, FitBasis) else basis.basis
+    views = [_observe([prepared], prefix, plain.device) for prefix in ("", "view/")]
+    both = {name: torch.cat([getattr(view, name) for view in views]) for name in vars(views[0])}
+    fit = _fit_level(Observation(**both), partial(fit_views, plain))
+    return fit if plain.device.type == "cpu" else to_host(fit)
+
+
+def _observe(prepared: list[StageResult], prefix: str, device: torch.device) -> Observation:
+    cameras = _stack([photo.tensors[f"{prefix}camera"] for photo in prepared], device)
+    return Observation(
+        landmarks=_stack([photo.tensors[f"{prefix}landmarks"] for photo in prepared], device),
+        scores=_stack([photo.tensors[f"{prefix}scores"] for photo in prepared], device),
         focal=cameras[:, 0],
         centre=cameras[:, 1:],
     )
-    with _one_thread(device):
-        return basis.fit(seen) if isinstance(basis, GraphedFit) else fit_landmarks(basis, seen)
+
+
+def _fit_level(seen: Observation, fit_level: Callable[[Observation], Fit]) -> Fit:
+    """Fit with the eyes level, and return the fit in the cameras as they were."""
+    with _one_thread(seen.landmarks.device):
+        level, turn = level_eyes(seen)
+        fit = fit_level(level)
+        rotation, translation = turn @ fit.pose.rotation, (turn @ fit.pose.translation[..., None])[..., 0]
+        return replace(fit, pose=Pose(rotation, translation), bias=fit.bias @ turn.mT)
 
 
 @contextmanager
@@ -121,12 +156,15 @@ def _fitted_photo(photo: StageResult, fit: Fit, index: int) -> FittedPhoto:
 
     height, width = photo.tensors["photo"].shape[:2]
     focal, x, y = (float(value) for value in photo.tensors["camera"])
+    landmarks = photo.tensors["landmarks"].astype(np.float64)
+    eye_distance = float(np.linalg.norm(landmarks[33, :2] - landmarks[263, :2]))
     return FittedPhoto(
         coefficients=to_numpy(fit.coefficients),
         rotation=to_numpy(fit.pose.rotation),
         translation=to_numpy(fit.pose.translation),
         points=to_numpy(fit.points),
-        landmarks=photo.tensors["landmarks"].astype(np.float64),
+        landmarks=landmarks - eye_distance * to_numpy(fit.bias),
+        detected=landmarks,
         focal=focal,
         centre=(x, y),
         width=width,
@@ -149,6 +187,7 @@ def _facts(
         "reprojection_error": {
             "basis": round(assembled.error_basis, 5),
             "final": round(assembled.error, 5),
+            "detected": round(assembled.error_detected, 5),
         },
         "coefficients": {
             "identity": [round(float(x), 4) for x in fitted.coefficients[:first_local]],

@@ -64,8 +64,9 @@ class FittedPhoto:
     translation: FloatArray
     #: (478, 3) metres, the fitted landmarks with expression.
     points: FloatArray
-    #: (478, 3) pixels, the detected landmarks.
+    #: (478, 3) pixels, where the landmarks are: detected, less the detector's bias; and as detected.
     landmarks: FloatArray
+    detected: FloatArray
     #: Pixels.
     focal: float
     centre: tuple[float, float]
@@ -86,6 +87,8 @@ class AssembledHead:
     #: final.
     error_basis: float
     error: float
+    #: The final one to the landmarks as they were detected.
+    error_detected: float
 
 
 def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bool) -> AssembledHead:
@@ -148,13 +151,14 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
         head=head,
         scale_from=scale_from,
         scale=scale,
-        error_basis=_mean_error(fitted, fitted.points),
-        error=_mean_error(fitted, final),
+        error_basis=_mean_error(fitted, fitted.points, fitted.landmarks),
+        error=_mean_error(fitted, final, fitted.landmarks),
+        error_detected=_mean_error(fitted, final, fitted.detected),
     )
 
 
 def _eye_distance(fitted: FittedPhoto) -> float:
-    return float(np.linalg.norm(fitted.landmarks[33, :2] - fitted.landmarks[263, :2]))
+    return float(np.linalg.norm(fitted.detected[33, :2] - fitted.detected[263, :2]))
 
 
 def _project(fitted: FittedPhoto, points: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -163,9 +167,9 @@ def _project(fitted: FittedPhoto, points: FloatArray) -> tuple[FloatArray, Float
     return fitted.focal * placed[:, :2] / placed[:, 2:] + fitted.centre, placed[:, 2]
 
 
-def _mean_error(fitted: FittedPhoto, points: FloatArray) -> float:
+def _mean_error(fitted: FittedPhoto, points: FloatArray, landmarks: FloatArray) -> float:
     pixels, _ = _project(fitted, points)
-    distance = np.linalg.norm(pixels - fitted.landmarks[:, :2], axis=1)
+    distance = np.linalg.norm(pixels - landmarks[:, :2], axis=1)
     return float(distance[:SKIN_LANDMARKS].mean()) / _eye_distance(fitted)
 
 
@@ -216,7 +220,7 @@ def _metric_scale(fitted: FittedPhoto) -> tuple[float, str]:
     for iris in (RIGHT_IRIS, LEFT_IRIS):
         _, *rim = iris
         # The two rim points beside the centre: lids cover the other two.
-        across = fitted.landmarks[rim[0], :2] - fitted.landmarks[rim[2], :2]
+        across = fitted.detected[rim[0], :2] - fitted.detected[rim[2], :2]
         pixels = float(np.linalg.norm(across))
         depth = float((fitted.points[iris[0]] @ fitted.rotation.T + fitted.translation)[2])
         sizes.append((pixels, pixels * depth / fitted.focal))

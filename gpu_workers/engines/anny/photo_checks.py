@@ -97,7 +97,9 @@ def measure_quality(
     )
 
 
-def refuse_bad_face(quality: FaceQuality, limits: PhotoLimits) -> None:
+def refuse_bad_face(
+    quality: FaceQuality, limits: PhotoLimits, *, max_disagreement: float = MAX_DISAGREEMENT
+) -> None:
     """Refuse a face that no good head can be made of.
 
     Raises:
@@ -137,7 +139,7 @@ def refuse_bad_face(quality: FaceQuality, limits: PhotoLimits) -> None:
         )
     for value, covered, limit in (
         (quality.covered, quality.covered > MAX_COVERED, MAX_COVERED),
-        (quality.disagreement, quality.disagreement > MAX_DISAGREEMENT, MAX_DISAGREEMENT),
+        (quality.disagreement, quality.disagreement > max_disagreement, max_disagreement),
         (quality.presence, quality.presence < MIN_PRESENCE, MIN_PRESENCE),
     ):
         if covered:

@@ -1,6 +1,7 @@
 """Stage preprocess: photo bytes to an upright, cropped picture with landmarks, or a refusal."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,12 @@ from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
 from gpu_workers.engines.anny.face_search import MeasuredFace, find_faces, measure_face
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.landmarker import FaceLandmarker, FaceLandmarks
-from gpu_workers.engines.anny.photo_checks import measure_quality, refuse_bad_face, refuse_dark_photo
+from gpu_workers.engines.anny.photo_checks import (
+    MAX_DISAGREEMENT,
+    measure_quality,
+    refuse_bad_face,
+    refuse_dark_photo,
+)
 from gpu_workers.engines.anny.pose import head_angles, initial_pose
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.photo import DecodedPhoto, decode_photo
@@ -34,6 +40,9 @@ _CROP_STEP = 128
 _PORTRAIT_FOCAL = 9.0
 _LENS_FOCAL = 1.1
 _CPU = torch.device("cpu")
+#: What a second, turned photo may be: degrees, and disagreement of the landmarks (see photo_checks.py).
+_VIEW_YAW = 40.0
+_VIEW_DISAGREEMENT = 0.05
 #: Diagonal of 35 mm film in millimetres.
 _FILM_DIAGONAL = 43.27
 
@@ -46,12 +55,15 @@ def preprocess_photo(
     head_data: HeadData,
     device: torch.device = _CPU,
     early: Callable[[StageResult], None] | None = None,
+    *,
+    strict: bool = True,
 ) -> StageResult:
     """Decode and measure a photo.
 
     Args:
         early: is called with the tensors before the face's quality is measured, so that later stages may
             begin on them; they count only if this function returns.
+        strict: also refuse a face of which the landmark models are unsure, as they are of a turned one.
         device: where the photo is cut and resampled for the landmark models.
     Returns:
         Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
@@ -84,7 +96,7 @@ def preprocess_photo(
     if early is not None:
         early(StageResult(tensors=tensors))
     quality = measure_quality(rgb, face, _angles(face, head_data), enlarged)
-    refuse_bad_face(quality, limits)
+    refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
     facts: dict[str, Any] = {
         "photo": {
             "format": decoded.format,
@@ -97,6 +109,23 @@ def preprocess_photo(
         "faces_found": len(faces),
     }
     return StageResult(tensors=tensors, facts=facts)
+
+
+def measure_view(
+    data: bytes, options: JobOptions, limits: PhotoLimits, landmarker: FaceLandmarker, head_data: HeadData
+) -> StageResult:
+    """Measure a second photo of a person, in which the head is turned.
+
+    Returns:
+        Tensors `view/landmarks`, `view/scores`, `view/camera`, as `preprocess_photo` names them, and the fact
+        `view` with the head's angles.
+    Raises:
+        RefusedError: as `preprocess_photo`, but a head may be turned further.
+    """
+    turned = replace(limits, max_yaw_degrees=max(limits.max_yaw_degrees, _VIEW_YAW))
+    found = preprocess_photo(data, options, turned, landmarker, head_data, strict=False)
+    tensors = {f"view/{name}": found.tensors[name] for name in ("landmarks", "scores", "camera")}
+    return StageResult(tensors=tensors, facts={"view": found.facts["face"]})
 
 
 def _refuse_wrong_number(faces: list[FaceLandmarks], decoded: DecodedPhoto, limits: PhotoLimits) -> None:
