@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from assets.materials import find_surface
-from assets.mesh import find_normals, split_vertices
-from face3d.head import ARKIT_NAMES, FloatArray, Head, MeshPart
+from assets.mesh import NormalFinder, split_vertices
+from face3d.head import ARKIT_NAMES, FloatArray, Head, IndexArray, MeshPart
 from face3d.messages import Array
 
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
@@ -87,23 +87,13 @@ def _write_material(
 def _write_part(buffer: "_Buffer", part: MeshPart, material: int) -> dict[str, Any]:
     mesh = split_vertices(part)
     # Normals are found on unsplit vertices, so that shading does not break at UV seams.
-    whole = mesh.vertices[mesh.triangles]
-    poses = np.concatenate([part.positions[None], part.positions[None] + part.morph_deltas])
-    normals = find_normals(poses, whole)
-    turns = (normals[1:] - normals[0])[:, mesh.vertices]
-    deltas = part.morph_deltas[:, mesh.vertices]
-    targets = [
-        {
-            "POSITION": buffer.add_sparse(deltas[k], _SMALLEST_MOVE, bounds=True),
-            "NORMAL": buffer.add_sparse(turns[k], _SMALLEST_TURN, bounds=False),
-        }
-        for k in range(len(ARKIT_NAMES))
-    ]
+    finder = NormalFinder(part.positions, part.quads)
+    targets = [_write_shape(buffer, mesh.vertices, finder, deltas) for deltas in part.morph_deltas]
     # glTF's v runs down the picture; ours runs up.
     uvs = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1)
     attributes = {
         "POSITION": buffer.add_dense(part.positions[mesh.vertices], bounds=True),
-        "NORMAL": buffer.add_dense(normals[0][mesh.vertices]),
+        "NORMAL": buffer.add_dense(finder.normals[mesh.vertices]),
         "TEXCOORD_0": buffer.add_dense(uvs),
     }
     primitive = {
@@ -117,6 +107,19 @@ def _write_part(buffer: "_Buffer", part: MeshPart, material: int) -> dict[str, A
         "primitives": [primitive],
         "weights": [0.0] * len(ARKIT_NAMES),
         "extras": {"targetNames": list(ARKIT_NAMES)},
+    }
+
+
+def _write_shape(
+    buffer: "_Buffer", split: IndexArray, finder: NormalFinder, deltas: FloatArray
+) -> dict[str, int]:
+    """Write a shape's displacements (V, 3) and what they do to normals; `split` tells vertices' copies."""
+    turned = finder.find_turns(deltas)
+    turns = np.zeros_like(deltas)
+    turns[turned.vertices] = turned.turns
+    return {
+        "POSITION": buffer.add_sparse(deltas, split, _SMALLEST_MOVE, bounds=True),
+        "NORMAL": buffer.add_sparse(turns, split, _SMALLEST_TURN, bounds=False),
     }
 
 
@@ -150,17 +153,22 @@ class _Buffer:
         }
         return self._add(accessor, values if bounds else None)
 
-    def add_sparse(self, values: FloatArray, smallest: float, *, bounds: bool) -> int:
-        """Add (N, 3) vectors of which those shorter than `smallest` count as zero."""
-        moved = np.flatnonzero(np.einsum("nc,nc->n", values, values) > smallest**2)
-        accessor: dict[str, Any] = {"componentType": _FLOAT, "count": len(values), "type": "VEC3"}
+    def add_sparse(self, values: FloatArray, split: IndexArray, smallest: float, *, bounds: bool) -> int:
+        """Add vectors (V, 3) for the N split vertices; those shorter than `smallest` count as zero.
+
+        Args:
+            split: (N,) the row of `values` that each split vertex takes.
+        """
+        moves = np.einsum("nc,nc->n", values, values) > smallest**2
+        moved = np.flatnonzero(moves[split])
+        accessor: dict[str, Any] = {"componentType": _FLOAT, "count": len(split), "type": "VEC3"}
         if not len(moved):
-            key = (len(values), bounds)
+            key = (len(split), bounds)
             if key not in self._zeros:
                 self._zeros[key] = self._add(accessor, np.zeros((1, 3), np.float32) if bounds else None)
             return self._zeros[key]
-        kept = np.ascontiguousarray(values[moved], np.float32)
-        index_type = _index_type(len(values))
+        kept = np.ascontiguousarray(values[split[moved]], np.float32)
+        index_type = _index_type(len(split))
         accessor["sparse"] = {
             "count": len(moved),
             "indices": {
@@ -169,7 +177,7 @@ class _Buffer:
             },
             "values": {"bufferView": self.add_view(kept.tobytes())},
         }
-        still = np.zeros((int(len(moved) < len(values)), 3), np.float32)
+        still = np.zeros((int(len(moved) < len(split)), 3), np.float32)
         return self._add(accessor, np.concatenate([kept, still]) if bounds else None)
 
     def add_indices(self, triangles: Array, vertices: int) -> int:

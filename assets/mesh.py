@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from face3d.head import FloatArray, IndexArray, MeshPart
 
@@ -45,25 +44,86 @@ def split_vertices(part: MeshPart) -> TriangleMesh:
     )
 
 
-def find_normals(positions: FloatArray, triangles: IndexArray) -> FloatArray:
+def find_normals(positions: FloatArray, quads: IndexArray) -> FloatArray:
     """Return unit vertex normals, area weighted.
 
     Args:
-        positions: (B, V, 3): B poses of one mesh.
-        triangles: (M, 3).
+        positions: (V, 3).
+        quads: (F, 4); a triangle repeats its last index.
     Returns:
-        (B, V, 3); a vertex without area looks along +z.
+        (V, 3); a vertex without area looks along +z.
     """
-    corners = positions[:, triangles]
-    faces = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
-    batch, count = positions.shape[:2]
-    rows = triangles.T.ravel()
-    columns = np.tile(np.arange(len(triangles)), 3)
-    incidence = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(count, len(triangles)))
-    sums = incidence @ faces.transpose(1, 0, 2).reshape(len(triangles), -1)
-    normals = np.asarray(sums, np.float32).reshape(count, batch, 3).transpose(1, 0, 2)
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return _normalise(_sum_areas(_find_areas(positions, quads), quads, len(positions)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeNormals:
+    """What a shape does to normals: only vertices whose faces it moves are listed; K of them."""
+
+    #: (K,) vertices, ascending.
+    vertices: IndexArray
+    #: (K, 3) the moved surface's unit normal less the resting one's.
+    turns: FloatArray
+
+
+class NormalFinder:
+    """Finds the normals of one mesh and of its shapes, which move a part of it each.
+
+    Args:
+        positions: (V, 3).
+        quads: (F, 4); a triangle repeats its last index.
+    """
+
+    def __init__(self, positions: FloatArray, quads: IndexArray) -> None:
+        self._positions, self._quads = positions, quads
+        self._areas = _find_areas(positions, quads)
+        self._sums = _sum_areas(self._areas, quads, len(positions))
+        #: (V, 3) unit normals of the mesh at rest.
+        self.normals = _normalise(self._sums)
+
+    def find_turns(self, deltas: FloatArray) -> ShapeNormals:
+        """Return the turns of the normals under displacements (V, 3)."""
+        moves = np.einsum("vc,vc->v", deltas, deltas) > 0
+        a, b, c, d = moves[self._quads.T]
+        touched = np.flatnonzero(a | b | c | d)
+        quads = self._quads[touched]
+        used = np.zeros(len(deltas), bool)
+        used[quads] = True
+        vertices = np.flatnonzero(used)
+        local = (np.cumsum(used, dtype=np.int32) - 1)[quads]
+        moved: FloatArray = self._positions[vertices] + deltas[vertices]
+        change = _find_areas(moved, local) - self._areas[touched]
+        sums = self._sums[vertices] + _sum_areas(change, local, len(vertices))
+        return ShapeNormals(
+            vertices=vertices.astype(np.int32), turns=_normalise(sums) - self.normals[vertices]
+        )
+
+
+def _find_areas(positions: FloatArray, quads: IndexArray) -> FloatArray:
+    """Return area vectors (F, 3), doubled: the cross product of a quad's diagonals."""
+    a, b, c, d = (positions[quads[:, k]] for k in range(4))
+    u, v = c - a, d - b
+    areas = np.empty_like(u)
+    for k in range(3):
+        i, j = (k + 1) % 3, (k + 2) % 3
+        areas[:, k] = u[:, i] * v[:, j] - u[:, j] * v[:, i]
+    return areas
+
+
+def _sum_areas(areas: FloatArray, quads: IndexArray, count: int) -> FloatArray:
+    # A triangle's last corner is not there twice.
+    real = (quads[:, 2] != quads[:, 3]).astype(np.float32)
+    sums = np.empty((count, 3), np.float32)
+    flat = quads.T.ravel()
+    for k in range(3):
+        column = areas[:, k]
+        sums[:, k] = np.bincount(flat, np.concatenate([column, column, column, column * real]), count)
+    return sums
+
+
+def _normalise(vectors: FloatArray) -> FloatArray:
+    length = np.sqrt(np.einsum("vc,vc->v", vectors, vectors))[:, None]
     unit: FloatArray = np.where(
-        length > 1e-12, normals / np.maximum(length, 1e-12), np.array([0, 0, 1], np.float32)
+        length > 1e-12, vectors / np.maximum(length, 1e-12), np.array([0, 0, 1], np.float32)
     )
     return unit.astype(np.float32)

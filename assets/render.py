@@ -81,7 +81,7 @@ def pose_head(head: Head, *, yaw_degrees: float = 0.0, weights: FloatArray | Non
     first = 0
     for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
         moved = _turn(_pose(part, weights), yaw_degrees)
-        smooth = find_normals(moved[None], mesh.vertices[mesh.triangles])[0]
+        smooth = find_normals(moved, part.quads)
         points.append(moved[mesh.vertices])
         normals.append(smooth[mesh.vertices])
         triangles.append(mesh.triangles + first)

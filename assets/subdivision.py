@@ -23,8 +23,9 @@ _KEPT_TOPOLOGIES = 64
 class LinearLevel:
     """A level of detail as a linear map of a cage of V vertices and T uvs."""
 
-    #: (V', V) rows sum to one.
+    #: (V', V) rows sum to one; `cage_weights` (V, V), where there are any, come first.
     vertex_weights: csr_matrix
+    cage_weights: csr_matrix | None = None
     #: (T', T) rows sum to one.
     uv_weights: csr_matrix
     #: (F', 4) vertex indices, anticlockwise seen from outside; a triangle repeats its last index.
@@ -36,6 +37,8 @@ class LinearLevel:
         """Return (..., V', 3): positions or displacements (..., V, 3) on this level."""
         poses = values.reshape(-1, *values.shape[-2:])
         columns = np.ascontiguousarray(poses.transpose(1, 0, 2)).reshape(values.shape[-2], -1)
+        if self.cage_weights is not None:
+            columns = self.cage_weights @ columns
         mapped = np.asarray(self.vertex_weights @ columns)
         mapped = mapped.reshape(len(mapped), len(poses), 3).transpose(1, 0, 2)
         return np.ascontiguousarray(mapped.reshape(*values.shape[:-2], -1, 3), np.float32)
@@ -46,7 +49,13 @@ class LinearLevel:
 
 
 def subdivide(
-    quads: IndexArray, vertices: int, uv_quads: IndexArray, uvs: int, *, creases: IndexArray | None = None
+    quads: IndexArray,
+    vertices: int,
+    uv_quads: IndexArray,
+    uvs: int,
+    *,
+    creases: IndexArray | None = None,
+    keep_place: bool = False,
 ) -> LinearLevel:
     """Return the next finer level; every face of it is a quad.
 
@@ -59,14 +68,19 @@ def subdivide(
         uv_quads: (F, 4).
         uvs: T.
         creases: (C, 2) edges that stay sharp, as boundaries do.
+        keep_place: first move the cage against its own smoothing, so that the finer surface passes by the
+            cage's vertices instead of shrinking away from them: the first step of progressive interpolation
+            (Chen et al., Progressive interpolation based on Catmull-Clark subdivision surfaces, 2008).
     """
     sharp = np.zeros((0, 2), np.int32) if creases is None else creases.astype(np.int32)
     arrays = (np.ascontiguousarray(array, np.int32).tobytes() for array in (quads, uv_quads, sharp))
-    return _subdivide(*arrays, vertices, uvs)
+    return _subdivide(*arrays, vertices, uvs, keep_place)
 
 
 @lru_cache(maxsize=_KEPT_TOPOLOGIES)
-def _subdivide(quad_data: bytes, uv_data: bytes, crease_data: bytes, vertices: int, uvs: int) -> LinearLevel:
+def _subdivide(
+    quad_data: bytes, uv_data: bytes, crease_data: bytes, vertices: int, uvs: int, keep_place: bool
+) -> LinearLevel:
     quads, uv_quads, creases = (
         np.frombuffer(data, np.int32).reshape(-1, width)
         for data, width in ((quad_data, 4), (uv_data, 4), (crease_data, 2))
@@ -74,8 +88,12 @@ def _subdivide(quad_data: bytes, uv_data: bytes, crease_data: bytes, vertices: i
     corners = _list_corners(quads)
     smooth = _number_points(quads, corners, vertices)
     linear = _number_points(uv_quads, corners, uvs)
+    weights = _smooth_weights(smooth, vertices, creases)
     return LinearLevel(
-        vertex_weights=_smooth_weights(smooth, vertices, creases),
+        vertex_weights=weights,
+        cage_weights=(2 * identity(vertices, np.float32) - weights[:vertices]).tocsr()
+        if keep_place
+        else None,
         uv_weights=vstack([identity(uvs), linear.midpoints, linear.centres], "csr").astype(np.float32),
         quads=smooth.quads,
         uv_quads=linear.quads,

@@ -12,6 +12,7 @@ from typing import Literal
 
 from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
+from assets.levels import head_at_level
 from assets.png import encode_filtered_png
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
@@ -107,7 +108,8 @@ class OneShotReconstructor:
         else:
             names = ("eyes", "mouth")
             small = self._encoders.map(encode_jpeg, (baked.maps[f"albedo/{name}"] for name in names))
-            data = write_glb(baked.begun.head, {"skin": baked.jpeg, **dict(zip(names, small, strict=True))})
+            textures = {"skin": baked.jpeg, **dict(zip(names, small, strict=True))}
+            data = write_glb(head_at_level(baked.begun.head, options.lod), textures)
         mark(product)
         return OneShot(data=data, marks=marks, prepared=prepared, geometry=geometry)
 

@@ -98,6 +98,14 @@ def test_uvs_are_interpolated_linearly_and_seams_stay_seams() -> None:
     assert row == len(finer)
 
 
+def test_a_finer_surface_that_keeps_its_place_passes_by_the_cages_vertices() -> None:
+    part = make_head().part("eye_left")
+    cage, count = part.positions, len(part.positions)
+    shrunk = subdivide(part.quads, count, part.quads, count).map_vertices(cage)[:count]
+    kept = subdivide(part.quads, count, part.quads, count, keep_place=True).map_vertices(cage)[:count]
+    assert np.linalg.norm(kept - cage, axis=1).max() < 0.35 * np.linalg.norm(shrunk - cage, axis=1).max()
+
+
 def test_shapes_subdivide_as_positions_do() -> None:
     part = make_head().part("skin")
     level = subdivide(part.quads, len(part.positions), part.uv_quads, len(part.uvs))
