@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assets.materials import find_surface
 from assets.mesh import NormalFinder, split_vertices
@@ -34,7 +35,7 @@ def write_glb(
     """Return the head as binary glTF.
 
     Args:
-        textures: material to JPEG or PNG bytes; a material without one is plain grey.
+        textures: material to JPEG or PNG bytes; a material without one has its surface's tint.
         generator: the program and version that `asset.generator` names.
         copyright_text: what `asset.copyright` says, if anything.
     """
@@ -73,7 +74,7 @@ def _write_material(
     surface = find_surface(name)
     pbr: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": surface.roughness}
     if texture is None:
-        pbr["baseColorFactor"] = [0.5, 0.5, 0.5, 1.0]
+        pbr["baseColorFactor"] = list(surface.tint)
     else:
         kind = "image/png" if texture.startswith(b"\x89PNG") else "image/jpeg"
         images.append({"name": f"albedo_{name}", "mimeType": kind, "bufferView": buffer.add_view(texture)})
@@ -81,6 +82,8 @@ def _write_material(
     material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": pbr}
     if surface.double_sided:
         material["doubleSided"] = True
+    if surface.transparent:
+        material["alphaMode"] = "BLEND"
     return material
 
 
@@ -114,12 +117,17 @@ def _write_shape(
     buffer: "_Buffer", split: IndexArray, finder: NormalFinder, deltas: FloatArray
 ) -> dict[str, int]:
     """Write a shape's displacements (V, 3) and what they do to normals; `split` tells vertices' copies."""
-    turned = finder.find_turns(deltas)
-    turns = np.zeros_like(deltas)
-    turns[turned.vertices] = turned.turns
+    lengths = np.einsum("vc,vc->v", deltas, deltas)
+    touched = np.flatnonzero(lengths)
+    turned = finder.find_turns(touched, deltas.take(touched, axis=0))
+    moved = np.flatnonzero(lengths > _SMALLEST_MOVE**2)
+    turns = turned.turns
+    bent = np.flatnonzero(np.einsum("vc,vc->v", turns, turns) > _SMALLEST_TURN**2)
     return {
-        "POSITION": buffer.add_sparse(deltas, split, _SMALLEST_MOVE, bounds=True),
-        "NORMAL": buffer.add_sparse(turns, split, _SMALLEST_TURN, bounds=False),
+        "POSITION": buffer.add_sparse(moved, deltas.take(moved, axis=0), split, bounds=True),
+        "NORMAL": buffer.add_sparse(
+            turned.vertices.take(bent), turns.take(bent, axis=0), split, bounds=False
+        ),
     }
 
 
@@ -153,21 +161,27 @@ class _Buffer:
         }
         return self._add(accessor, values if bounds else None)
 
-    def add_sparse(self, values: FloatArray, split: IndexArray, smallest: float, *, bounds: bool) -> int:
-        """Add vectors (V, 3) for the N split vertices; those shorter than `smallest` count as zero.
+    def add_sparse(
+        self, vertices: NDArray[np.integer], vectors: FloatArray, split: IndexArray, *, bounds: bool
+    ) -> int:
+        """Add an accessor of the N split vertices that is zero but for some vertices' vectors.
 
         Args:
-            split: (N,) the row of `values` that each split vertex takes.
+            vertices: (K,) unsplit vertices.
+            vectors: (K, 3) theirs.
+            split: (N,) the unsplit vertex of each split one.
         """
-        moves = np.einsum("nc,nc->n", values, values) > smallest**2
-        moved = np.flatnonzero(moves[split])
         accessor: dict[str, Any] = {"componentType": _FLOAT, "count": len(split), "type": "VEC3"}
-        if not len(moved):
+        if not len(vertices):
             key = (len(split), bounds)
             if key not in self._zeros:
                 self._zeros[key] = self._add(accessor, np.zeros((1, 3), np.float32) if bounds else None)
             return self._zeros[key]
-        kept = np.ascontiguousarray(values[split[moved]], np.float32)
+        place = np.full(int(split.max()) + 1, -1, np.int32)
+        place[vertices] = np.arange(len(vertices), dtype=np.int32)
+        copies = place.take(split)
+        moved = np.flatnonzero(copies >= 0)
+        kept = vectors.take(copies.take(moved), axis=0)
         index_type = _index_type(len(split))
         accessor["sparse"] = {
             "count": len(moved),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from face3d.head import FloatArray, IndexArray, MeshPart
 
@@ -76,32 +77,36 @@ class NormalFinder:
 
     def __init__(self, positions: FloatArray, quads: IndexArray) -> None:
         self._positions, self._quads = positions, quads
+        self._corners = np.ascontiguousarray(quads.T)
         self._areas = _find_areas(positions, quads)
         self._sums = _sum_areas(self._areas, quads, len(positions))
         #: (V, 3) unit normals of the mesh at rest.
         self.normals = _normalise(self._sums)
 
-    def find_turns(self, deltas: FloatArray) -> ShapeNormals:
-        """Return the turns of the normals under displacements (V, 3)."""
-        moves = np.einsum("vc,vc->v", deltas, deltas) > 0
-        a, b, c, d = moves[self._quads.T]
+    def find_turns(self, moved: NDArray[np.integer], moves: FloatArray) -> ShapeNormals:
+        """Return the turns of the normals where vertices (K,) move by (K, 3)."""
+        if not len(moved):
+            return ShapeNormals(vertices=np.zeros(0, np.int32), turns=np.zeros((0, 3), np.float32))
+        flags = np.zeros(len(self._positions), bool)
+        flags[moved] = True
+        a, b, c, d = (flags.take(corner) for corner in self._corners)
         touched = np.flatnonzero(a | b | c | d)
-        quads = self._quads[touched]
-        used = np.zeros(len(deltas), bool)
-        used[quads] = True
-        vertices = np.flatnonzero(used)
-        local = (np.cumsum(used, dtype=np.int32) - 1)[quads]
-        moved: FloatArray = self._positions[vertices] + deltas[vertices]
-        change = _find_areas(moved, local) - self._areas[touched]
-        sums = self._sums[vertices] + _sum_areas(change, local, len(vertices))
-        return ShapeNormals(
-            vertices=vertices.astype(np.int32), turns=_normalise(sums) - self.normals[vertices]
-        )
+        quads = self._quads.take(touched, axis=0)
+        flags[quads.ravel()] = True
+        vertices = np.flatnonzero(flags)
+        place = np.cumsum(flags, dtype=np.int32) - 1
+        positions = self._positions.take(vertices, axis=0)
+        positions[place.take(moved)] += moves
+        local = place.take(quads)
+        change = _find_areas(positions, local) - self._areas.take(touched, axis=0)
+        sums = self._sums.take(vertices, axis=0) + _sum_areas(change, local, len(vertices))
+        turns = _normalise(sums) - self.normals.take(vertices, axis=0)
+        return ShapeNormals(vertices=vertices.astype(np.int32), turns=turns)
 
 
 def _find_areas(positions: FloatArray, quads: IndexArray) -> FloatArray:
     """Return area vectors (F, 3), doubled: the cross product of a quad's diagonals."""
-    a, b, c, d = (positions[quads[:, k]] for k in range(4))
+    a, b, c, d = (positions.take(quads[:, k], axis=0) for k in range(4))
     u, v = c - a, d - b
     areas = np.empty_like(u)
     for k in range(3):

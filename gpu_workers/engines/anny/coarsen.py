@@ -1,4 +1,4 @@
-"""Level of detail 2: whole strips of quads collapse until a quarter of the faces is left; done once, at build.
+"""Level of detail 2: whole strips of quads collapse until a quarter of the faces is left; once, at build.
 
 A strip (polychord) runs from a quad's edge to the opposite one, on into the next quad, until it meets itself
 or a boundary. Where it collapses, the two ends of each of its rungs become one of them, so the mesh stays
