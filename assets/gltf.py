@@ -22,6 +22,7 @@ _VERTICES, _INDICES = 34962, 34963
 #: A morph moves a vertex, or turns its normal, when it does more than this: metres; length of the difference.
 _SMALLEST_MOVE = 2e-6
 _SMALLEST_TURN = 4e-3
+_SPECULAR = "KHR_materials_specular"
 _LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
 
 
@@ -59,6 +60,8 @@ def write_glb(
     }
     if copyright_text:
         document["asset"]["copyright"] = copyright_text
+    if any("extensions" in material for material in materials):
+        document["extensionsUsed"] = [_SPECULAR]
     if images:
         document["images"] = images
         document["samplers"] = [
@@ -84,6 +87,8 @@ def _write_material(
         material["doubleSided"] = True
     if surface.transparent:
         material["alphaMode"] = "BLEND"
+    if surface.specular < 1:
+        material["extensions"] = {_SPECULAR: {"specularFactor": surface.specular}}
     return material
 
 

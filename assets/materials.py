@@ -12,6 +12,8 @@ class Surface:
     """Parameters of glTF's metallic-roughness model; nothing on a head is metal."""
 
     roughness: float
+    #: Strength of its mirroring, of a plain dielectric's: little where lips shade what would be mirrored.
+    specular: float = 1.0
     double_sided: bool = False
     #: Blended over what lies behind: by its map's fourth channel, or by `tint`.
     transparent: bool = False
@@ -21,11 +23,11 @@ class Surface:
 
 #: Eyes are wet, but it is the cornea over them that mirrors: a sharp highlight on both would be a double one.
 _SURFACES = {
-    "skin": Surface(roughness=0.55),
+    "skin": Surface(roughness=0.55, specular=0.7),
     "eyes": Surface(roughness=0.45),
-    "cornea": Surface(roughness=0.04, transparent=True, tint=(0.0, 0.0, 0.0, 0.12)),
-    "mouth": Surface(roughness=0.25),
-    "lashes": Surface(roughness=0.6, double_sided=True, transparent=True),
+    "cornea": Surface(roughness=0.04, transparent=True, tint=(0.0, 0.0, 0.0, 0.2)),
+    "mouth": Surface(roughness=0.3, specular=0.25),
+    "lashes": Surface(roughness=0.6, specular=0.3, double_sided=True, transparent=True),
 }
 _PLAIN = Surface(roughness=0.5)
 

@@ -171,6 +171,7 @@ def _paint(flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray
         if surface.double_sided:
             normal = normal * np.sign(np.einsum("pc,pc->p", normal, towards[own]))[:, None]
         matte, highlight = _shade(albedo[:, :3], normal, towards[own], surface.roughness)
+        highlight *= np.float32(surface.specular)
         pixels = hits.pixels[own]
         if surface.transparent:
             # A clear surface mirrors no less for being clear.

@@ -148,7 +148,9 @@ def test_corneas_and_lashes_are_blended() -> None:
     assert image["mimeType"] == "image/png"
     text = write_mtl(clear_head(), {"lashes": "albedo_lashes.png"}).decode()
     assert "map_d albedo_lashes.png" in text
-    assert "d 0.12" in text.splitlines()
+    assert "d 0.2" in text.splitlines()
+    assert document["extensionsUsed"] == ["KHR_materials_specular"], "lashes hardly mirror"
+    assert "KHR_materials_specular" in materials["lashes"]["extensions"]
 
 
 def test_a_head_without_textures_has_no_images() -> None:
