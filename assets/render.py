@@ -112,25 +112,30 @@ def render_rows(
     """
     height, width = size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING
     top, bottom = (row * _SUPERSAMPLING for row in rows)
-    picture = np.ascontiguousarray(_paint_background(height, width)[top:bottom])
+    picture = _paint_background(height, width, top, bottom)
     points = _project(posed.positions, height, width)
     points[:, 1] -= top
-    clear = np.array([find_surface(material).transparent for material in posed.materials])[posed.owners]
+    rows_of = points[posed.triangles, 1]
+    reached = (rows_of.min(1) < bottom - top) & (rows_of.max(1) > 0)
+    triangles, owners = posed.triangles[reached], posed.owners[reached]
+    clear = np.array([find_surface(material).transparent for material in posed.materials])[owners]
     depth = np.full(picture.shape[0] * picture.shape[1], np.inf, np.float32)
     flat = picture.reshape(-1, 3)
-    solid = posed.triangles[~clear]
+    solid = triangles[~clear]
     seen = rasterise(points, solid, *picture.shape[:2])
     depth[seen.pixels] = _blend(points[:, 2:], solid[seen.triangles], seen)[:, 0]
-    _paint(flat, posed, textures, _list_hits(seen, solid, posed.owners[~clear]))
-    for index, material in enumerate(posed.materials):
+    _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]))
+    for material in dict.fromkeys(posed.materials):
         surface = find_surface(material)
         if not surface.transparent:
             continue
-        own = posed.triangles[posed.owners == index]
-        # Both sides, each where it faces the camera.
-        sheet = np.concatenate([own, own[:, ::-1]]) if surface.double_sided else own
+        own = np.isin(owners, [k for k, name in enumerate(posed.materials) if name == material])
+        sheet, parts = triangles[own], owners[own]
+        if surface.double_sided:
+            # Both sides, each where it faces the camera.
+            sheet, parts = np.concatenate([sheet, sheet[:, ::-1]]), np.tile(parts, 2)
         seen = rasterise(points, sheet, *picture.shape[:2])
-        hits = _list_hits(seen, sheet, np.full(len(sheet), index, np.int32))
+        hits = _list_hits(seen, sheet, parts)
         nearer = _blend(points[:, 2:], hits.corners, seen)[:, 0] < depth[hits.pixels] + _COPLANAR
         _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)))
     return _to_srgb(_shrink(picture))
@@ -262,8 +267,8 @@ def _shade(
     return matte, highlight
 
 
-def _paint_background(height: int, width: int) -> FloatArray:
-    ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** 1.5
+def _paint_background(height: int, width: int, first: int, end: int) -> FloatArray:
+    ramp = np.linspace(0, 1, height, dtype=np.float32)[first:end, None, None] ** 1.5
     top, bottom = np.array(_BACKGROUND_TOP, np.float32), np.array(_BACKGROUND_BOTTOM, np.float32)
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
     shade = 1 - 0.25 * x**2
