@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from assets.gltf import write_glb
 from assets.levels import head_at_level
 from assets.raster import rasterise
 from assets.render import FIELD, MIDDLE, pose_head
@@ -118,6 +119,10 @@ def test_the_coarse_skin_is_a_symmetric_quarter_on_the_same_map():
     assert set(corners) <= pairs, "a vertex carries a uv that is not its own"
     a, b, c = (skin.uvs[coarse.uvs].astype(float)[split_quads(coarse.uv_quads)[:, k]] for k in range(3))
     assert ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0] > 0).all()
+
+
+def test_the_default_level_leaves_room_for_a_large_picture_in_30_megabytes():
+    assert len(write_glb(head_at_level(heads()[1], 0), {})) < 12e6
 
 
 @pytest.mark.parametrize(("level", "near", "most"), [(0, 0.0003, 0.0015), (2, 0.001, 0.004)])
