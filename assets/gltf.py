@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assets.materials import find_surface
-from assets.mesh import find_normals, split_vertices
-from face3d.head import ARKIT_NAMES, FloatArray, Head, MeshPart
+from assets.mesh import NormalFinder, split_vertices
+from face3d.head import ARKIT_NAMES, FloatArray, Head, IndexArray, MeshPart
 from face3d.messages import Array
 
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
@@ -21,6 +22,7 @@ _VERTICES, _INDICES = 34962, 34963
 #: A morph moves a vertex, or turns its normal, when it does more than this: metres; length of the difference.
 _SMALLEST_MOVE = 2e-6
 _SMALLEST_TURN = 4e-3
+_SPECULAR = "KHR_materials_specular"
 _LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
 
 
@@ -34,7 +36,7 @@ def write_glb(
     """Return the head as binary glTF.
 
     Args:
-        textures: material to JPEG or PNG bytes; a material without one is plain grey.
+        textures: material to JPEG or PNG bytes; a material without one has its surface's tint.
         generator: the program and version that `asset.generator` names.
         copyright_text: what `asset.copyright` says, if anything.
     """
@@ -58,6 +60,8 @@ def write_glb(
     }
     if copyright_text:
         document["asset"]["copyright"] = copyright_text
+    if any("extensions" in material for material in materials):
+        document["extensionsUsed"] = [_SPECULAR]
     if images:
         document["images"] = images
         document["samplers"] = [
@@ -73,7 +77,7 @@ def _write_material(
     surface = find_surface(name)
     pbr: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": surface.roughness}
     if texture is None:
-        pbr["baseColorFactor"] = [0.5, 0.5, 0.5, 1.0]
+        pbr["baseColorFactor"] = list(surface.tint)
     else:
         kind = "image/png" if texture.startswith(b"\x89PNG") else "image/jpeg"
         images.append({"name": f"albedo_{name}", "mimeType": kind, "bufferView": buffer.add_view(texture)})
@@ -81,29 +85,23 @@ def _write_material(
     material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": pbr}
     if surface.double_sided:
         material["doubleSided"] = True
+    if surface.transparent:
+        material["alphaMode"] = "BLEND"
+    if surface.specular < 1:
+        material["extensions"] = {_SPECULAR: {"specularFactor": surface.specular}}
     return material
 
 
 def _write_part(buffer: "_Buffer", part: MeshPart, material: int) -> dict[str, Any]:
     mesh = split_vertices(part)
     # Normals are found on unsplit vertices, so that shading does not break at UV seams.
-    whole = mesh.vertices[mesh.triangles]
-    poses = np.concatenate([part.positions[None], part.positions[None] + part.morph_deltas])
-    normals = find_normals(poses, whole)
-    turns = (normals[1:] - normals[0])[:, mesh.vertices]
-    deltas = part.morph_deltas[:, mesh.vertices]
-    targets = [
-        {
-            "POSITION": buffer.add_sparse(deltas[k], _SMALLEST_MOVE, bounds=True),
-            "NORMAL": buffer.add_sparse(turns[k], _SMALLEST_TURN, bounds=False),
-        }
-        for k in range(len(ARKIT_NAMES))
-    ]
+    finder = NormalFinder(part.positions, part.quads)
+    targets = [_write_shape(buffer, mesh.vertices, finder, deltas) for deltas in part.morph_deltas]
     # glTF's v runs down the picture; ours runs up.
     uvs = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1)
     attributes = {
         "POSITION": buffer.add_dense(part.positions[mesh.vertices], bounds=True),
-        "NORMAL": buffer.add_dense(normals[0][mesh.vertices]),
+        "NORMAL": buffer.add_dense(finder.normals[mesh.vertices]),
         "TEXCOORD_0": buffer.add_dense(uvs),
     }
     primitive = {
@@ -117,6 +115,24 @@ def _write_part(buffer: "_Buffer", part: MeshPart, material: int) -> dict[str, A
         "primitives": [primitive],
         "weights": [0.0] * len(ARKIT_NAMES),
         "extras": {"targetNames": list(ARKIT_NAMES)},
+    }
+
+
+def _write_shape(
+    buffer: "_Buffer", split: IndexArray, finder: NormalFinder, deltas: FloatArray
+) -> dict[str, int]:
+    """Write a shape's displacements (V, 3) and what they do to normals; `split` tells vertices' copies."""
+    lengths = np.einsum("vc,vc->v", deltas, deltas)
+    touched = np.flatnonzero(lengths)
+    turned = finder.find_turns(touched, deltas.take(touched, axis=0))
+    moved = np.flatnonzero(lengths > _SMALLEST_MOVE**2)
+    turns = turned.turns
+    bent = np.flatnonzero(np.einsum("vc,vc->v", turns, turns) > _SMALLEST_TURN**2)
+    return {
+        "POSITION": buffer.add_sparse(moved, deltas.take(moved, axis=0), split, bounds=True),
+        "NORMAL": buffer.add_sparse(
+            turned.vertices.take(bent), turns.take(bent, axis=0), split, bounds=False
+        ),
     }
 
 
@@ -150,17 +166,28 @@ class _Buffer:
         }
         return self._add(accessor, values if bounds else None)
 
-    def add_sparse(self, values: FloatArray, smallest: float, *, bounds: bool) -> int:
-        """Add (N, 3) vectors of which those shorter than `smallest` count as zero."""
-        moved = np.flatnonzero(np.einsum("nc,nc->n", values, values) > smallest**2)
-        accessor: dict[str, Any] = {"componentType": _FLOAT, "count": len(values), "type": "VEC3"}
-        if not len(moved):
-            key = (len(values), bounds)
+    def add_sparse(
+        self, vertices: NDArray[np.integer], vectors: FloatArray, split: IndexArray, *, bounds: bool
+    ) -> int:
+        """Add an accessor of the N split vertices that is zero but for some vertices' vectors.
+
+        Args:
+            vertices: (K,) unsplit vertices.
+            vectors: (K, 3) theirs.
+            split: (N,) the unsplit vertex of each split one.
+        """
+        accessor: dict[str, Any] = {"componentType": _FLOAT, "count": len(split), "type": "VEC3"}
+        if not len(vertices):
+            key = (len(split), bounds)
             if key not in self._zeros:
                 self._zeros[key] = self._add(accessor, np.zeros((1, 3), np.float32) if bounds else None)
             return self._zeros[key]
-        kept = np.ascontiguousarray(values[moved], np.float32)
-        index_type = _index_type(len(values))
+        place = np.full(int(split.max()) + 1, -1, np.int32)
+        place[vertices] = np.arange(len(vertices), dtype=np.int32)
+        copies = place.take(split)
+        moved = np.flatnonzero(copies >= 0)
+        kept = vectors.take(copies.take(moved), axis=0)
+        index_type = _index_type(len(split))
         accessor["sparse"] = {
             "count": len(moved),
             "indices": {
@@ -169,7 +196,7 @@ class _Buffer:
             },
             "values": {"bufferView": self.add_view(kept.tobytes())},
         }
-        still = np.zeros((int(len(moved) < len(values)), 3), np.float32)
+        still = np.zeros((int(len(moved) < len(split)), 3), np.float32)
         return self._add(accessor, np.concatenate([kept, still]) if bounds else None)
 
     def add_indices(self, triangles: Array, vertices: int) -> int:

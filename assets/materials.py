@@ -12,14 +12,22 @@ class Surface:
     """Parameters of glTF's metallic-roughness model; nothing on a head is metal."""
 
     roughness: float
+    #: Strength of its mirroring, of a plain dielectric's: little where lips shade what would be mirrored.
+    specular: float = 1.0
     double_sided: bool = False
+    #: Blended over what lies behind: by its map's fourth channel, or by `tint`.
+    transparent: bool = False
+    #: Linear RGB and coverage of a material that has no map.
+    tint: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 1.0)
 
 
+#: Eyes are wet, but it is the cornea over them that mirrors: a sharp highlight on both would be a double one.
 _SURFACES = {
-    "skin": Surface(roughness=0.55),
-    "eyes": Surface(roughness=0.08),
-    "mouth": Surface(roughness=0.25),
-    "lashes": Surface(roughness=0.6, double_sided=True),
+    "skin": Surface(roughness=0.55, specular=0.7),
+    "eyes": Surface(roughness=0.45),
+    "cornea": Surface(roughness=0.04, transparent=True, tint=(0.0, 0.0, 0.0, 0.2)),
+    "mouth": Surface(roughness=0.3, specular=0.25),
+    "lashes": Surface(roughness=0.6, specular=0.3, double_sided=True, transparent=True),
 }
 _PLAIN = Surface(roughness=0.5)
 
@@ -30,11 +38,17 @@ def find_surface(material: str) -> Surface:
 
 
 def name_map(material: str, texture_format: TextureFormat) -> str:
-    """Return the file name of a material's albedo map: the skin's is `albedo.<suffix>`."""
+    """Return the file name of a material's albedo map: the skin's is `albedo.<suffix>`.
+
+    JPEG has no coverage: a transparent material's map is PNG there.
+    """
     stem = "albedo" if material == "skin" else f"albedo_{material}"
-    return f"{stem}.{_SUFFIXES[texture_format]}"
+    kept: TextureFormat = (
+        "png" if texture_format == "jpeg" and find_surface(material).transparent else texture_format
+    )
+    return f"{stem}.{_SUFFIXES[kept]}"
 
 
 def name_embedded_map(material: str) -> str:
-    """Return the name of the JPEG that goes into head.glb; it is no file of the asset by itself."""
-    return f"glb/{material}.jpg"
+    """Return the name of the picture that goes into head.glb; it is no file of the asset by itself."""
+    return f"glb/{material}.{'png' if find_surface(material).transparent else 'jpg'}"

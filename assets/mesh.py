@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from numpy.typing import NDArray
 
 from face3d.head import FloatArray, IndexArray, MeshPart
 
@@ -45,25 +45,90 @@ def split_vertices(part: MeshPart) -> TriangleMesh:
     )
 
 
-def find_normals(positions: FloatArray, triangles: IndexArray) -> FloatArray:
+def find_normals(positions: FloatArray, quads: IndexArray) -> FloatArray:
     """Return unit vertex normals, area weighted.
 
     Args:
-        positions: (B, V, 3): B poses of one mesh.
-        triangles: (M, 3).
+        positions: (V, 3).
+        quads: (F, 4); a triangle repeats its last index.
     Returns:
-        (B, V, 3); a vertex without area looks along +z.
+        (V, 3); a vertex without area looks along +z.
     """
-    corners = positions[:, triangles]
-    faces = np.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
-    batch, count = positions.shape[:2]
-    rows = triangles.T.ravel()
-    columns = np.tile(np.arange(len(triangles)), 3)
-    incidence = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(count, len(triangles)))
-    sums = incidence @ faces.transpose(1, 0, 2).reshape(len(triangles), -1)
-    normals = np.asarray(sums, np.float32).reshape(count, batch, 3).transpose(1, 0, 2)
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return _normalise(_sum_areas(_find_areas(positions, quads), quads, len(positions)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeNormals:
+    """What a shape does to normals: only vertices whose faces it moves are listed; K of them."""
+
+    #: (K,) vertices, ascending.
+    vertices: IndexArray
+    #: (K, 3) the moved surface's unit normal less the resting one's.
+    turns: FloatArray
+
+
+class NormalFinder:
+    """Finds the normals of one mesh and of its shapes, which move a part of it each.
+
+    Args:
+        positions: (V, 3).
+        quads: (F, 4); a triangle repeats its last index.
+    """
+
+    def __init__(self, positions: FloatArray, quads: IndexArray) -> None:
+        self._positions, self._quads = positions, quads
+        self._corners = np.ascontiguousarray(quads.T)
+        self._areas = _find_areas(positions, quads)
+        self._sums = _sum_areas(self._areas, quads, len(positions))
+        #: (V, 3) unit normals of the mesh at rest.
+        self.normals = _normalise(self._sums)
+
+    def find_turns(self, moved: NDArray[np.integer], moves: FloatArray) -> ShapeNormals:
+        """Return the turns of the normals where vertices (K,) move by (K, 3)."""
+        if not len(moved):
+            return ShapeNormals(vertices=np.zeros(0, np.int32), turns=np.zeros((0, 3), np.float32))
+        flags = np.zeros(len(self._positions), bool)
+        flags[moved] = True
+        a, b, c, d = (flags.take(corner) for corner in self._corners)
+        touched = np.flatnonzero(a | b | c | d)
+        quads = self._quads.take(touched, axis=0)
+        flags[quads.ravel()] = True
+        vertices = np.flatnonzero(flags)
+        place = np.cumsum(flags, dtype=np.int32) - 1
+        positions = self._positions.take(vertices, axis=0)
+        positions[place.take(moved)] += moves
+        local = place.take(quads)
+        change = _find_areas(positions, local) - self._areas.take(touched, axis=0)
+        sums = self._sums.take(vertices, axis=0) + _sum_areas(change, local, len(vertices))
+        turns = _normalise(sums) - self.normals.take(vertices, axis=0)
+        return ShapeNormals(vertices=vertices.astype(np.int32), turns=turns)
+
+
+def _find_areas(positions: FloatArray, quads: IndexArray) -> FloatArray:
+    """Return area vectors (F, 3), doubled: the cross product of a quad's diagonals."""
+    a, b, c, d = (positions.take(quads[:, k], axis=0) for k in range(4))
+    u, v = c - a, d - b
+    areas = np.empty_like(u)
+    for k in range(3):
+        i, j = (k + 1) % 3, (k + 2) % 3
+        areas[:, k] = u[:, i] * v[:, j] - u[:, j] * v[:, i]
+    return areas
+
+
+def _sum_areas(areas: FloatArray, quads: IndexArray, count: int) -> FloatArray:
+    # A triangle's last corner is not there twice.
+    real = (quads[:, 2] != quads[:, 3]).astype(np.float32)
+    sums = np.empty((count, 3), np.float32)
+    flat = quads.T.ravel()
+    for k in range(3):
+        column = areas[:, k]
+        sums[:, k] = np.bincount(flat, np.concatenate([column, column, column, column * real]), count)
+    return sums
+
+
+def _normalise(vectors: FloatArray) -> FloatArray:
+    length = np.sqrt(np.einsum("vc,vc->v", vectors, vectors))[:, None]
     unit: FloatArray = np.where(
-        length > 1e-12, normals / np.maximum(length, 1e-12), np.array([0, 0, 1], np.float32)
+        length > 1e-12, vectors / np.maximum(length, 1e-12), np.array([0, 0, 1], np.float32)
     )
     return unit.astype(np.float32)

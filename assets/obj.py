@@ -37,13 +37,17 @@ def write_mtl(head: Head, maps: Mapping[str, str]) -> bytes:
     """
     lines: list[str] = []
     for material in dict.fromkeys(part.material for part in head.parts):
-        roughness = find_surface(material).roughness
+        surface = find_surface(material)
+        roughness = surface.roughness
         # Blinn-Phong exponent of the same highlight width: 2 / roughness^4 - 2.
         shininess = min(1000.0, 2 / roughness**4 - 2)
         specular = 0.04
-        lines += [f"newmtl {material}", "Ka 0 0 0", "Kd 1 1 1", f"Ks {specular} {specular} {specular}"]
-        lines += [f"Ns {shininess:.1f}", "d 1", "illum 2"]
+        *colour, coverage = surface.tint if surface.transparent and material not in maps else (1, 1, 1, 1)
+        lines += [f"newmtl {material}", "Ka 0 0 0", "Kd {:g} {:g} {:g}".format(*colour)]
+        lines += [f"Ks {specular} {specular} {specular}", f"Ns {shininess:.1f}", f"d {coverage:g}", "illum 2"]
         if material in maps:
             lines.append(f"map_Kd {maps[material]}")
+            if surface.transparent:
+                lines.append(f"map_d {maps[material]}")
         lines.append("")
     return "\n".join(lines).encode("ascii")

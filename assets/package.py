@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from assets.gltf import write_glb
+from assets.levels import head_at_level
 from assets.manifest import (
     EngineEntry,
     FileEntry,
@@ -29,7 +30,7 @@ from assets.preview import render_preview
 from face3d import __version__
 from face3d.head import ARKIT_NAMES, Head, head_from_tensors
 from face3d.messages import Array, StageResult
-from face3d.options import JobOptions
+from face3d.options import JobOptions, LevelOfDetail
 from face3d.states import Quality
 
 #: Inputs up to this size are small enough to recognise by their digest: engine `null` repeats itself.
@@ -37,6 +38,9 @@ _MEMO_BYTES = 1_000_000
 _MEMO_ENTRIES = 8
 _memo: OrderedDict[str, dict[str, bytes]] = OrderedDict()
 _memo_lock = Lock()
+
+#: The levels of detail that format `lods` adds, each in a file of its own.
+_EXTRA_LEVELS: tuple[LevelOfDetail, ...] = (1, 2)
 
 #: Facts of the geometry and texture stages that the manifest shows under names of its own.
 _NAMED_FACTS = frozenset(
@@ -113,7 +117,9 @@ def _build_shapes(
     size = sum(array.nbytes for array in arrays) + sum(map(len, textures.values()))
     if size > _MEMO_BYTES:
         return _write_shapes(head, photo, textures, options)
-    digest = hashlib.blake2b(repr((options.formats, options.texture_format, sorted(textures))).encode())
+    digest = hashlib.blake2b(
+        repr((options.formats, options.lod, options.texture_format, sorted(textures))).encode()
+    )
     # Sorted: a result read back from safetensors has no order of its own.
     for name, array in sorted(geometry.tensors.items()):
         digest.update(f"{name}{array.shape}".encode())
@@ -135,14 +141,21 @@ def _write_shapes(
     head: Head, photo: Array, textures: Mapping[str, bytes], options: JobOptions
 ) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
+    generator = f"Face3D {__version__}"
+    delivered = head_at_level(head, options.lod)
     if "glb" in options.formats:
-        files["head.glb"] = write_glb(head, textures, generator=f"Face3D {__version__}")
+        files["head.glb"] = write_glb(delivered, textures, generator=generator)
+    if "lods" in options.formats:
+        for level in _EXTRA_LEVELS:
+            files[f"head_lod{level}.glb"] = write_glb(
+                head_at_level(head, level), textures, generator=generator
+            )
     if "obj" in options.formats:
-        files["head.obj"] = write_obj(head)
+        files["head.obj"] = write_obj(delivered)
         maps = {material: name_map(material, options.texture_format) for material in textures}
-        files["head.mtl"] = write_mtl(head, maps)
+        files["head.mtl"] = write_mtl(delivered, maps)
     if "preview" in options.formats:
-        files["preview.png"] = render_preview(photo, head, textures)
+        files["preview.png"] = render_preview(photo, delivered, textures)
     return files
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from assets.jpeg import decode_jpeg
+from assets.maps import decode_embedded_map
 from assets.png import encode_png
 from assets.render import FIELD, MIDDLE, Picture, PosedHead, load_texture, pose_head, render_rows
 from face3d.head import ARKIT_NAMES, FloatArray, Head
@@ -41,10 +41,11 @@ def render_preview(photo: Picture, head: Head, textures: Mapping[str, bytes]) ->
 
     Args:
         photo: (H, W, 3) uint8, the picture that `head.camera` describes.
-        textures: material to JPEG bytes of its albedo map.
+        textures: material to JPEG or PNG bytes of its albedo map.
     """
     maps = {
-        material: load_texture(decode_jpeg(data, min_side=_MAP_SIDE)) for material, data in textures.items()
+        material: load_texture(decode_embedded_map(data, min_side=_MAP_SIDE))
+        for material, data in textures.items()
     }
     box = _frame(head)
     tile = TILE if box[2] - box[0] >= _SMALLEST_HEAD else SMALL_TILE

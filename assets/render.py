@@ -20,6 +20,8 @@ _DISTANCE = 1.2
 #: Height of the visible field at the origin, metres, and how far below the eyes its middle lies.
 FIELD = 0.31
 MIDDLE = -0.018
+#: A transparent surface that lies on another is not hidden by it: metres.
+_COPLANAR = 1e-5
 _BACKGROUND_TOP = (0.055, 0.075, 0.115)
 _BACKGROUND_BOTTOM = (0.20, 0.225, 0.27)
 
@@ -46,10 +48,11 @@ _AMBIENT_DOWN = (0.17, 0.16, 0.155)
 
 
 def load_texture(image: Picture) -> FloatArray:
-    """Return an (H, W, 3) sRGB map as linear float32."""
+    """Return an (H, W, 3) sRGB map as linear float32; a fourth channel is coverage, 0..1."""
     steps = np.arange(256) / 255
     table = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32)
     linear: FloatArray = table[image]
+    linear[..., 3:] = image[..., 3:] / np.float32(255)
     return linear
 
 
@@ -81,7 +84,7 @@ def pose_head(head: Head, *, yaw_degrees: float = 0.0, weights: FloatArray | Non
     first = 0
     for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
         moved = _turn(_pose(part, weights), yaw_degrees)
-        smooth = find_normals(moved[None], mesh.vertices[mesh.triangles])[0]
+        smooth = find_normals(moved, part.quads)
         points.append(moved[mesh.vertices])
         normals.append(smooth[mesh.vertices])
         triangles.append(mesh.triangles + first)
@@ -103,30 +106,85 @@ def render_rows(
     """Return rows `rows[0]` to `rows[1]` of a picture, (rows, width, 3) uint8 sRGB.
 
     Args:
-        textures: material to linear map (see `load_texture`); a material without one is grey.
+        textures: material to linear map (see `load_texture`); a material without one has its
+            surface's tint.
         size: height, width of the whole picture in pixels.
     """
     height, width = size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING
     top, bottom = (row * _SUPERSAMPLING for row in rows)
-    picture = np.ascontiguousarray(_paint_background(height, width)[top:bottom])
+    picture = _paint_background(height, width, top, bottom)
     points = _project(posed.positions, height, width)
     points[:, 1] -= top
-    seen = rasterise(points, posed.triangles, bottom - top, width)
-    corner = posed.triangles[seen.triangles]
-    uv = _blend(posed.uvs, corner, seen)
-    facing = _blend(posed.normals, corner, seen)
-    _normalise(facing)
-    towards = np.array([0, 0, _DISTANCE], np.float32) - _blend(posed.positions, corner, seen)
-    _normalise(towards)
+    rows_of = points[posed.triangles, 1]
+    reached = (rows_of.min(1) < bottom - top) & (rows_of.max(1) > 0)
+    triangles, owners = posed.triangles[reached], posed.owners[reached]
+    clear = np.array([find_surface(material).transparent for material in posed.materials])[owners]
+    depth = np.full(picture.shape[0] * picture.shape[1], np.inf, np.float32)
     flat = picture.reshape(-1, 3)
-    part_of = posed.owners[seen.triangles]
-    for index, material in enumerate(posed.materials):
-        own = np.flatnonzero(part_of == index)
-        texture = textures.get(material)
-        albedo = np.full((len(own), 3), 0.4, np.float32) if texture is None else _sample(texture, uv[own])
-        roughness = find_surface(material).roughness
-        flat[seen.pixels[own]] = shade(albedo, facing[own], towards[own], roughness)
+    solid = triangles[~clear]
+    seen = rasterise(points, solid, *picture.shape[:2])
+    depth[seen.pixels] = _blend(points[:, 2:], solid[seen.triangles], seen)[:, 0]
+    _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]))
+    for material in dict.fromkeys(posed.materials):
+        surface = find_surface(material)
+        if not surface.transparent:
+            continue
+        own = np.isin(owners, [k for k, name in enumerate(posed.materials) if name == material])
+        sheet, parts = triangles[own], owners[own]
+        if surface.double_sided:
+            # Both sides, each where it faces the camera.
+            sheet, parts = np.concatenate([sheet, sheet[:, ::-1]]), np.tile(parts, 2)
+        seen = rasterise(points, sheet, *picture.shape[:2])
+        hits = _list_hits(seen, sheet, parts)
+        nearer = _blend(points[:, 2:], hits.corners, seen)[:, 0] < depth[hits.pixels] + _COPLANAR
+        _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)))
     return to_srgb(_shrink(picture))
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """What pixels see: their numbers (P,), triangles' corners (P, 3), weights (P, 3), parts (P,)."""
+
+    pixels: NDArray[np.int64]
+    corners: IndexArray
+    weights: FloatArray
+    parts: IndexArray
+
+    def choose(self, rows: NDArray[np.intp]) -> "_Hits":
+        return _Hits(self.pixels[rows], self.corners[rows], self.weights[rows], self.parts[rows])
+
+
+def _list_hits(seen: Fragments, triangles: IndexArray, owners: IndexArray) -> _Hits:
+    return _Hits(seen.pixels, triangles[seen.triangles], seen.weights, owners[seen.triangles])
+
+
+def _paint(flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray], hits: _Hits) -> None:
+    """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
+    uv = _blend(posed.uvs, hits.corners, hits)
+    facing = _blend(posed.normals, hits.corners, hits)
+    _normalise(facing)
+    towards = np.array([0, 0, _DISTANCE], np.float32) - _blend(posed.positions, hits.corners, hits)
+    _normalise(towards)
+    for index, material in enumerate(posed.materials):
+        own = np.flatnonzero(hits.parts == index)
+        if not len(own):
+            continue
+        surface, texture = find_surface(material), textures.get(material)
+        tint = np.array(surface.tint, np.float32)
+        albedo = np.broadcast_to(tint, (len(own), 4)) if texture is None else _sample(texture, uv[own])
+        normal = facing[own]
+        if surface.double_sided:
+            normal = normal * np.sign(np.einsum("pc,pc->p", normal, towards[own]))[:, None]
+        matte, highlight = shade(albedo[:, :3], normal, towards[own], surface.roughness)
+        highlight *= np.float32(surface.specular)
+        pixels = hits.pixels[own]
+        if surface.transparent:
+            # A clear surface mirrors no less for being clear.
+            coverage = albedo[:, 3:]
+            gloss = highlight if texture is None else highlight * coverage
+            flat[pixels] = flat[pixels] * (1 - coverage) + matte * coverage + gloss
+        else:
+            flat[pixels] = matte + highlight
 
 
 def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
@@ -157,7 +215,7 @@ def _project(positions: FloatArray, height: int, width: int) -> FloatArray:
     return np.stack([x, y, depth], axis=1).astype(np.float32)
 
 
-def _blend(values: FloatArray, corner: NDArray[np.int32], seen: Fragments) -> FloatArray:
+def _blend(values: FloatArray, corner: NDArray[np.int32], seen: "Fragments | _Hits") -> FloatArray:
     blended: FloatArray = values[corner[:, 0]] * seen.weights[:, :1]
     blended += values[corner[:, 1]] * seen.weights[:, 1:2]
     blended += values[corner[:, 2]] * seen.weights[:, 2:]
@@ -176,7 +234,7 @@ def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
     y = np.clip((1 - uv[:, 1]) * np.float32(height) - np.float32(0.5), 0, height - 1.01)
     column, row = x.astype(np.int32), y.astype(np.int32)
     fx, fy = (x - column)[:, None].astype(np.float32), (y - row)[:, None].astype(np.float32)
-    flat = texture.reshape(-1, 3)
+    flat = texture.reshape(-1, texture.shape[2])
     start = row * width + column
     top = flat[start] * (1 - fx) + flat[start + 1] * fx
     bottom = flat[start + width] * (1 - fx) + flat[start + width + 1] * fx
@@ -184,8 +242,10 @@ def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
     return sampled
 
 
-def shade(albedo: FloatArray, normal: FloatArray, towards: FloatArray, roughness: float) -> FloatArray:
-    """Return the linear light (P, 3) that points send to a viewer under the preview's lamps.
+def shade(
+    albedo: FloatArray, normal: FloatArray, towards: FloatArray, roughness: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return what a surface scatters under the preview's lamps (P, 3), and its highlights (P, 1), linear.
 
     Args:
         albedo: (P, 3) linear.
@@ -209,12 +269,12 @@ def shade(albedo: FloatArray, normal: FloatArray, towards: FloatArray, roughness
             shine = np.clip(np.einsum("pc,pc->p", normal, half), 0, 1) ** exponent
             strength = lamp.gloss * (exponent + 8) / 8 * 0.028
             highlight[:, 0] += np.minimum(strength * shine * np.clip(cosine * 4, 0, 1), 0.8)
-    shaded: FloatArray = (albedo * light + highlight).astype(np.float32)
-    return shaded
+    matte: FloatArray = (albedo * light).astype(np.float32)
+    return matte, highlight
 
 
-def _paint_background(height: int, width: int) -> FloatArray:
-    ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None] ** 1.5
+def _paint_background(height: int, width: int, first: int, end: int) -> FloatArray:
+    ramp = np.linspace(0, 1, height, dtype=np.float32)[first:end, None, None] ** 1.5
     top, bottom = np.array(_BACKGROUND_TOP, np.float32), np.array(_BACKGROUND_BOTTOM, np.float32)
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
     shade = 1 - 0.25 * x**2

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.materials import find_surface
 from assets.mesh import find_normals, split_vertices
 from assets.obj import write_obj
 from assets.raster import rasterise
@@ -21,8 +22,6 @@ from gpu_workers.engines.base import PhotoLimits
 
 #: What surrounds the head in the re-rendered picture, sRGB.
 _BACKGROUND = 128
-#: No highlights: they are the photo's affair.
-_ROUGHNESS = 0.9
 _SKIN_LANDMARKS = slice(0, 468)
 
 
@@ -101,9 +100,11 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
         maps: material to (S, S, 3) sRGB; a part without one is grey.
     """
     camera = head.camera
-    meshes = [split_vertices(part) for part in head.parts]
+    # Lashes and corneas are clear for the most part.
+    parts = [part for part in head.parts if not find_surface(part.material).transparent]
+    meshes = [split_vertices(part) for part in parts]
     points, normals = [], []
-    for part, mesh in zip(head.parts, meshes, strict=True):
+    for part, mesh in zip(parts, meshes, strict=True):
         placed = _photographed(head, part) @ camera.rotation.T + camera.translation
         pixels = placed[:, :2] / placed[:, 2:] * camera.focal + camera.centre
         points.append(np.concatenate([pixels, placed[:, 2:]], axis=1)[mesh.vertices])
@@ -118,7 +119,7 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
     normal = (np.concatenate(normals)[corner] * weights).sum(1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
     picture = np.full((camera.height * camera.width, 3), _BACKGROUND, np.uint8)
-    for index, part in enumerate(head.parts):
+    for index, part in enumerate(parts):
         own = owner[seen.triangles] == index
         albedo = np.full((int(own.sum()), 3), 0.4, np.float32)
         if part.material in maps:
@@ -127,7 +128,9 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
             column, row = np.clip((place[own] * [1, -1] + [0, 1]) * size, 0, size - 1).astype(int).T
             albedo = texture[row, column]
         towards = np.tile(np.array([0, 0, 1], np.float32), (len(albedo), 1))
-        picture[seen.pixels[own]] = to_srgb(shade(albedo, normal[own], towards, _ROUGHNESS))
+        # Highlights are the photo's affair.
+        matte, _ = shade(albedo, normal[own], towards, roughness=1.0)
+        picture[seen.pixels[own]] = to_srgb(matte)
     return picture.reshape(camera.height, camera.width, 3)
 
 

@@ -33,6 +33,20 @@ ARKIT_NAMES: tuple[str, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoarseLevel:
+    """A part with about a quarter of its faces, whose vertices and uvs are some of the part's own."""
+
+    #: (V2,) the part's vertex that each coarse vertex is.
+    vertices: IndexArray
+    #: (T2,) the part's uv that each coarse uv is.
+    uvs: IndexArray
+    #: (F2, 4) indices into `vertices`; a triangle repeats its last index.
+    quads: IndexArray
+    #: (F2, 4) indices into `uvs`, parallel to `quads`.
+    uv_quads: IndexArray
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeshPart:
     """One named mesh of the head: skin, eye_left, eye_right, tongue, teeth_upper, ..."""
 
@@ -49,6 +63,8 @@ class MeshPart:
     uv_quads: IndexArray
     #: (52, V, 3) metres, in the order of ARKIT_NAMES, added to `positions`.
     morph_deltas: FloatArray
+    #: For level of detail 2; a part without one has its own faces there.
+    coarse: CoarseLevel | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +112,7 @@ class Head:
 
 
 _PART_ARRAYS = ("positions", "quads", "uvs", "uv_quads")
+_COARSE_ARRAYS = ("vertices", "uvs", "quads", "uv_quads")
 
 
 def head_to_tensors(head: Head) -> dict[str, Array]:
@@ -116,6 +133,9 @@ def head_to_tensors(head: Head) -> dict[str, Array]:
         label = f"head/part/{index:02d}/{part.name}/{part.material}"
         for name in _PART_ARRAYS:
             tensors[f"{label}/{name}"] = getattr(part, name)
+        if part.coarse is not None:
+            for name in _COARSE_ARRAYS:
+                tensors[f"{label}/coarse_{name}"] = getattr(part.coarse, name)
         moves = part.morph_deltas.reshape(-1, 3)
         rows = np.flatnonzero(moves.any(axis=1)).astype(np.int32)
         tensors[f"{label}/morph_rows"], tensors[f"{label}/morph_moves"] = rows, moves[rows]
@@ -127,6 +147,12 @@ def _spread_moves(rows: Array, moves: Array, vertices: int) -> FloatArray:
     deltas = np.zeros((len(ARKIT_NAMES) * vertices, 3), np.float32)
     deltas[rows] = moves
     return deltas.reshape(len(ARKIT_NAMES), vertices, 3)
+
+
+def _read_coarse(tensors: Mapping[str, Array], label: str) -> CoarseLevel | None:
+    if f"{label}/coarse_quads" not in tensors:
+        return None
+    return CoarseLevel(**{name: tensors[f"{label}/coarse_{name}"] for name in _COARSE_ARRAYS})
 
 
 def head_from_tensors(tensors: Mapping[str, Array]) -> Head:
@@ -146,6 +172,7 @@ def head_from_tensors(tensors: Mapping[str, Array]) -> Head:
                 tensors[f"{label}/morph_moves"],
                 len(tensors[f"{label}/positions"]),
             ),
+            coarse=_read_coarse(tensors, label),
         )
         for label in labels
     )

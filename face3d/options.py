@@ -25,7 +25,8 @@ TextureSize = Literal[4096, 1024, 2048, 8192]
 TextureFormat = Literal["png", "webp", "jpeg"]
 InputSize = Literal[1280, 960, 2048, 4096, 7680]
 CompileMode = Literal["auto", "off", "reduce-overhead", "max-autotune"]
-AssetFormat = Literal["glb", "obj", "preview"]
+AssetFormat = Literal["glb", "obj", "preview", "lods"]
+LevelOfDetail = Literal[0, 1, 2]
 
 #: Names that option `gpu-type` takes; `any` lets the router choose.
 GPU_TYPE_NAMES = ("cpu", "a100", "a800", "v100", "t4", "h100", "h200", "l4", "l40s")
@@ -49,6 +50,7 @@ class JobOptions(BaseModel):
     sharpen: bool = True
     expression: Literal["neutral", "photo"] = "neutral"
     compile: CompileMode = "auto"
+    lod: LevelOfDetail = 0
     formats: tuple[AssetFormat, ...] = ("glb", "obj", "preview")
     view_of: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT)
     ref: str | None = Field(default=None, max_length=200)
@@ -102,6 +104,8 @@ def allowed_values(option: str) -> str:
             return "neutral, photo"
         case "compile":
             return ", ".join(get_args(CompileMode))
+        case "lod":
+            return ", ".join(str(level) for level in get_args(LevelOfDetail))
         case "formats":
             return "a comma-separated list of " + ", ".join(get_args(AssetFormat))
         case "view-of":
@@ -157,7 +161,7 @@ def _from_text(name: str, text: str) -> object:
         return tuple(part.strip() for part in text.split(",") if part.strip()) or (text,)
     if name == "sharpen":
         return {"on": True, "off": False}.get(text, text + "?")
-    if name in ("texture-size", "input-size") and text.isascii() and text.isdigit():
+    if name in ("texture-size", "input-size", "lod") and text.isascii() and text.isdigit():
         return int(text)
     return text
 

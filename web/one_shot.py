@@ -12,6 +12,8 @@ from typing import Literal
 
 from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
+from assets.levels import head_at_level
+from assets.maps import encode_embedded_map
 from assets.png import encode_filtered_png
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
@@ -105,9 +107,10 @@ class OneShotReconstructor:
         elif product == "jpeg":
             data = baked.jpeg
         else:
-            names = ("eyes", "mouth")
-            small = self._encoders.map(encode_jpeg, (baked.maps[f"albedo/{name}"] for name in names))
-            data = write_glb(baked.begun.head, {"skin": baked.jpeg, **dict(zip(names, small, strict=True))})
+            images = {name.removeprefix("albedo/"): image for name, image in baked.maps.items()}
+            small = self._encoders.map(encode_embedded_map, images.values())
+            textures = {"skin": baked.jpeg, **dict(zip(images, small, strict=True))}
+            data = write_glb(head_at_level(baked.begun.head, options.lod), textures)
         mark(product)
         return OneShot(data=data, marks=marks, prepared=prepared, geometry=geometry)
 

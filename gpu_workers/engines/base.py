@@ -78,9 +78,9 @@ class Engine(Protocol):
         """Bake the maps.
 
         Returns:
-            Tensors hold `albedo/<material>` (S, S, 3) uint8 sRGB, row 0 at v = 1, one for each material of
-            the head; the skin's S is `options.texture_size`. Facts hold `texel_shares` (observed,
-            mirrored, completed) and `texel_density` in px/cm.
+            Tensors hold `albedo/<material>` (S, S, 3) uint8 sRGB, row 0 at v = 1, or (S, S, 4) with coverage,
+            one for each material of the head that has a map; the skin's S is `options.texture_size`. Facts
+            hold `texel_shares` (observed, mirrored, completed) and `texel_density` in px/cm.
         """
 
 

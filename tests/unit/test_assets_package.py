@@ -72,6 +72,22 @@ def test_formats_choose_the_files() -> None:
     assert b"map_Kd albedo.webp" in files["head.mtl"]
 
 
+def test_levels_of_detail_are_delivered_as_asked() -> None:
+    def faces(**options: int) -> int:
+        obj = build(JobOptions(engine="null", formats=("obj",), **options))["head.obj"]
+        return obj.count(b"\nf ")
+
+    cage = sum(len(part.quads) for part in make_head().parts)
+    triangles = sum((part.quads[:, 2] == part.quads[:, 3]).sum() for part in make_head().parts)
+    assert faces(lod=1) == cage
+    assert faces() == faces(lod=0) == 4 * cage - triangles
+    files = build(JobOptions(engine="null", formats=("glb", "lods")))
+    assert {"head.glb", "head_lod1.glb", "head_lod2.glb"} <= set(files)
+    assert "head.obj" not in files
+    assert len(files["head.glb"]) > 1.5 * len(files["head_lod1.glb"])
+    assert set(json.loads(files["manifest.json"])["files"]) >= {"head_lod1.glb", "head_lod2.glb"}
+
+
 def test_files_that_the_caller_copies_are_in_the_manifest_only() -> None:
     whole, rest = build(JobOptions(engine="null")), build(JobOptions(engine="null"), copied=True)
     assert set(whole) - set(rest) == {"albedo.png"}

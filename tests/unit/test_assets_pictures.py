@@ -1,13 +1,14 @@
 """The renderer, the preview and the encoders of maps."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from assets.jpeg import decode_jpeg, encode_jpeg
-from assets.maps import encode_maps, select_asset_maps, select_embedded_maps
+from assets.maps import decode_embedded_map, encode_maps, select_asset_maps, select_embedded_maps
 from assets.preview import render_preview
 from assets.raster import rasterise
 from assets.render import load_texture, pose_head, render_rows
@@ -135,6 +136,40 @@ def test_maps_are_encoded_as_asked(texture_format: str, suffix: str, size: int) 
     tolerance = 0 if texture_format == "png" else 8
     assert np.abs(decoded - ramp).max() <= tolerance
     assert np.abs(decode_jpeg(encoded["glb/skin.jpg"]).astype(int) - ramp).max() <= 8
+
+
+@pytest.mark.parametrize(("texture_format", "suffix"), [("png", "png"), ("webp", "webp"), ("jpeg", "png")])
+def test_maps_with_coverage_keep_it(texture_format: str, suffix: str) -> None:
+    image = np.zeros((32, 32, 4), np.uint8)
+    image[:, 16:, 3] = 200
+    encoded = encode_maps(
+        StageResult(tensors={"albedo/lashes": image}), JobOptions(texture_format=texture_format)
+    )
+    for data in (encoded[f"albedo_lashes.{suffix}"], select_embedded_maps(encoded)["lashes"]):
+        decoded = np.asarray(Image.open(io.BytesIO(data)))
+        assert np.abs(decoded[..., 3].astype(int) - image[..., 3]).max() <= 4
+    assert np.array_equal(decode_embedded_map(encoded["glb/lashes.png"]), image)
+
+
+def test_transparent_parts_show_what_lies_behind_and_mirror_the_lights() -> None:
+    """A half covering sheet before the left eye mixes with it; a clear one leaves it and adds a light."""
+    eye = HEAD.part("eye_left")
+    larger = 1.15 * (eye.positions - eye.positions.mean(0)) + eye.positions.mean(0)
+    colours = {"skin": (90, 90, 90), "eyes": (0, 0, 200), "lashes": (200, 0, 0, 128)}
+    textures = {name: load_texture(np.full((4, 4, len(c)), c, np.uint8)) for name, c in colours.items()}
+
+    def picture(*materials: str) -> np.ndarray:
+        sheets = [replace(eye, name="sheet", material=name, positions=larger) for name in materials]
+        posed = pose_head(replace(HEAD, parts=(*HEAD.parts, *sheets)))
+        return render_rows(posed, textures, size=(96, 96), rows=(0, 96)).astype(int)
+
+    plain, covered, clear = picture(), picture("lashes"), picture("cornea")
+    blue = (plain[..., 2] > 2 * plain[..., 0]) & (np.arange(96) > 48)
+    assert blue.sum() > 20
+    assert (covered[blue][:, 0] > plain[blue][:, 0] + 30).mean() > 0.9
+    assert (covered[blue][:, 2] > 40).mean() > 0.9, "the eye is still seen"
+    assert np.median(np.abs(clear[blue] - plain[blue])) < 20
+    assert clear[blue].max(axis=0)[0] > plain[blue].max(axis=0)[0], "a highlight"
 
 
 @pytest.mark.parametrize("shape", [(1501, 1203), (4096, 512)])

@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 
 from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
-from assets.mesh import find_normals, split_quads, split_vertices
+from assets.maps import encode_embedded_map
+from assets.mesh import NormalFinder, find_normals, split_quads, split_vertices
 from assets.obj import write_mtl, write_obj
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, Head
 from gpu_workers.engines.null.head import make_head
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,8 +87,32 @@ def test_morphed_normals_are_those_of_the_morphed_mesh(glb: bytes) -> None:
     np.testing.assert_allclose(np.linalg.norm(base, axis=1), 1, atol=1e-5)
     k = ARKIT_NAMES.index("jawOpen")
     turned = base + read_accessor(document, binary, primitive["targets"][k]["NORMAL"])
-    expected = find_normals((part.positions + part.morph_deltas[k])[None], split.vertices[split.triangles])[0]
+    expected = find_normals(part.positions + part.morph_deltas[k], part.quads)
     np.testing.assert_allclose(turned, expected[split.vertices], atol=5e-3)
+
+
+def plain_normals(positions: np.ndarray, quads: np.ndarray) -> np.ndarray:
+    """The slow twin: half the cross product of a face's diagonals, summed at its corners."""
+    normals = np.zeros(positions.shape)
+    for quad in quads.tolist():
+        a, b, c, d = positions[quad].astype(float)
+        for vertex in set(quad):
+            normals[vertex] += np.cross(c - a, d - b) / 2
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", ["jawOpen", "eyeBlinkLeft"])
+def test_normals_agree_with_their_plain_twin_at_rest_and_in_a_shape(name: str) -> None:
+    part = HEAD.part("skin")
+    finder = NormalFinder(part.positions, part.quads)
+    rest = plain_normals(part.positions, part.quads)
+    np.testing.assert_allclose(finder.normals, rest, atol=1e-5)
+    deltas = part.morph_deltas[ARKIT_NAMES.index(name)]
+    moved = np.flatnonzero(deltas.any(axis=1))
+    found = finder.find_turns(moved, deltas[moved])
+    turns = np.zeros_like(part.positions)
+    turns[found.vertices] = found.turns
+    np.testing.assert_allclose(turns, plain_normals(part.positions + deltas, part.quads) - rest, atol=1e-5)
 
 
 def test_texture_coordinates_run_down_and_images_are_inside(glb: bytes) -> None:
@@ -99,6 +125,32 @@ def test_texture_coordinates_run_down_and_images_are_inside(glb: bytes) -> None:
         view = document["bufferViews"][image["bufferView"]]
         assert image["mimeType"] == "image/jpeg"
         assert binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]] == TEXTURES[name]
+
+
+def clear_head() -> Head:
+    """A head with two transparent parts: a cornea, which has no map, and lashes, which have one."""
+    left, right = (replace(HEAD.part(f"eye_{side}"), name=f"cornea_{side}") for side in ("left", "right"))
+    parts = (*HEAD.parts, replace(left, material="cornea"), replace(right, material="lashes"))
+    return replace(HEAD, parts=parts)
+
+
+def test_corneas_and_lashes_are_blended() -> None:
+    coverage = encode_embedded_map(np.full((8, 8, 4), (30, 20, 20, 128), np.uint8))
+    document, _ = read_glb(write_glb(clear_head(), {**TEXTURES, "lashes": coverage}))
+    materials = {material["name"]: material for material in document["materials"]}
+    assert [name for name, material in materials.items() if material.get("alphaMode") == "BLEND"] == [
+        "cornea", "lashes",
+    ]  # fmt: skip
+    cornea = materials["cornea"]["pbrMetallicRoughness"]
+    assert cornea["baseColorFactor"][3] < 0.3
+    assert cornea["roughnessFactor"] < 0.1 < materials["eyes"]["pbrMetallicRoughness"]["roughnessFactor"]
+    image = document["images"][materials["lashes"]["pbrMetallicRoughness"]["baseColorTexture"]["index"]]
+    assert image["mimeType"] == "image/png"
+    text = write_mtl(clear_head(), {"lashes": "albedo_lashes.png"}).decode()
+    assert "map_d albedo_lashes.png" in text
+    assert "d 0.2" in text.splitlines()
+    assert document["extensionsUsed"] == ["KHR_materials_specular"], "lashes hardly mirror"
+    assert "KHR_materials_specular" in materials["lashes"]["extensions"]
 
 
 def test_a_head_without_textures_has_no_images() -> None:

@@ -44,6 +44,7 @@ def test_the_caller_wins_over_the_defaults() -> None:
         ("sharpen", "yes"),
         ("expression", "smile"),
         ("compile", "fast"),
+        ("lod", "3"),
         ("formats", "fbx"),
         ("formats", ""),
         ("ref", "x" * 201),

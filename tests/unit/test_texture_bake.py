@@ -81,6 +81,10 @@ def _describe(mesh: MeshPart, first: int) -> PartData:
         uv_triangles=_split_uvs(mesh),
         uv_islands=np.zeros(len(mesh.uvs), np.int32),
         source_vertices=np.arange(len(mesh.positions), dtype=np.int32),
+        host_vertices=np.zeros(0, np.int32),
+        host_weights=np.zeros((0, 0), np.float32),
+        host_offsets=np.zeros((0, 3), np.float32),
+        coarse=None,
     )
 
 
@@ -209,7 +213,7 @@ def test_facts_add_up(plain: StageResult) -> None:
     # The map's width runs once round the ellipsoid.
     round_about = 2 * np.pi * np.hypot(0.075, 0.095) / 2**0.5 * 100
     assert plain.facts["texel_density"]["map"] == pytest.approx(1024 / round_about, rel=0.5)
-    assert set(plain.tensors) == {"albedo/skin", "albedo/eyes", "albedo/mouth"}
+    assert set(plain.tensors) == {"albedo/skin", "albedo/eyes", "albedo/mouth", "albedo/lashes"}
 
 
 def test_sharpening_raises_contrast(scene: tuple[HeadData, Head]) -> None:

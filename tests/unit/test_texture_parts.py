@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from gpu_workers.engines.anny.texture_compose import SkinLayers, compose_skin, encode_srgb
-from gpu_workers.engines.anny.texture_eyes import find_iris_colour, paint_eyes
+from gpu_workers.engines.anny.texture_eyes import find_iris_colour, paint_eyes, prepare_eyes
 from gpu_workers.engines.anny.texture_fill import make_noise, push_pull
 from gpu_workers.engines.anny.texture_light import find_light_gain
 from gpu_workers.engines.anny.texture_photo import decode_srgb, sample_picture
@@ -147,7 +147,8 @@ def test_iris_has_the_photos_colour_and_a_dark_pupil() -> None:
         photo[:, distance < 5] = 0.005
     iris = find_iris_colour(photo, landmarks)
     assert iris[2] > 1.5 * iris[1] > 1.5 * iris[0]
-    eyes = paint_eyes(iris, (0.5, 0.5), 0.2, size=256)
+    axis = (torch.arange(256) - 127.5) / 256 / 0.2
+    eyes = paint_eyes(iris, prepare_eyes(torch.stack(torch.meshgrid(axis, -axis, indexing="xy"))))
     assert float(eyes[:, 128, 128].max()) < 0.02, "pupil"
     ring = eyes[:, 128, 128 + int(0.14 * 256)]
     assert ring[2] > ring[0], "iris"

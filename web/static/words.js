@@ -60,6 +60,8 @@ export function ago(text) {
 
 export const FILE_NOTES = {
   "head.glb": "textured, 52 expressions",
+  "head_lod1.glb": "the fitted mesh",
+  "head_lod2.glb": "a quarter of its faces",
   "head.obj": "quads",
   "head.mtl": "material of the OBJ",
   "albedo.png": "skin colour, lossless",
@@ -67,6 +69,7 @@ export const FILE_NOTES = {
   "albedo.jpg": "skin colour",
   "albedo_eyes.png": "eye colour",
   "albedo_mouth.png": "mouth and teeth",
+  "albedo_lashes.png": "lashes, with coverage",
   "preview.png": "photo beside renders",
   "manifest.json": "measurements, licences, timings",
 };

@@ -14,6 +14,8 @@ _MAGNIFICATION = 3.0
 #: Native v of the face's centre line on MakeHuman's map (the face lies on its side there).
 _MIDLINE_V = 0.4833
 _MARGIN = 0.01
+#: Where the tongue lies in the mouth's square: v from and to.
+_TONGUE_ROW = (0.006, 0.286)
 _EYE_MAGNIFICATION = 2.0
 #: Radius of the eye's disc in its square, and the polar angle that it ends at (radians).
 _DISC_RADIUS = 0.49
@@ -103,18 +105,13 @@ def disc_radius(angle: float | FloatArray) -> FloatArray:
     return np.asarray(_DISC_RADIUS * (1 + _EYE_MAGNIFICATION) * ratio / (1 + _EYE_MAGNIFICATION * ratio))
 
 
-def pack_mouth(parts: tuple[CutPart, ...]) -> dict[str, FloatArray]:
-    """Return uvs of tongue and teeth in one square: upper teeth, lower teeth, tongue from the top."""
-    rows = {"teeth_upper": (0.72, 0.99), "teeth_lower": (0.43, 0.70), "tongue": (0.01, 0.41)}
-    packed = {}
-    for part in parts:
-        bottom, top = rows[part.name]
-        uvs = part.uvs if part.name != "tongue" else part.uvs[:, ::-1] * [1, -1]
-        low, extent = uvs.min(0), np.ptp(uvs, axis=0)
-        scale = min(0.98 / extent[0], (top - bottom) / extent[1])
-        offset = np.array([0.5 - extent[0] * scale / 2, bottom])
-        packed[part.name] = (uvs - low) * scale + offset
-    return packed
+def lay_out_tongue(tongue: CutPart) -> FloatArray:
+    """Return the tongue's uvs (T, 2) at the bottom of the mouth's square, below gums and teeth."""
+    turned = tongue.uvs[:, ::-1] * [1, -1]
+    low, extent = turned.min(0), np.ptp(turned, axis=0)
+    bottom, top = _TONGUE_ROW
+    scale = min(0.98 / extent[0], (top - bottom) / extent[1])
+    return np.asarray((turned - low) * scale + [0.5 - extent[0] * scale / 2, bottom])
 
 
 def signed_areas(uvs: FloatArray, triangles: NDArray[np.integer]) -> FloatArray:

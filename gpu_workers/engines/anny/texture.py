@@ -19,12 +19,29 @@ from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas, load_skin_atlas
 from gpu_workers.engines.anny.texture_bake import BakeRequest, SkinBake, bake_skin
 from gpu_workers.engines.anny.texture_compose import encode_srgb
-from gpu_workers.engines.anny.texture_eyes import find_iris_colour, paint_eyes
+from gpu_workers.engines.anny.texture_eyes import (
+    EyePaint,
+    find_iris_colour,
+    locate_iris,
+    paint_eyes,
+    prepare_eyes,
+)
+from gpu_workers.engines.anny.texture_lashes import paint_lashes
 from gpu_workers.engines.anny.texture_masks import FaceMasks, find_masks
 from gpu_workers.engines.anny.texture_mouth import paint_mouth
 
-_mouths: dict[tuple[int, str], tuple[HeadData, NDArray[np.uint8]]] = {}
-_mouth_lock = threading.Lock()
+
+@dataclass(frozen=True)
+class _Constants:
+    """What is the same for every person; the head data is kept so that its id is not given to another."""
+
+    head_data: HeadData
+    mouth: NDArray[np.uint8]
+    eyes: EyePaint
+
+
+_constants: dict[tuple[int, str], _Constants] = {}
+_constants_lock = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +70,8 @@ def bake_head(
         prepared: the preprocess stage's result: `photo` (H, W, 3) uint8 and `landmarks` (478, 2 or 3) pixels.
         head: fitted to that photo, on the topology of `head_data`.
     Returns:
-        `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`; facts `texel_shares` of
+        `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
+        coverage as a fourth channel; facts `texel_shares` of
         the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds.
     """
     with bake_on_device(prepared, head, head_data, options, device, graphs=graphs) as bake:
@@ -97,10 +115,15 @@ def bake_on_device(
         def finish() -> StageResult:
             clock.lap("skin taken")
             iris = find_iris_colour(bake.linear, landmarks)
-            eyes = paint_eyes(iris.to(device), head_data.iris_uv_centre, head_data.iris_uv_radius)
+            constants = _load_constants(head_data, device)
+            eyes = paint_eyes(iris, constants.eyes)
             facts = _describe(bake, head, atlas, options.texture_size)
             facts["iris_colour"] = _round(iris.tolist())
-            maps = {"albedo/eyes": to_host(_finish(eyes)), "albedo/mouth": _load_mouth(head_data, device)}
+            maps = {
+                "albedo/eyes": to_host(_finish(eyes)),
+                "albedo/mouth": constants.mouth,
+                "albedo/lashes": paint_lashes(),
+            }
             clock.lap("eyes and mouth")
             return StageResult(tensors=maps, facts={**facts, "timings": clock.laps})
 
@@ -120,8 +143,8 @@ def to_host(image: Tensor) -> NDArray[np.uint8]:
 def warm_up_texture(head_data: HeadData, device: torch.device) -> None:
     """Make the constant maps, so that the first photo does not pay for them."""
     load_skin_atlas(head_data, device)
-    _load_mouth(head_data, device)
-    paint_eyes(torch.zeros(3, device=device), head_data.iris_uv_centre, head_data.iris_uv_radius)
+    _load_constants(head_data, device)
+    paint_lashes()
 
 
 class _Clock:
@@ -140,12 +163,13 @@ class _Clock:
         self._last = now
 
 
-def _load_mouth(data: HeadData, device: torch.device) -> NDArray[np.uint8]:
+def _load_constants(data: HeadData, device: torch.device) -> _Constants:
     key = (id(data), str(device))
-    with _mouth_lock:
-        if key not in _mouths:
-            _mouths[key] = (data, _finish(paint_mouth(data, device)).cpu().numpy())
-        return _mouths[key][1]
+    with _constants_lock:
+        if key not in _constants:
+            mouth = _finish(paint_mouth(data, device)).cpu().numpy()
+            _constants[key] = _Constants(data, mouth, prepare_eyes(locate_iris(data, device)))
+        return _constants[key]
 
 
 def _finish(linear: Tensor) -> Tensor:

@@ -1,13 +1,18 @@
 """The eyes' own map: a procedural iris in the person's colour; sharp whatever the photo's size."""
 
-from functools import lru_cache
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.mesh_math import split_quads
 from gpu_workers.engines.anny.texture_fill import make_noise
+from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 
 #: Pixels a side.
 EYES_SIZE = 1024
@@ -69,34 +74,60 @@ def _sample_iris(photo: Tensor, points: Array) -> Tensor:
     return window[:, ring]
 
 
-def paint_eyes(iris: Tensor, centre: tuple[float, float], radius: float, size: int = EYES_SIZE) -> Tensor:
-    """Return the eyes' albedo, (3, size, size) linear light, on the iris colour's device.
+def locate_iris(data: HeadData, device: torch.device, size: int = EYES_SIZE) -> Tensor:
+    """Return each texel's place on the eyeball about the iris, (2, size, size): 1 is the iris's rim.
 
-    Args:
-        iris: (3,) linear light.
-        centre: of the iris in the UV square, v up.
-        radius: of the iris, UV units.
+    Right and up of the pupil, by polar angle about the eyeball's front, so that circles are round on the head
+    whatever the coarse quads do to them on the map.
     """
-    offset, factor = _paint_parts(centre, radius, size, iris.device)
-    return (offset + factor * iris[:, None, None]).clamp(0, 1)
+    eye = data.part("eye_left")
+    positions = data.positions[eye.vertices]
+    from_centre = positions - 0.5 * (positions.min(0) + positions.max(0))
+    uvs = torch.from_numpy(_quarter(eye.uvs[eye.uv_quads])).to(device)
+    places = torch.from_numpy(_quarter(from_centre[eye.quads])).to(device)
+    quads = np.arange(len(uvs)).reshape(-1, 4)
+    corners = torch.from_numpy(split_quads(quads)).to(device)
+    raster, _ = rasterise_atlas(uvs, corners, size)
+    x, y, z = interpolate(places, corners, raster).permute(2, 0, 1)
+    aside = torch.sqrt(x**2 + y**2)
+    rim = math.asin(data.iris_radius / data.eyeball_radius)
+    scale = torch.atan2(aside, z) / rim / aside.clamp(min=1e-9)
+    return torch.stack([x * scale, y * scale])
 
 
-@lru_cache(maxsize=4)
-def _paint_parts(
-    centre: tuple[float, float], radius: float, size: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return what no iris colour changes, and the factor of that colour: the map is linear in it."""
-    without = _paint(torch.zeros(3, device=device), centre, radius, size)
-    return without, _paint(torch.ones(3, device=device), centre, radius, size) - without
+def _quarter(corners: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (16 F, C): quads' corner values (F, 4, C), each quad cut into four as a finer mesh's uvs are."""
+    after = 0.5 * (corners + np.roll(corners, -1, axis=1))
+    middle = np.broadcast_to(corners.mean(1, keepdims=True), corners.shape)
+    finer = np.stack([corners, after, middle, np.roll(after, 1, axis=1)], axis=2)
+    return np.ascontiguousarray(finer.reshape(-1, corners.shape[-1]), np.float32)
 
 
-def _paint(iris: Tensor, centre: tuple[float, float], radius: float, size: int) -> Tensor:
-    device = iris.device
-    axis = (torch.arange(size, device=device) + 0.5) / size
-    x = (axis[None, :] - centre[0]) / radius
-    y = ((1 - axis)[:, None] - centre[1]) / radius
+@dataclass(frozen=True)
+class EyePaint:
+    """The eyes' map but for the iris's colour, in which it is linear: offset + factor x colour."""
+
+    #: (3, S, S) each, linear light.
+    offset: Tensor
+    factor: Tensor
+
+
+def prepare_eyes(places: Tensor) -> EyePaint:
+    """Return the constant parts of the eyes' map; `places` as `locate_iris` returns them."""
+    without = _paint(torch.zeros(3, device=places.device), places)
+    return EyePaint(without, _paint(torch.ones(3, device=places.device), places) - without)
+
+
+def paint_eyes(iris: Tensor, paint: EyePaint) -> Tensor:
+    """Return the eyes' albedo, (3, S, S) linear light, for an iris colour (3,) in linear light."""
+    return (paint.offset + paint.factor * iris.to(paint.offset.device)[:, None, None]).clamp(0, 1)
+
+
+def _paint(iris: Tensor, places: Tensor) -> Tensor:
+    device, size = places.device, places.shape[-1]
+    x, y = places
     distance = torch.sqrt(x**2 + y**2)
-    angle = torch.atan2(y.expand(size, size), x.expand(size, size))
+    angle = torch.atan2(y, x)
 
     def ramp(low: float, high: float) -> Tensor:
         share = ((distance - low) / (high - low)).clamp(0, 1)

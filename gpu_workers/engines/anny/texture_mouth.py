@@ -1,4 +1,4 @@
-"""The mouth's own map: teeth, off-white with gaps and a gum line, and a pink tongue."""
+"""The mouth's own map: crowns that yellow towards the gum, gums and tongue; darker where no light comes."""
 
 import numpy as np
 import torch
@@ -11,15 +11,16 @@ from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 #: Pixels a side.
 MOUTH_SIZE = 1024
 #: Linear light.
-_TOOTH = (0.80, 0.75, 0.65)
-_TOOTH_NECK = (0.68, 0.59, 0.46)
-_GUM = (0.42, 0.16, 0.15)
+_TOOTH = (0.66, 0.61, 0.52)
+_TOOTH_EDGE = (0.58, 0.575, 0.54)
+_TOOTH_NECK = (0.54, 0.45, 0.33)
+_GUM = (0.36, 0.13, 0.125)
 _TONGUE = (0.36, 0.125, 0.12)
-#: Widths of the teeth from the midline, millimetres (Ash and Nelson, "Wheeler's Dental Anatomy").
-_UPPER_WIDTHS = (8.5, 6.5, 7.5, 7.0, 7.0, 10.0, 9.0)
-_LOWER_WIDTHS = (5.0, 5.5, 7.0, 7.0, 7.0, 11.0, 10.5)
-#: Share of half an arch.
-_GAP = 0.010
+#: Millimetres from the biting edge: where it stops being translucent, where the neck begins and is reached.
+_EDGE_END = 2.2
+_NECK = (4.5, 9.5)
+#: Light at the back of the mouth, of that in front.
+_BACK_LIGHT = 0.18
 
 
 def paint_mouth(data: HeadData, device: torch.device, size: int = MOUTH_SIZE) -> Tensor:
@@ -34,56 +35,63 @@ def paint_mouth(data: HeadData, device: torch.device, size: int = MOUTH_SIZE) ->
     owner = torch.from_numpy(np.repeat(np.arange(len(parts)), [len(t) for t in triangles])).to(device)
     owner = owner[raster.triangle]
     for index, part in enumerate(parts):
-        values = np.zeros((len(uvs), 3), np.float32)
+        values = np.zeros((len(uvs), 2), np.float32)
         span = slice(int(first_uv[index]), int(first_uv[index + 1]))
         values[span] = _measure(part, data.positions[part.vertices])
-        across, height, forward = interpolate(torch.from_numpy(values).to(device), corner, raster).permute(
-            2, 0, 1
-        )
+        height, forward = interpolate(torch.from_numpy(values).to(device), corner, raster).permute(2, 0, 1)
         if part.name == "tongue":
             colour = _paint_tongue(forward, size)
+        elif part.name.startswith("teeth"):
+            colour = _paint_teeth(height, size) * _light(forward)
         else:
-            upper = part.name == "teeth_upper"
-            colour = _paint_teeth(
-                across, height if upper else 1 - height, _UPPER_WIDTHS if upper else _LOWER_WIDTHS
-            )
+            colour = _paint_gum(height, size) * _light(forward)
         result = torch.where(owner == index, colour, result)
     return result
 
 
 def _measure(part: PartData, positions: np.ndarray) -> np.ndarray:
-    """Return (T, 3) for each uv: place along the arch from the midline, height, and place from back to front.
+    """Return (T, 2) for each uv: millimetres from the biting edge, and place from the back (0) to the front.
 
-    Each is in 0..1.
+    Of a gum the millimetres are from its margin, of the tongue they mean nothing.
     """
-    low, high = positions[:, 1].min(), positions[:, 1].max()
-    # Length of the arch as a function of |x|: the part is a narrow band along it.
-    aside = np.abs(positions[:, 0])
-    edges = np.linspace(0, aside.max(), 12)
-    z = np.array([positions[np.argsort(np.abs(aside - edge))[:8], 2].max() for edge in edges])
-    length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(edges), np.diff(z)))])
-    across = np.interp(aside, edges, length) / length[-1]
+    towards_gum = -1 if part.name.endswith("lower") else 1
+    height = towards_gum * positions[:, 1] * 1000
+    values = np.zeros((len(part.uvs), 2), np.float32)
     back, front = positions[:, 2].min(), positions[:, 2].max()
     forward = (positions[:, 2] - back) / max(front - back, 1e-6)
-    height = (positions[:, 1] - low) / max(high - low, 1e-6)
-    values = np.zeros((len(part.uvs), 3), np.float32)
-    values[part.uv_triangles] = np.stack([across, height, forward], 1)[part.triangles]
+    values[part.uv_triangles] = np.stack([height, forward], 1)[part.triangles]
+    # Each tooth is an island of its own.
+    for island in range(int(part.uv_islands.max()) + 1):
+        own = part.uv_islands == island
+        values[own, 0] -= values[own, 0].min()
     return values
 
 
-def _paint_teeth(across: Tensor, height: Tensor, widths: tuple[float, ...]) -> Tensor:
-    """Args: height: 0 at the biting edge, 1 in the gum."""
-    device = across.device
-    gaps = torch.cumsum(torch.tensor((0.0, *widths), device=device), 0) / sum(widths)
-    nearest = (across[..., None] - gaps).abs().amin(-1)
-    gap = torch.exp(-((nearest / _GAP) ** 2))
-    neck = ((height - 0.2) / 0.6).clamp(0, 1)[None]
-    tooth = torch.tensor(_TOOTH, device=device)[:, None, None]
-    colour = tooth + (torch.tensor(_TOOTH_NECK, device=device)[:, None, None] - tooth) * neck
-    colour = colour * (1 - gap * torch.tensor((0.28, 0.36, 0.42), device=device)[:, None, None])
-    # The gum line is scalloped: it reaches down between the teeth.
-    gum = ((height + 0.12 * gap - 0.80) / 0.08).clamp(0, 1)
-    return colour + (torch.tensor(_GUM, device=device)[:, None, None] - colour) * gum
+def _light(forward: Tensor) -> Tensor:
+    ramp = ((forward - 0.25) / 0.6).clamp(0, 1)
+    return _BACK_LIGHT + (1 - _BACK_LIGHT) * ramp * ramp * (3 - 2 * ramp)
+
+
+def _tint(colour: tuple[float, float, float], device: torch.device) -> Tensor:
+    return torch.tensor(colour, device=device)[:, None, None]
+
+
+def _paint_teeth(height: Tensor, size: int) -> Tensor:
+    device = height.device
+    edge = (1 - height / _EDGE_END).clamp(0, 1)
+    neck = ((height - _NECK[0]) / (_NECK[1] - _NECK[0])).clamp(0, 1)
+    tooth = _tint(_TOOTH, device)
+    colour = tooth + (_tint(_TOOTH_EDGE, device) - tooth) * edge
+    colour = colour + (_tint(_TOOTH_NECK, device) - colour) * neck * neck
+    return colour * (1 + 0.025 * make_noise(size, 10.0, seed=31).to(device))
+
+
+def _paint_gum(height: Tensor, size: int) -> Tensor:
+    device = height.device
+    blotches = make_noise(size, 7.0, seed=32).to(device)
+    # The margin is paler than the mucosa further from the teeth, which is red with vessels.
+    deep = ((height - 4) / 9).clamp(0, 1)
+    return _tint(_GUM, device) * (1 - deep * _tint((0.15, 0.4, 0.36), device)) * (1 + 0.05 * blotches)
 
 
 def _paint_tongue(forward: Tensor, size: int) -> Tensor:

@@ -30,7 +30,11 @@ _CUT_HEIGHT = 0.604
 _CUT_SLOPE = 0.06
 _EDGE_SMOOTHING = 8
 #: Each part's mirror image.
-_MIRROR_PART = {"eye_left": "eye_right", "eye_right": "eye_left"}
+MIRROR_PART = {
+    f"{name}_{side}": f"{name}_{other}"
+    for name in ("eye", "cornea", "lashes")
+    for side, other in (("left", "right"), ("right", "left"))
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +118,24 @@ def level_neck(skin: CutPart, positions: FloatArray) -> FloatArray:
     return displacement
 
 
+def find_lid_rim(skin: CutPart) -> list[int]:
+    """Return the left eye's loop of vertices between face and socket, the way that the face's edges run."""
+    face, socket = (_directed_edges(skin.quads[skin.regions == name]) for name in ("face", "socket_left"))
+    following = {a: b for a, b in face if (b, a) in socket}
+    loop = [min(following)]
+    while following[loop[-1]] != loop[0]:
+        loop.append(following[loop[-1]])
+    return loop
+
+
+def _directed_edges(quads: IndexArray) -> set[tuple[int, int]]:
+    edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
+    return {(int(a), int(b)) for a, b in edges}
+
+
 def _open_edges(quads: IndexArray) -> IndexArray:
     """Return the directed edges (E, 2) that one face uses and no other face uses the other way."""
-    edges = np.stack([quads, np.roll(quads, -1, axis=1)], axis=-1).reshape(-1, 2)
-    seen = {(int(a), int(b)) for a, b in edges}
+    seen = _directed_edges(quads)
     return np.array([(a, b) for a, b in seen if (b, a) not in seen], dtype=np.int64)
 
 
@@ -148,7 +166,7 @@ def mirror_vertices(parts: tuple[CutPart, ...], positions: FloatArray) -> IndexA
     rows = {p.name: np.arange(first[k], first[k + 1]) for k, p in enumerate(parts)}
     mirror = np.zeros(len(positions), dtype=np.int64)
     for part in parts:
-        other = rows[_MIRROR_PART.get(part.name, part.name)]
+        other = rows[MIRROR_PART.get(part.name, part.name)]
         own = rows[part.name]
         mirror[own] = other[cKDTree(positions[other]).query(positions[own] * [-1, 1, 1])[1]]
     if not np.array_equal(mirror[mirror], np.arange(len(mirror))):

@@ -1,0 +1,46 @@
+"""Levels of detail of a head: 0 smooth (one Catmull-Clark step), 1 the cage that was fitted, 2 coarse.
+
+All three are linear maps of the cage and share its UV layout, so the same maps and the same 52 weights fit.
+"""
+
+from dataclasses import replace
+
+from assets.subdivision import subdivide
+from face3d.head import Head, MeshPart
+from face3d.options import LevelOfDetail
+
+
+def head_at_level(head: Head, level: LevelOfDetail) -> Head:
+    """Return a head on another level of detail than its own, which is 1."""
+    if level == 1:
+        return head
+    change = _refine if level == 0 else _coarsen
+    return replace(head, parts=tuple(change(part) for part in head.parts))
+
+
+def _refine(part: MeshPart) -> MeshPart:
+    finer = subdivide(part.quads, len(part.positions), part.uv_quads, len(part.uvs), keep_place=True)
+    return replace(
+        part,
+        positions=finer.map_vertices(part.positions),
+        quads=finer.quads,
+        uvs=finer.map_uvs(part.uvs),
+        uv_quads=finer.uv_quads,
+        morph_deltas=finer.map_vertices(part.morph_deltas),
+        coarse=None,
+    )
+
+
+def _coarsen(part: MeshPart) -> MeshPart:
+    coarse = part.coarse
+    if coarse is None:
+        return part
+    return replace(
+        part,
+        positions=part.positions[coarse.vertices],
+        quads=coarse.quads,
+        uvs=part.uvs[coarse.uvs],
+        uv_quads=coarse.uv_quads,
+        morph_deltas=part.morph_deltas[:, coarse.vertices],
+        coarse=None,
+    )
