@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Pixel tests made at once; bounds the memory.
-_CHUNK_CPU = 2_000_000
+#: Pixel tests made at once: on a CPU they stay in its caches, on a GPU they bound the memory.
+_CHUNK_CPU = 100_000
 _CHUNK_CUDA = 24_000_000
 #: Distance to an edge, pixels, that still counts as inside: above the rounding of float32.
 _SLACK = 1e-4
@@ -141,31 +141,35 @@ def _nearest(
         return best
     faces = len(rows) // batch
     total = int(ends[-1].item()) if capacity is None else capacity
-    boxes = torch.stack([low[:, 0], low[:, 1], span[:, 0].clamp(min=1), ends - span.prod(-1)], -1)
+    # Columns, not rows: each is then read as one run.
+    columns = rows.T.contiguous()
+    boxes = torch.stack([low[:, 0], low[:, 1], span[:, 0].clamp(min=1), ends - span.prod(-1)])
     chunk = _CHUNK_CPU if device.type == "cpu" else _CHUNK_CUDA
     for start in range(0, total, chunk):
         slot = torch.arange(start, min(start + chunk, total), device=device)
-        owner = torch.searchsorted(ends, slot, right=True)
-        valid = owner < len(rows)
-        owner = owner.clamp(max=len(rows) - 1)
-        left, top, across, first = boxes[owner].unbind(-1)
+        found = torch.searchsorted(ends, slot, right=True)
+        owner = found if capacity is None else found.clamp(max=len(rows) - 1)
+        left, top, across, first = boxes[:, owner]
         offset = slot - first
         down = torch.div(offset, across, rounding_mode="floor")
         column, line = left + offset - down * across, top + down
-        depth, inside = _test(rows[owner], column, line, perspective)
+        depth, inside = _test(columns[:, owner], column, line, perspective)
         picture = torch.div(owner, faces, rounding_mode="floor")
+        pixel = (picture * height + line) * width + column
+        if capacity is not None:
+            valid = found < len(rows)
+            inside &= valid
+            # Slots without an owner ask for any pixel, and a spread of them: one address would be a queue.
+            pixel = torch.where(valid, pixel, slot % pixels)
         # The bits of a positive float sort like the float.
         key = (depth.view(torch.int32).long() << 32) | (owner - picture * faces)
-        key = torch.where(inside & valid, key, _FAR)
-        # Slots without an owner ask for any pixel, and a spread of them: one address would be a queue.
-        pixel = torch.where(valid, (picture * height + line) * width + column, slot % pixels)
-        best.scatter_reduce_(0, pixel, key, "amin")
+        best.scatter_reduce_(0, pixel, torch.where(inside, key, _FAR), "amin")
     return best
 
 
-def _test(rows: Tensor, column: Tensor, line: Tensor, perspective: bool) -> tuple[Tensor, Tensor]:
-    """Return depth (N,) and whether the pixel centre lies inside (N,) for one triangle row a pixel."""
-    row = rows.unbind(-1)
+def _test(columns: Tensor, column: Tensor, line: Tensor, perspective: bool) -> tuple[Tensor, Tensor]:
+    """Return depth (N,) and whether the pixel centre lies inside (N,) by columns (12, N)."""
+    row = columns.unbind(0)
     dx, dy = column + 0.5 - row[0], line + 0.5 - row[1]
     b = dx * row[2] + dy * row[3]
     c = dx * row[4] + dy * row[5]
@@ -186,39 +190,46 @@ def _measure(vertices: Tensor, triangles: Tensor, seen: Tensor, perspective: boo
         return Raster(triangle=seen, weights=weights, depth=torch.full_like(weights[..., 0], torch.inf))
     first = torch.arange(batch, device=device)[:, None] * vertices.shape[1]
     corner = triangles[seen.clamp(min=0).view(batch, -1)] + first[..., None]
-    place = vertices.reshape(-1, 3)[corner.view(-1)].view(batch, height, width, 3, 3)
+    # (3 coordinates, 3 corners, B, H, W): whole pictures, so that every operation reads in one run.
+    places = vertices.reshape(-1, 3).T[:, corner.permute(2, 0, 1).reshape(3, batch, height, width)]
     x = torch.arange(width, device=device) + 0.5
     y = torch.arange(height, device=device)[:, None] + 0.5
-    a = place[..., 0, :]
-    ab, ac = place[..., 1, :2] - a[..., :2], place[..., 2, :2] - a[..., :2]
-    dx, dy = x - a[..., 0], y - a[..., 1]
-    area = ab[..., 0] * ac[..., 1] - ab[..., 1] * ac[..., 0]
+    (ax, bx, cx), (ay, by, cy), depth = places
+    bx, by, cx, cy = bx - ax, by - ay, cx - ax, cy - ay
+    dx, dy = x - ax, y - ay
+    area = bx * cy - by * cx
     scale = 1 / torch.where(covered, area, torch.ones_like(area))
-    b = ((dx * ac[..., 1] - dy * ac[..., 0]) * scale).clamp(0, 1)
-    c = ((ab[..., 0] * dy - ab[..., 1] * dx) * scale).clamp(0, 1)
-    weights = torch.stack([(1 - b - c).clamp(min=0), b, c], -1)
-    depth = place[..., 2]
+    b = ((dx * cy - dy * cx) * scale).clamp(0, 1)
+    c = ((bx * dy - by * dx) * scale).clamp(0, 1)
+    weights = torch.stack([(1 - b - c).clamp(min=0), b, c])
     if perspective:
-        weights = weights / torch.where(covered[..., None], depth, torch.ones_like(depth))
-    weights = weights / weights.sum(-1, keepdim=True)
-    weights = torch.where(covered[..., None], weights, torch.zeros_like(weights))
-    far = torch.full_like(dx, torch.inf)
-    return Raster(triangle=seen, weights=weights, depth=torch.where(covered, (weights * depth).sum(-1), far))
+        weights = weights / torch.where(covered, depth, torch.ones_like(depth))
+    weights = weights / weights.sum(0)
+    weights = torch.where(covered, weights, torch.zeros_like(weights))
+    seen_depth = torch.where(covered, (weights * depth).sum(0), torch.full_like(dx, torch.inf))
+    return Raster(triangle=seen, weights=weights.movedim(0, -1), depth=seen_depth)
 
 
 def interpolate(values: Tensor, triangles: Tensor, raster: Raster) -> Tensor:
-    """Return (B, H, W, C): vertex values (B, V, C) at each pixel, 0 where nothing lies."""
+    """Return (B, H, W, C): vertex values (B, V, C) at each pixel, 0 where nothing lies.
+
+    Each channel is one run in memory: `.movedim(-1, 0)` costs nothing.
+    """
     batch, height, width = raster.triangle.shape
     first = torch.arange(batch, device=values.device)[:, None] * values.shape[1]
     corner = triangles.long()[raster.triangle.clamp(min=0).view(batch, -1)] + first[..., None]
-    own = values.reshape(-1, values.shape[-1])[corner.view(-1)].view(batch, height, width, 3, -1)
-    mixed: Tensor = (own * raster.weights[..., None]).sum(-2)
-    return mixed
+    planes = values.reshape(-1, values.shape[-1]).T
+    mixed = torch.zeros(values.shape[-1], batch, height, width, device=values.device)
+    for k, weight in enumerate(raster.weights.unbind(-1)):
+        mixed = mixed + planes[:, corner[..., k].reshape(batch, height, width)] * weight
+    return mixed.movedim(0, -1)
 
 
 def interpolate_corners(values: Tensor, raster: Raster) -> Tensor:
     """Return (B, H, W, C): values (F, 3, C) of each triangle's corners, the same in all pictures."""
-    own = values.reshape(len(values), -1)[raster.triangle.clamp(min=0).view(-1)]
-    own = own.view(*raster.triangle.shape, 3, values.shape[-1])
-    mixed: Tensor = (own * raster.weights[..., None]).sum(-2)
-    return mixed
+    planes = values.permute(1, 2, 0).contiguous()
+    seen = raster.triangle.clamp(min=0)
+    mixed = torch.zeros(planes.shape[1], *seen.shape, device=values.device)
+    for k, weight in enumerate(raster.weights.unbind(-1)):
+        mixed = mixed + planes[k][:, seen] * weight
+    return mixed.movedim(0, -1)
