@@ -39,6 +39,8 @@ class Raster:
     weights: Tensor
     #: (B, H, W) depth, unit of the vertices' z; infinite where nothing lies.
     depth: Tensor
+    #: () int64 pixel tests that did not fit into `capacity`: 0 unless that is too small.
+    dropped: Tensor
 
     @property
     def covered(self) -> Tensor:
@@ -79,9 +81,9 @@ def rasterise(
     with torch.no_grad():
         rows, low, span = _prepare(vertices, triangles, height, width, perspective, cull_back)
         shape = (len(vertices), height, width)
-        best = _nearest(rows, low, span, shape, perspective, capacity)
+        best, dropped = _nearest(rows, low, span, shape, perspective, capacity)
         seen = torch.where(best == _FAR, -1, best & 0xFFFFFFFF).view(shape)
-    return _measure(vertices, triangles, seen, perspective)
+    return _measure(vertices, triangles, seen, perspective, dropped)
 
 
 def count_tests(vertices: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
@@ -130,15 +132,15 @@ def _nearest(
     shape: tuple[int, int, int],
     perspective: bool,
     capacity: int | None,
-) -> Tensor:
-    """Return (B H W,) int64: bits of the depth above the triangle's number, or _FAR."""
+) -> tuple[Tensor, Tensor]:
+    """Return (B H W,) int64: bits of the depth above the triangle's number, or _FAR; and what was dropped."""
     device = rows.device
     batch, height, width = shape
     pixels = batch * height * width
     best = torch.full((pixels,), _FAR, dtype=torch.int64, device=device)
     ends = torch.cumsum(span[:, 0] * span[:, 1], 0)
     if not len(ends) or not pixels:
-        return best
+        return best, torch.zeros((), dtype=torch.int64, device=device)
     faces = len(rows) // batch
     total = int(ends[-1].item()) if capacity is None else capacity
     # Columns, not rows: each is then read as one run.
@@ -164,7 +166,7 @@ def _nearest(
         # The bits of a positive float sort like the float.
         key = (depth.view(torch.int32).long() << 32) | (owner - picture * faces)
         best.scatter_reduce_(0, pixel, torch.where(inside, key, _FAR), "amin")
-    return best
+    return best, (ends[-1] - total).clamp(min=0)
 
 
 def _test(columns: Tensor, column: Tensor, line: Tensor, perspective: bool) -> tuple[Tensor, Tensor]:
@@ -180,14 +182,15 @@ def _test(columns: Tensor, column: Tensor, line: Tensor, perspective: bool) -> t
     return depth, inside & (depth > 0)
 
 
-def _measure(vertices: Tensor, triangles: Tensor, seen: Tensor, perspective: bool) -> Raster:
+def _measure(vertices: Tensor, triangles: Tensor, seen: Tensor, perspective: bool, dropped: Tensor) -> Raster:
     """Return the raster of known triangles (B, H, W)."""
     batch, height, width = seen.shape
     device = vertices.device
     covered = seen >= 0
     if not len(triangles):
         weights = torch.zeros(batch, height, width, 3, device=device)
-        return Raster(triangle=seen, weights=weights, depth=torch.full_like(weights[..., 0], torch.inf))
+        far = torch.full_like(weights[..., 0], torch.inf)
+        return Raster(triangle=seen, weights=weights, depth=far, dropped=dropped)
     first = torch.arange(batch, device=device)[:, None] * vertices.shape[1]
     corner = triangles[seen.clamp(min=0).view(batch, -1)] + first[..., None]
     # (3 coordinates, 3 corners, B, H, W): whole pictures, so that every operation reads in one run.
@@ -207,7 +210,7 @@ def _measure(vertices: Tensor, triangles: Tensor, seen: Tensor, perspective: boo
     weights = weights / weights.sum(0)
     weights = torch.where(covered, weights, torch.zeros_like(weights))
     seen_depth = torch.where(covered, (weights * depth).sum(0), torch.full_like(dx, torch.inf))
-    return Raster(triangle=seen, weights=weights.movedim(0, -1), depth=seen_depth)
+    return Raster(triangle=seen, weights=weights.movedim(0, -1), depth=seen_depth, dropped=dropped)
 
 
 def interpolate(values: Tensor, triangles: Tensor, raster: Raster) -> Tensor:

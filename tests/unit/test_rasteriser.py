@@ -116,9 +116,11 @@ def test_a_capacity_that_suffices_changes_nothing_and_too_small_a_one_loses_the_
     exact = rasterise(vertices, triangles, 20, 26)
     roomy = rasterise(vertices, triangles, 20, 26, capacity=needed + 5000)
     assert torch.equal(exact.triangle, roomy.triangle)
+    assert roomy.dropped == exact.dropped == 0
     short = rasterise(vertices, triangles, 20, 26, capacity=needed // 2)
     assert torch.equal(exact.triangle[0], short.triangle[0])
     assert not torch.equal(exact.triangle[1], short.triangle[1])
+    assert short.dropped == needed - needed // 2
 
 
 def test_interpolation_and_its_gradient() -> None:

@@ -38,6 +38,8 @@ class AtlasMaps:
     lip_zone: Tensor
     #: 0..1 in the middle of the cheeks.
     cheeks: Tensor
+    #: 0..1 inside the mouth.
+    mouth: Tensor
 
 
 def make_atlas_maps(data: HeadData, size: int, device: torch.device) -> AtlasMaps:
@@ -51,7 +53,7 @@ def make_atlas_maps(data: HeadData, size: int, device: torch.device) -> AtlasMap
     vertex_fields = np.stack(
         [
             *positions.T,
-            *(data.masks[name] for name in ("lips", "eyelid_rim", "ears")),
+            *(data.masks[name] for name in ("lips", "eyelid_rim", "ears", "mouth_interior")),
             hairline(data, positions),
         ],
         axis=1,
@@ -59,7 +61,7 @@ def make_atlas_maps(data: HeadData, size: int, device: torch.device) -> AtlasMap
     fields = interpolate(
         torch.from_numpy(vertex_fields).float(), torch.from_numpy(skin.triangles).long(), raster
     ).numpy()
-    x, y, z, lips, rim, ears, hair = fields.transpose(2, 0, 1).astype(np.float64)
+    x, y, z, lips, rim, ears, mouth_inside, hair = fields.transpose(2, 0, 1).astype(np.float64)
     above, body = _brow_fields(marks, np.abs(x), y, z)
     mouth = marks[[61, 291]].mean(0)
     beard_line = _interpolate_line(z, (marks[127, 2], marks[127, 1] - 0.012), (marks[2, 2], marks[2, 1]))
@@ -70,6 +72,7 @@ def make_atlas_maps(data: HeadData, size: int, device: torch.device) -> AtlasMap
         "lips": lips,
         "lid_rim": rim,
         "ears": ears,
+        "mouth": mouth_inside,
         "behind_hairline": hair,
         "above_brow": above,
         "brow_body": body,

@@ -175,7 +175,7 @@ def sample_looks(
         clean: no blur, noise or quantisation.
     """
     dice = Dice(generator, batch)
-    hair = dice.one_of(_HAIR) * dice.factor(0.25, 1) * dice.factor(0.15, 3)
+    hair = dice.one_of(_HAIR) * dice.factor(0.25, 1) * dice.factor(0.08, 3)
     return Looks(
         skin=_sample_skin(dice, hair, textures),
         hair=_sample_hair(dice, hair),
@@ -198,7 +198,7 @@ def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
         texture_mix=dice.chance(0.3) * dice.uniform(0.1, 0.5),
         procedural=procedural,
         tone=tone,
-        gain=dice.factor(0.25, 1) * dice.factor(0.08, 3),
+        gain=dice.factor(0.2, 1) * dice.factor(0.05, 3),
         blotches=dice.uniform(0, 0.2),
         cheeks=dice.uniform(0, 0.5),
         lip_colour=tone * lip * dice.factor(0.25, 3),
@@ -221,17 +221,17 @@ def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
 def _sample_hair(dice: Dice, hair: Tensor) -> HairLook:
     bald = dice.chance(0.15)
     shell = (1 - bald) * dice.chance(0.85)
-    fringe = dice.chance(0.35)
+    fringe = dice.chance(0.25)
     sides = dice.chance(0.45)
     long = (1 - bald) * dice.chance(0.4)
     return HairLook(
         colour=torch.stack([hair, hair * dice.factor(0.4, 1)], 1),
         shell=shell,
         stubble=torch.maximum(shell, (1 - bald) * dice.uniform(0.3, 0.9)),
-        hairline=dice.normal(0.008) - 0.002 - bald * dice.uniform(0.02, 0.12),
-        fringe=fringe * dice.uniform(0, 0.042),
+        hairline=dice.normal(0.007) - 0.008 - bald * dice.uniform(0.02, 0.12),
+        fringe=fringe * dice.uniform(0.01, 0.042),
         sides=torch.maximum(long, sides) * dice.uniform(0.0, 0.04),
-        ragged=dice.uniform(0.001, 0.014),
+        ragged=dice.uniform(0.001, 0.007),
         thickness=dice.uniform(0.003, 0.028),
         long=long,
         long_width=dice.uniform(0.95, 1.45),
@@ -247,7 +247,7 @@ def _sample_eyes(dice: Dice) -> EyeLook:
         iris=dice.one_of(_IRIS) * dice.factor(0.25, 3),
         sclera=dice.uniform(0.35, 0.75, 1) * white * dice.factor(0.05, 3),
         mouth=red * dice.factor(0.3, 3),
-        cloth=dice.uniform(0, 1, 3) ** 1.8,
+        cloth=_muted(dice.uniform(0, 1, 3) ** 2.2),
         iris_size=dice.uniform(0.93, 1.1),
         pupil_size=dice.uniform(0.28, 0.52),
         teeth=dice.uniform(0.45, 1.1),
@@ -281,11 +281,16 @@ def _sample_light(dice: Dice, backgrounds: int) -> LightLook:
         wrap=dice.uniform(0.02, 0.35),
         shadow=dice.chance(0.75) * dice.uniform(0.2, 1),
         exposure=dice.factor(0.2) * 1.1,
-        background=dice.uniform(0, 1, 2, 3) ** 2,
+        background=_muted(dice.uniform(0, 1, 2, 3) ** 2),
         background_turn=torch.stack([angle.cos(), angle.sin()], 1),
         background_photo=dice.index(max(backgrounds, 1)),
         background_mix=photo if backgrounds else torch.zeros_like(photo),
     )
+
+
+def _muted(colour: Tensor) -> Tensor:
+    """Return colours (..., 3) that are half as strong, as most cloth and walls are."""
+    return 0.5 * colour + 0.5 * colour.mean(-1, keepdim=True)
 
 
 def _direction(dice: Dice, spread: float) -> Tensor:

@@ -20,8 +20,12 @@ def mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     return first + (second - first) * share
 
 
-def paint_skin(skin: SkinLook, hair: HairLook, maps: AtlasMaps, material: Material) -> Tensor:
-    """Return (B, 4, S, S): linear RGB, and the share of the gloss."""
+def paint_skin(skin: SkinLook, hair: HairLook, mouth: Tensor, maps: AtlasMaps, material: Material) -> Tensor:
+    """Return (B, 4, S, S): linear RGB, and the share of the gloss.
+
+    Args:
+        mouth: (B, 3) colour of the mouth's inside.
+    """
     x, y, z = maps.place
     batch = len(skin.tone)
     shift = skin.seed * 7.3
@@ -55,6 +59,7 @@ def paint_skin(skin: SkinLook, hair: HairLook, maps: AtlasMaps, material: Materi
     scalp = soft_step(border / 0.008 + 0.3) * (1 - maps.ears) * hair.stubble[:, None, None]
     strands = (0.75 + 0.25 * grain).clamp(min=0.3)[:, None]
     colour = mix(colour, _by_head(hair.colour[:, 0]) * strands, 0.9 * scalp[:, None])
+    colour = mix(colour, _by_head(mouth), maps.mouth)
     gloss = (1 - scalp) * (1 - beard[:, 0]) * (1 + 0.8 * maps.lips)
     return torch.cat([colour.clamp(0.002, 1), gloss[:, None]], 1)
 

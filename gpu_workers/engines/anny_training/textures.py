@@ -15,7 +15,7 @@ from face3d.errors import ConfigurationError
 
 #: How much of a texture's own light and shade is divided out (0..1), and on what share of the atlas it counts
 #: as light: broader than lips and brows, narrower than a face.
-_FLATTEN = 0.6
+_FLATTEN = 0.45
 _FLATTEN_CELLS = 10
 _NOISE_SIZE = 256
 
@@ -67,7 +67,7 @@ def _flatten(picture: Tensor) -> Tensor:
     grey = linear.mean(-1)[None, None] + 0.01
     coarse = functional.adaptive_avg_pool2d(grey, _FLATTEN_CELLS)
     light = functional.interpolate(coarse, size=picture.shape[:2], mode="bicubic", align_corners=False)
-    ratio = (light.clamp(min=0.01) / grey.mean()) ** -_FLATTEN
+    ratio = (light.clamp(min=0.01) / grey.mean()).clamp(0.35, 2.5) ** -_FLATTEN
     return ((linear * ratio[0, 0, :, :, None]).clamp(0, 1) ** (1 / 2.2) * 255).round().to(torch.uint8)
 
 

@@ -1,0 +1,93 @@
+"""What a camera and its file do to a picture: tone, blur, noise, JPEG-like quantisation."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gpu_workers.engines.anny_training.random_looks import CameraLook
+
+#: Standard deviation of one pass of the blur; two passes give sqrt(2) of it.
+_BLUR = 1.4
+_BLOCK = 8
+#: Quantisation step of the lowest frequency, of sRGB in 0..1; it grows with frequency.
+_STEP = 0.006
+
+
+def apply_camera(picture: Tensor, look: CameraLook, generator: torch.Generator) -> Tensor:
+    """Return pictures (B, 3, S, S), sRGB 0..1, as a file would show them.
+
+    Args:
+        picture: (B, 3, S, S) sRGB 0..1; S divisible by 8.
+        generator: draws the noise; its device is the picture's.
+    """
+    picture = _tone(picture, look)
+    picture = _blur(picture, look.blur)
+    picture = _noise(picture, look, generator)
+    return _quantise(picture, look.quantisation).clamp(0, 1)
+
+
+def _wide(values: Tensor) -> Tensor:
+    wide: Tensor = values.view(len(values), -1, 1, 1)
+    return wide
+
+
+def _tone(picture: Tensor, look: CameraLook) -> Tensor:
+    picture = picture.clamp(0, 1) ** _wide(look.gamma)
+    mean = picture.mean((1, 2, 3), keepdim=True)
+    picture = (picture - mean) * _wide(look.contrast) + mean + _wide(look.brightness)
+    grey = picture.mean(1, keepdim=True)
+    return (grey + (picture - grey) * _wide(look.saturation)) * _wide(look.balance)
+
+
+def _blur(picture: Tensor, deviation: Tensor) -> Tensor:
+    """Blur each picture by its own standard deviation: a mixture of none, one and two fixed passes."""
+    once = _gauss(picture)
+    twice = _gauss(once)
+    # Mixtures of Gaussians add their variances by their shares.
+    passes = (deviation / _BLUR) ** 2
+    second = (passes - 1).clamp(0, 1)
+    first = torch.where(passes > 1, 1 - second, passes)
+    return picture * _wide(1 - first - second) + once * _wide(first) + twice * _wide(second)
+
+
+def _gauss(picture: Tensor) -> Tensor:
+    batch, channels, height, width = picture.shape
+    reach = math.ceil(2.5 * _BLUR)
+    offsets = torch.arange(-reach, reach + 1, device=picture.device)
+    kernel = torch.exp(-0.5 * (offsets / _BLUR) ** 2)
+    kernel = kernel / kernel.sum()
+    flat = picture.reshape(batch * channels, 1, height, width)
+    flat = functional.pad(flat, (reach, reach, reach, reach), mode="replicate")
+    flat = functional.conv2d(flat, kernel.view(1, 1, 1, -1))
+    return functional.conv2d(flat, kernel.view(1, 1, -1, 1)).view(picture.shape)
+
+
+def _noise(picture: Tensor, look: CameraLook, generator: torch.Generator) -> Tensor:
+    batch, channels, height, width = picture.shape
+    device = picture.device
+    fine = torch.randn(picture.shape, generator=generator, device=device)
+    cells = (batch, channels, height // 2, width // 2)
+    coarse = torch.randn(cells, generator=generator, device=device)
+    coarse = functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+    return picture + fine * _wide(look.noise) + coarse * _wide(look.coarse_noise)
+
+
+def _quantise(picture: Tensor, strength: Tensor) -> Tensor:
+    """Round the cosine coefficients of 8 x 8 blocks to steps that grow with frequency."""
+    batch, channels, height, width = picture.shape
+    device = picture.device
+    index = torch.arange(_BLOCK, device=device)
+    basis = torch.cos((2 * index + 1) * index[:, None] * (math.pi / (2 * _BLOCK))) * math.sqrt(2 / _BLOCK)
+    basis[0] *= math.sqrt(0.5)
+    both = torch.kron(basis, basis)
+    steps = ((1 + index[:, None] + index) * _STEP).flatten() * strength[:, None].clamp(min=1e-6)
+    steps = steps.view(batch, 1, 1, 1, -1)
+    rows, columns = height // _BLOCK, width // _BLOCK
+    blocks = picture.reshape(batch, channels, rows, _BLOCK, columns, _BLOCK).transpose(3, 4)
+    flat = blocks.reshape(batch, channels, rows, columns, -1)
+    rounded = (torch.round(flat @ both.T / steps) * steps) @ both
+    flat = torch.where((strength > 0).view(-1, 1, 1, 1, 1), rounded, flat)
+    blocks = flat.view(batch, channels, rows, columns, _BLOCK, _BLOCK).transpose(3, 4)
+    return blocks.reshape(picture.shape)
