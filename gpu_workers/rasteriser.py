@@ -86,9 +86,17 @@ def rasterise(
     return _measure(vertices, triangles, seen, perspective, dropped)
 
 
-def count_tests(vertices: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
+def count_tests(
+    vertices: Tensor,
+    triangles: Tensor,
+    height: int,
+    width: int,
+    *,
+    perspective: bool = True,
+    cull_back: bool = False,
+) -> Tensor:
     """Return (B,) how many pixel tests each picture needs; their sum is the `capacity` to ask for."""
-    _, _, span = _prepare(vertices, triangles.long(), height, width, True, False)
+    _, _, span = _prepare(vertices, triangles.long(), height, width, perspective, cull_back)
     return span.prod(-1).view(len(vertices), -1).sum(1)
 
 

@@ -8,8 +8,7 @@ from torch.nn import functional
 
 from gpu_workers.engines.anny_training.random_looks import CameraLook
 
-#: Standard deviation of one pass of the blur; two passes give sqrt(2) of it.
-_BLUR = 1.4
+_TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 _BLOCK = 8
 #: Quantisation step of the lowest frequency, of sRGB in 0..1; it grows with frequency.
 _STEP = 0.006
@@ -42,26 +41,28 @@ def _tone(picture: Tensor, look: CameraLook) -> Tensor:
 
 
 def _blur(picture: Tensor, deviation: Tensor) -> Tensor:
-    """Blur each picture by its own standard deviation: a mixture of none, one and two fixed passes."""
-    once = _gauss(picture)
-    twice = _gauss(once)
-    # Mixtures of Gaussians add their variances by their shares.
-    passes = (deviation / _BLUR) ** 2
-    second = (passes - 1).clamp(0, 1)
-    first = torch.where(passes > 1, 1 - second, passes)
+    """Blur each picture by its own standard deviation: a mixture of three fixed amounts."""
+    once = _smooth(picture, 1)
+    twice = _smooth(once, 2)
+    # Mixtures of Gaussians add their variances by their shares: 0, 1 and 1 + 4 square pixels.
+    variance = deviation**2
+    second = ((variance - 1) / 4).clamp(0, 1)
+    first = torch.minimum(variance, 1 - second)
     return picture * _wide(1 - first - second) + once * _wide(first) + twice * _wide(second)
 
 
-def _gauss(picture: Tensor) -> Tensor:
-    batch, channels, height, width = picture.shape
-    reach = math.ceil(2.5 * _BLUR)
-    offsets = torch.arange(-reach, reach + 1, device=picture.device)
-    kernel = torch.exp(-0.5 * (offsets / _BLUR) ** 2)
-    kernel = kernel / kernel.sum()
-    flat = picture.reshape(batch * channels, 1, height, width)
-    flat = functional.pad(flat, (reach, reach, reach, reach), mode="replicate")
-    flat = functional.conv2d(flat, kernel.view(1, 1, 1, -1))
-    return functional.conv2d(flat, kernel.view(1, 1, -1, 1)).view(picture.shape)
+def _smooth(picture: Tensor, step: int) -> Tensor:
+    """Return the picture under a binomial kernel of five taps `step` apart: standard deviation `step`."""
+    reach = 2 * step
+    height, width = picture.shape[-2:]
+    padded = functional.pad(picture, (reach, reach, reach, reach), mode="replicate")
+    rows = torch.zeros_like(padded[..., :height, :])
+    for number, weight in enumerate(_TAPS):
+        rows += weight * padded[..., number * step : number * step + height, :]
+    smooth = torch.zeros_like(picture)
+    for number, weight in enumerate(_TAPS):
+        smooth += weight * rows[..., number * step : number * step + width]
+    return smooth
 
 
 def _noise(picture: Tensor, look: CameraLook, generator: torch.Generator) -> Tensor:

@@ -17,12 +17,13 @@ from gpu_workers.engines.anny_training.random_heads import HeadSampler, RandomHe
 from gpu_workers.engines.anny_training.random_looks import Looks, sample_looks
 from gpu_workers.engines.anny_training.scene import Surface, make_scene, vertex_normals
 from gpu_workers.engines.anny_training.shading import (
+    SHADOW_PIXELS,
     Shadows,
     cast_shadows,
-    dot,
     lit_share,
     planes,
     shade,
+    shadow_view,
     unit,
 )
 from gpu_workers.engines.anny_training.skin_paint import mix, paint_skin, soft_step
@@ -38,7 +39,7 @@ from gpu_workers.engines.anny_training.surfaces import (
     teeth_colour,
 )
 from gpu_workers.engines.anny_training.textures import Material
-from gpu_workers.rasteriser import Raster, interpolate, interpolate_corners, rasterise
+from gpu_workers.rasteriser import Raster, count_tests, interpolate, interpolate_corners, rasterise
 
 #: Texels a side of the painted skin: that of the textures.
 ATLAS_SIZE = 320
@@ -65,7 +66,7 @@ class Pictures:
     dropped: Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Capacity:
     """Sizes of the rasteriser's lists for a whole batch: head, hair, shadows. See gpu_workers.rasteriser."""
 
@@ -147,7 +148,12 @@ class PictureMaker:
         layer = _Layer(heads, drawn)
         picture = self._paint_behind(heads, looks, layer)
         raster = rasterise(
-            layer.project(extended), self._scene.triangles, drawn, drawn, capacity=capacity.head
+            layer.project(extended),
+            self._scene.triangles,
+            drawn,
+            drawn,
+            cull_back=True,
+            capacity=capacity.head,
         )
         normals = vertex_normals(extended, self._scene.triangles)
         light = self._light_head(looks, layer, raster, normals, cast)
@@ -170,6 +176,23 @@ class PictureMaker:
             centre=heads.centre * size,
             dropped=dropped,
         )
+
+    @torch.no_grad()
+    def count_tests(self, heads: RandomHeads, looks: Looks, size: int) -> Tensor:
+        """Return (3,) the pixel tests of head, hair and shadows of the batch, drawn `size` pixels a side."""
+        layer, scene = _Layer(heads, size), self._scene
+        extended = scene.extend(heads.vertices) @ heads.rotation.mT + heads.translation[:, None]
+        shell = self._hair_shell(looks, extended, vertex_normals(extended, scene.triangles))
+        view = shadow_view(heads.camera_vertices, looks.light)[0]
+        sides = ((extended, scene.triangles), (shell, scene.hair_triangles))
+        counts = [
+            count_tests(layer.project(points), triangles, size, size, cull_back=True).sum()
+            for points, triangles in sides
+        ]
+        shadows = count_tests(
+            view, self._shadow_triangles, SHADOW_PIXELS, SHADOW_PIXELS, perspective=False, cull_back=True
+        )
+        return torch.stack([*counts, shadows.sum()])
 
     def _paint_behind(self, heads: RandomHeads, looks: Looks, layer: "_Layer") -> Tensor:
         behind = paint_background(looks.light, self.material, layer.size)
@@ -222,25 +245,35 @@ class PictureMaker:
         capacity: int | None,
     ) -> tuple[Tensor, Tensor]:
         scene, hair, seed = self._scene, looks.hair, looks.skin.seed
-        depth = hair_depth(hair, scene.hair_values.T[:, None].expand(-1, len(seed), -1))
-        bulge = 1 + 0.25 * torch.sin(scene.hair_values[:, 3] * 5 + seed[:, :1] * 6.28)
-        lift = hair.thickness[:, None] * soft_step((depth + 0.004) / 0.05) * bulge + 0.0012
-        under = scene.hair_vertices
-        shell = extended[:, under] + normals[:, under] * lift[..., None]
+        shell = self._hair_shell(looks, extended, normals)
         seen = rasterise(
-            layer.project(shell), scene.hair_triangles, layer.size, layer.size, capacity=capacity
+            layer.project(shell),
+            scene.hair_triangles,
+            layer.size,
+            layer.size,
+            cull_back=True,
+            capacity=capacity,
         )
         own = vertex_normals(shell, scene.hair_triangles)
         normal = unit(interpolate(own, scene.hair_triangles, seen).movedim(-1, 0))
         values = interpolate_corners(scene.hair_corners, seen).movedim(-1, 0)
         strands = hair_strands(hair, values, seed, self.material)
         view = -unit(layer.places(seen.depth))
-        away = dot(normal, view) < 0
         normal = facing(normal, view)
         ones = torch.ones_like(strands.cover)
         light = shade(looks.light, strands.colour, normal, view, 0.9 * ones, ones, 0.02 * ones, 12 * ones)
-        before = seen.covered & (seen.depth < raster.depth + 0.002) & ~away
+        before = seen.covered & (seen.depth < raster.depth + 0.002)
         return mix(picture, light, strands.cover * before), seen.dropped
+
+    def _hair_shell(self, looks: Looks, extended: Tensor, normals: Tensor) -> Tensor:
+        """Return the shell's vertices (B, H, 3), camera's frame, metres."""
+        scene, hair, seed = self._scene, looks.hair, looks.skin.seed
+        depth = hair_depth(hair, scene.hair_values.T[:, None].expand(-1, len(seed), -1))
+        bulge = 1 + 0.25 * torch.sin(scene.hair_values[:, 3] * 5 + seed[:, :1] * 6.28)
+        lift = hair.thickness[:, None] * soft_step((depth + 0.004) / 0.05) * bulge + 0.0012
+        under = scene.hair_vertices
+        shell: Tensor = extended[:, under] + normals[:, under] * lift[..., None]
+        return shell
 
     def _place_glasses(
         self, heads: RandomHeads, looks: Looks, layer: "_Layer"

@@ -17,6 +17,7 @@ from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.pose import rotation_matrix
 from gpu_workers.engines.anny_training.dice import Dice
 from gpu_workers.engines.anny_training.expressions import sample_expressions
+from gpu_workers.engines.anny_training.wave_noise import free_form_noise
 
 #: Standard deviation of the identity components: each head has its own, in this range.
 _IDENTITY_SD = (0.6, 1.5)
@@ -166,15 +167,12 @@ class HeadSampler:
     def _sample_noise(self, dice: Dice) -> Tensor:
         """Return (B, V, 3) metres: sums of plane waves, mostly symmetric."""
         total = torch.zeros(dice.batch, len(self.positions), 3, device=self.device)
-        flip = torch.tensor([-1.0, 1.0, 1.0], device=self.device)
-        symmetric = 0.5 * dice.chance(0.7, 1, 1) * dice.uniform(0.6, 1, 1, 1)
+        mirrored = 0.5 * dice.chance(0.7) * dice.uniform(0.6, 1)
         for wavelength, amplitude in _NOISE:
             wave = dice.normal(2 * math.pi / wavelength / math.sqrt(3), 3, _WAVES)
-            phase = dice.uniform(0, 2 * math.pi, 1, _WAVES)
+            phase = dice.uniform(0, 2 * math.pi, _WAVES)
             push = dice.normal(amplitude, _WAVES, 3) * dice.uniform(0, 1.3, 1, 1)
-            here = torch.sin(self.positions @ wave + phase) @ push
-            there = torch.sin((self.positions * flip) @ wave + phase) @ push * flip
-            total += here * (1 - symmetric) + there * symmetric
+            total += free_form_noise(self.positions, wave, phase, push, mirrored)
         return total
 
 

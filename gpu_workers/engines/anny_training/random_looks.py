@@ -186,7 +186,7 @@ def sample_looks(
 
 
 def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
-    melanin = dice.uniform(0, 1, 1)
+    melanin = dice.uniform(0, 1, 1) ** 1.5
     light, dark = (torch.tensor(c, device=dice.device) for c in (_LIGHT_SKIN, _DARK_SKIN))
     tone = (light.log() * (1 - melanin) + dark.log() * melanin).exp() * dice.factor(0.12, 3)
     mostly = dice.chance(0.2)
@@ -199,7 +199,7 @@ def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
         procedural=procedural,
         tone=tone,
         gain=dice.factor(0.2, 1) * dice.factor(0.05, 3),
-        blotches=dice.uniform(0, 0.2),
+        blotches=dice.uniform(0, 0.14),
         cheeks=dice.uniform(0, 0.5),
         lip_colour=tone * lip * dice.factor(0.25, 3),
         lips=torch.maximum(procedural * dice.uniform(0.3, 1), dice.chance(0.2) * dice.uniform(0, 0.8)),
@@ -244,8 +244,8 @@ def _sample_eyes(dice: Dice) -> EyeLook:
     red = torch.tensor([0.25, 0.06, 0.05], device=dice.device)
     dark = dice.chance(0.7, 1)
     return EyeLook(
-        iris=dice.one_of(_IRIS) * dice.factor(0.25, 3),
-        sclera=dice.uniform(0.35, 0.75, 1) * white * dice.factor(0.05, 3),
+        iris=dice.one_of(_IRIS) * dice.factor(0.2, 1) * dice.factor(0.1, 3),
+        sclera=dice.uniform(0.28, 0.6, 1) * white * dice.factor(0.05, 3),
         mouth=red * dice.factor(0.3, 3),
         cloth=_muted(dice.uniform(0, 1, 3) ** 2.2),
         iris_size=dice.uniform(0.93, 1.1),
@@ -280,7 +280,7 @@ def _sample_light(dice: Dice, backgrounds: int) -> LightLook:
         colour=torch.stack([first, second], 1),
         wrap=dice.uniform(0.02, 0.35),
         shadow=dice.chance(0.75) * dice.uniform(0.2, 1),
-        exposure=dice.factor(0.2) * 1.1,
+        exposure=dice.factor(0.22) * 1.3,
         background=_muted(dice.uniform(0, 1, 2, 3) ** 2),
         background_turn=torch.stack([angle.cos(), angle.sin()], 1),
         background_photo=dice.index(max(backgrounds, 1)),

@@ -12,7 +12,7 @@ from gpu_workers.engines.anny_training.random_looks import LightLook
 from gpu_workers.rasteriser import rasterise
 
 #: Side of the shadow maps, and how far a surface lies in front of itself, metres.
-_SHADOW_PIXELS = 144
+SHADOW_PIXELS = 144
 _SHADOW_BIAS = 0.004
 #: Half the side of what a shadow map shows, metres: head and neck.
 _SHADOW_REACH = 0.19
@@ -49,18 +49,23 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors * torch.rsqrt(dot(vectors, vectors) + 1e-12)
 
 
-def cast_shadows(vertices: Tensor, triangles: Tensor, light: LightLook, capacity: int | None) -> Shadows:
-    """Return the key light's depth maps of heads (B, V, 3) in the camera's frame."""
+def shadow_view(vertices: Tensor, light: LightLook) -> tuple[Tensor, Tensor, Tensor]:
+    """Return heads (B, V, 3) as the key light sees them (pixels, depth + 1), and Shadows' frame and middle."""
     away = -light.direction[:, 0]
     helper = torch.tensor([0.1, 1.0, 0.2], device=vertices.device).expand_as(away)
     right = torch.nn.functional.normalize(torch.linalg.cross(helper, away), dim=1)
     frame = torch.stack([right, torch.linalg.cross(away, right), away], 1)
     middle = vertices.mean(1)
     seen = (vertices - middle[:, None]) @ frame.mT
-    plane = (seen[..., :2] / _SHADOW_REACH + 1) * (_SHADOW_PIXELS / 2)
-    view = torch.cat([plane, seen[..., 2:] + 1], -1)
-    size = _SHADOW_PIXELS
-    raster = rasterise(view, triangles, size, size, perspective=False, capacity=capacity)
+    plane = (seen[..., :2] / _SHADOW_REACH + 1) * (SHADOW_PIXELS / 2)
+    return torch.cat([plane, seen[..., 2:] + 1], -1), frame, middle
+
+
+def cast_shadows(vertices: Tensor, triangles: Tensor, light: LightLook, capacity: int | None) -> Shadows:
+    """Return the key light's depth maps of heads (B, V, 3) in the camera's frame."""
+    view, frame, middle = shadow_view(vertices, light)
+    size = SHADOW_PIXELS
+    raster = rasterise(view, triangles, size, size, perspective=False, cull_back=True, capacity=capacity)
     return Shadows(raster.depth - 1, frame, middle, raster.dropped)
 
 
@@ -69,14 +74,14 @@ def lit_share(shadows: Shadows, place: Tensor, normal: Tensor) -> Tensor:
     offset = place + normal * _SHADOW_BIAS - planes(shadows.middle)
     x, y, z = (dot(offset, planes(shadows.frame[:, k])) for k in range(3))
     batch = len(shadows.depth)
-    first = (torch.arange(batch, device=x.device) * _SHADOW_PIXELS**2)[:, None, None]
+    first = (torch.arange(batch, device=x.device) * SHADOW_PIXELS**2)[:, None, None]
     flat = shadows.depth.reshape(-1)
     total = torch.zeros_like(x)
     taps = ((-0.9, -0.4), (0.4, -0.9), (0.9, 0.4), (-0.4, 0.9))
     for dx, dy in taps:
-        column = ((x / _SHADOW_REACH + 1) * (_SHADOW_PIXELS / 2) + dx).long().clamp(0, _SHADOW_PIXELS - 1)
-        row = ((y / _SHADOW_REACH + 1) * (_SHADOW_PIXELS / 2) + dy).long().clamp(0, _SHADOW_PIXELS - 1)
-        blocker = flat[first + row * _SHADOW_PIXELS + column]
+        column = ((x / _SHADOW_REACH + 1) * (SHADOW_PIXELS / 2) + dx).long().clamp(0, SHADOW_PIXELS - 1)
+        row = ((y / _SHADOW_REACH + 1) * (SHADOW_PIXELS / 2) + dy).long().clamp(0, SHADOW_PIXELS - 1)
+        blocker = flat[first + row * SHADOW_PIXELS + column]
         total += (z - blocker < _SHADOW_BIAS).float()
     return total / len(taps)
 
