@@ -50,7 +50,7 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def shadow_view(vertices: Tensor, light: LightLook) -> tuple[Tensor, Tensor, Tensor]:
-    """Return heads (B, V, 3) as the key light sees them (pixels, depth + 1), and Shadows' frame and middle."""
+    """Return heads (B, V, 3) as the key light sees them (pixels, depth + 1), with its frame and middle."""
     away = -light.direction[:, 0]
     helper = torch.tensor([0.1, 1.0, 0.2], device=vertices.device).expand_as(away)
     right = torch.nn.functional.normalize(torch.linalg.cross(helper, away), dim=1)
