@@ -113,12 +113,13 @@ def _prepare(
     if cull_back:
         usable &= area < 0
     scale = torch.where(usable, 1 / area, torch.zeros_like(area))
-    limit = torch.tensor([width, height], device=vertices.device)
     # A pixel centre lies at a half; infinite or enormous places must not overflow the integers.
     big = float(4 * max(width, height))
     low = torch.ceil(place.amin(2).clamp(-big, big) - 0.5 - _SLACK).long().clamp(min=0)
     high = torch.floor(place.amax(2).clamp(-big, big) + 0.5 + _SLACK).long()
-    span = (torch.minimum(high, limit) - low).clamp(min=0) * usable[..., None]
+    # Not by a tensor of both limits: sending it would make the host wait.
+    high = torch.stack([high[..., 0].clamp(max=width), high[..., 1].clamp(max=height)], -1)
+    span = (high - low).clamp(min=0) * usable[..., None]
     slack = _SLACK * scale.abs()
     near = 1 / depth.clamp(min=_NEAREST) if perspective else depth
     rows = torch.stack(

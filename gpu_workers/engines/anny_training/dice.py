@@ -1,9 +1,11 @@
 """Random numbers for a batch: one row a head, from one generator on one device."""
 
-from collections.abc import Sequence
+import math
 
 import torch
 from torch import Tensor
+
+from gpu_workers.engines.anny_training.constants import constant
 
 
 class Dice:
@@ -34,8 +36,7 @@ class Dice:
 
     def log_uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Return (B, *shape) in low..high, each octave equally likely."""
-        bounds = torch.tensor([low, high]).log()
-        return self.uniform(float(bounds[0]), float(bounds[1]), *shape).exp()
+        return self.uniform(math.log(low), math.log(high), *shape).exp()
 
     def chance(self, probability: float, *shape: int) -> Tensor:
         """Return (B, *shape) of ones with that probability, else zeros."""
@@ -46,6 +47,6 @@ class Dice:
         size = (self.batch, *shape)
         return torch.randint(0, count, size, generator=self.generator, device=self.device)
 
-    def one_of(self, rows: Sequence[Sequence[float]]) -> Tensor:
+    def one_of(self, rows: tuple[tuple[float, ...], ...]) -> Tensor:
         """Return (B, C), each a random one of the rows."""
-        return torch.tensor(rows, device=self.device)[self.index(len(rows))]
+        return constant(rows, self.device)[self.index(len(rows))]

@@ -1,11 +1,13 @@
 """Random expressions: recipes of ARKIT shapes that occur together, each on with its own probability."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
+from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.dice import Dice
 
 
@@ -58,6 +60,12 @@ RECIPES: tuple[Recipe, ...] = (
 _ASYMMETRY = 0.12
 #: How far the eyes turn, as shares of the ARKit shapes: to the side and up or down.
 _GAZE_SIDE, _GAZE_UP = 0.3, 0.22
+_GAZE = (
+    ("eyeLookOutLeft", "eyeLookInRight"),
+    ("eyeLookInLeft", "eyeLookOutRight"),
+    ("eyeLookUpLeft", "eyeLookUpRight"),
+    ("eyeLookDownLeft", "eyeLookDownRight"),
+)
 
 
 def _sides(name: str) -> list[int]:
@@ -65,23 +73,24 @@ def _sides(name: str) -> list[int]:
     return [ARKIT_NAMES.index(one) for one in names]
 
 
-def _matrix() -> Tensor:
+@lru_cache(maxsize=8)
+def _matrix(device: torch.device) -> Tensor:
     """Return (R, 52): the share of each shape in each recipe."""
     matrix = torch.zeros(len(RECIPES), len(ARKIT_NAMES))
     for row, recipe in enumerate(RECIPES):
         for name, share in recipe.shapes.items():
             matrix[row, _sides(name)] = share
-    return matrix
+    return matrix.to(device)
 
 
 def sample_expressions(dice: Dice) -> Tensor:
     """Return (B, 52) ARKit weights in 0..1, in the order of ARKIT_NAMES."""
     device = dice.device
-    columns = torch.tensor([recipe[:4] for recipe in RECIPES], device=device).T
+    columns = constant(tuple(recipe[:4] for recipe in RECIPES), device).T
     count = len(RECIPES)
     strength = columns[1] + (columns[2] - columns[1]) * dice.uniform(0, 1, count) ** columns[3]
     strength = strength * (dice.uniform(0, 1, count) < columns[0])
-    matrix = _matrix().to(device)
+    matrix = _matrix(device)
     # What only accompanies a shape comes in any strength up to twice its share.
     share = torch.where(matrix < 1, matrix * 2 * dice.uniform(0, 1, count, 1), matrix)
     weights = torch.einsum("br,bra->ba", strength, share)
@@ -92,14 +101,6 @@ def sample_expressions(dice: Dice) -> Tensor:
 def _turn_eyes(weights: Tensor, dice: Dice) -> Tensor:
     side = dice.normal(_GAZE_SIDE).clamp(-0.8, 0.8)
     up = dice.normal(_GAZE_UP).clamp(-0.6, 0.6)
-    gaze = torch.zeros(4, len(ARKIT_NAMES), device=dice.device)
-    groups = (
-        ("eyeLookOutLeft", "eyeLookInRight"),
-        ("eyeLookInLeft", "eyeLookOutRight"),
-        ("eyeLookUpLeft", "eyeLookUpRight"),
-        ("eyeLookDownLeft", "eyeLookDownRight"),
-    )
-    for row, names in enumerate(groups):
-        gaze[row, [ARKIT_NAMES.index(name) for name in names]] = 1
     turns = torch.stack([side, -side, up, -up], 1).clamp(min=0)
-    return weights + turns @ gaze
+    rows = tuple(tuple(float(name in group) for name in ARKIT_NAMES) for group in _GAZE)
+    return weights + turns @ constant(rows, dice.device)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny_training.atlas_maps import make_atlas_maps
 from gpu_workers.engines.anny_training.camera_effects import apply_camera
+from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.random_heads import HeadSampler, RandomHeads
 from gpu_workers.engines.anny_training.random_looks import Looks, sample_looks
 from gpu_workers.engines.anny_training.scene import Surface, make_scene, vertex_normals
@@ -46,6 +47,8 @@ ATLAS_SIZE = 320
 #: Landmarks: corners of the right and the left eye, and where the ears begin.
 _EYE_CORNERS = ((33, 133), (263, 362))
 _EARS = (127, 356)
+#: Middle of the skull, head's frame, metres.
+_SKULL = (0.0, 0.03, -0.08)
 _TONGUE_RED = (1.6, 1.3, 1.3)
 
 
@@ -196,7 +199,7 @@ class PictureMaker:
 
     def _paint_behind(self, heads: RandomHeads, looks: Looks, layer: "_Layer") -> Tensor:
         behind = paint_background(looks.light, self.material, layer.size)
-        skull = layer.plane(heads, torch.tensor([0.0, 0.03, -0.08], device=self.device).expand(len(heads), 3))
+        skull = layer.plane(heads, constant(_SKULL, self.device).expand(len(heads), 3))
         return paint_long_hair(behind, looks.hair, looks.light, skull, looks.skin.seed, self.material)
 
     def _light_head(
@@ -220,7 +223,7 @@ class PictureMaker:
         is_eye, is_teeth = kind == Surface.EYE, kind == Surface.TEETH
         colour = torch.where(is_eye, eye_colour(eyes, values[2:5], self._iris_radius), colour)
         colour = torch.where(is_teeth, teeth_colour(eyes, values[2:5], openness), colour)
-        red = planes(torch.tensor([_TONGUE_RED], device=self.device))
+        red = planes(constant((_TONGUE_RED,), self.device))
         colour = torch.where(kind == Surface.TONGUE, planes(eyes.mouth) * red, colour)
         colour = torch.where(kind == Surface.CLOTH, planes(eyes.cloth), colour)
         gloss = torch.where(is_eye, 1.3, torch.where(kind >= Surface.TEETH, 0.04, gloss))
@@ -280,12 +283,14 @@ class PictureMaker:
     ) -> tuple[PlaneMap, Tensor, Tensor]:
         """Return the plane of the glasses, half the distance of the lenses, and the ears on that plane."""
         marks = self.heads.landmarks(heads.vertices)
-        right, left = (marks[:, list(corners)].mean(1) for corners in _EYE_CORNERS)
+        right, left = (0.5 * (marks[:, a] + marks[:, b]) for a, b in _EYE_CORNERS)
         ahead, down = looks.eyes.glasses_offset.unbind(1)
         zero = torch.zeros_like(ahead)
         middle = (left + right) / 2 + torch.stack([zero, -down, ahead], 1)
         plane = layer.plane(heads, middle)
-        ears = layer.project(marks[:, list(_EARS)] @ heads.rotation.mT + heads.translation[:, None])
+        ears = layer.project(
+            marks[:, constant(_EARS, self.device)] @ heads.rotation.mT + heads.translation[:, None]
+        )
         x, y = plane.metres(ears[:, None, :, 0], ears[:, None, :, 1])
         return plane, (left - right).norm(dim=1) / 2, torch.stack([x[:, 0], y[:, 0]], -1)
 
@@ -313,7 +318,7 @@ class _Layer:
     def plane(self, heads: RandomHeads, middle: Tensor) -> PlaneMap:
         """Return how the picture sees the plane parallel to the face through a point (B, 3) of the head."""
         step = 0.02
-        moves = torch.tensor([[0.0, 0, 0], [step, 0, 0], [0, -step, 0]], device=middle.device)
+        moves = constant(((0.0, 0.0, 0.0), (step, 0.0, 0.0), (0.0, -step, 0.0)), middle.device)
         points = (middle[:, None] + moves) @ heads.rotation.mT + heads.translation[:, None]
         pixels = self.project(points)[..., :2]
         base = pixels[:, 0]

@@ -15,6 +15,7 @@ from torch import Tensor
 from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.pose import rotation_matrix
+from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.dice import Dice
 from gpu_workers.engines.anny_training.expressions import sample_expressions
 from gpu_workers.engines.anny_training.wave_noise import free_form_noise
@@ -187,7 +188,7 @@ def _sample_pose(dice: Dice, turned: float) -> tuple[Tensor, Tensor]:
     roll = dice.normal(_ROLL_SD).clamp(-4 * _ROLL_SD, 4 * _ROLL_SD)
     zero = torch.zeros_like(yaw)
     # Turns about the camera's axes; the first puts the head upright, its face towards the camera.
-    upright = torch.diag(torch.tensor([1.0, -1.0, -1.0], device=dice.device))
+    upright = torch.diag(constant((1.0, -1.0, -1.0), dice.device))
     turns = (
         rotation_matrix(torch.stack([zero, zero, roll], 1))
         @ rotation_matrix(torch.stack([pitch, zero, zero], 1))

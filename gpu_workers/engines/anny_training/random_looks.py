@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.dice import Dice
 
 _LIGHT_SKIN = (0.62, 0.40, 0.30)
@@ -187,12 +188,12 @@ def sample_looks(
 
 def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
     melanin = dice.uniform(0, 1, 1) ** 1.5
-    light, dark = (torch.tensor(c, device=dice.device) for c in (_LIGHT_SKIN, _DARK_SKIN))
+    light, dark = (constant(c, dice.device) for c in (_LIGHT_SKIN, _DARK_SKIN))
     tone = (light.log() * (1 - melanin) + dark.log() * melanin).exp() * dice.factor(0.12, 3)
     mostly = dice.chance(0.2)
     share = mostly * dice.uniform(0.5, 1) + (1 - mostly) * dice.chance(0.3) * dice.uniform(0, 0.5)
     procedural = share if textures else torch.ones_like(share)
-    lip = torch.tensor([0.95, 0.52, 0.52], device=dice.device)
+    lip = constant((0.95, 0.52, 0.52), dice.device)
     return SkinLook(
         textures=dice.index(max(textures, 1), 2),
         texture_mix=dice.chance(0.3) * dice.uniform(0.1, 0.5),
@@ -213,7 +214,7 @@ def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
         beard_reach=dice.uniform(0.2, 0.8),
         gloss=dice.uniform() ** 2 * 0.35,
         gloss_power=dice.log_uniform(5, 55),
-        slip=dice.normal(1.0, 3) * torch.tensor([0.0145, 0.0035, 0.0070], device=dice.device),
+        slip=dice.normal(1.0, 3) * constant((0.0145, 0.0035, 0.0070), dice.device),
         seed=dice.uniform(0, 1, 2),
     )
 
@@ -240,8 +241,8 @@ def _sample_hair(dice: Dice, hair: Tensor) -> HairLook:
 
 
 def _sample_eyes(dice: Dice) -> EyeLook:
-    white = torch.tensor([1.0, 0.93, 0.90], device=dice.device)
-    red = torch.tensor([0.25, 0.06, 0.05], device=dice.device)
+    white = constant((1.0, 0.93, 0.90), dice.device)
+    red = constant((0.25, 0.06, 0.05), dice.device)
     dark = dice.chance(0.7, 1)
     return EyeLook(
         iris=dice.one_of(_IRIS) * dice.factor(0.2, 1) * dice.factor(0.1, 3),
@@ -264,7 +265,7 @@ def _sample_eyes(dice: Dice) -> EyeLook:
 def _sample_light(dice: Dice, backgrounds: int) -> LightLook:
     key = dice.factor(0.3, 1)
     ambience = dice.uniform(0.15, 1.1, 1)
-    warm = torch.tensor([1.0, 0.0, -1.0], device=dice.device)
+    warm = constant((1.0, 0.0, -1.0), dice.device)
 
     def tint(spread: float) -> Tensor:
         return (dice.normal(spread, 3) * 0.5 + dice.normal(spread, 1) * warm).exp()

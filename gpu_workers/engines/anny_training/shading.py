@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.random_looks import LightLook
 from gpu_workers.rasteriser import rasterise
 
@@ -52,7 +53,7 @@ def unit(vectors: Tensor) -> Tensor:
 def shadow_view(vertices: Tensor, light: LightLook) -> tuple[Tensor, Tensor, Tensor]:
     """Return heads (B, V, 3) as the key light sees them (pixels, depth + 1), with its frame and middle."""
     away = -light.direction[:, 0]
-    helper = torch.tensor([0.1, 1.0, 0.2], device=vertices.device).expand_as(away)
+    helper = constant((0.1, 1.0, 0.2), vertices.device).expand_as(away)
     right = torch.nn.functional.normalize(torch.linalg.cross(helper, away), dim=1)
     frame = torch.stack([right, torch.linalg.cross(away, right), away], 1)
     middle = vertices.mean(1)
@@ -107,9 +108,9 @@ def shade(
     """
     slope = dot(normal, planes(light.ambient_slope))
     # Light bounces about in a hollow: what is left of it is not quite black, and reddish.
-    bounce = openness ** planes(torch.tensor([[0.85, 1.05, 1.1]], device=colour.device))
+    bounce = openness ** planes(constant(((0.85, 1.05, 1.1),), colour.device))
     energy = planes(light.ambient) * (1 + slope).clamp(min=0.1) * bounce
-    wrap = planes(torch.tensor([_SUBSURFACE], device=colour.device)) + planes(light.wrap)
+    wrap = planes(constant((_SUBSURFACE,), colour.device)) + planes(light.wrap)
     highlight = torch.zeros_like(colour)
     for number, arrives in ((0, lit), (1, openness)):
         direction, strength = planes(light.direction[:, number]), planes(light.colour[:, number])

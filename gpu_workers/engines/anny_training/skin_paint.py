@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_workers.engines.anny_training.atlas_maps import AtlasMaps
+from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.random_looks import HairLook, SkinLook
 from gpu_workers.engines.anny_training.textures import Material, sample_noise
 
@@ -74,7 +75,7 @@ def _paint_tone(skin: SkinLook, maps: AtlasMaps, broad: Tensor, fine: Tensor) ->
     """Return (B, 3, S, S): a tone with blotches, pores and red cheeks."""
     mottled = 1 + _by_head(skin.blotches) * (0.6 * broad + 0.3 * fine)[:, None]
     flush = (maps.cheeks * skin.cheeks[:, None, None] * (1 + 0.3 * broad))[:, None]
-    red = torch.tensor([0.25, -0.2, -0.15], device=flush.device).view(1, 3, 1, 1)
+    red = constant((0.25, -0.2, -0.15), flush.device).view(1, 3, 1, 1)
     return (_by_head(skin.tone) * mottled * (1 + red * flush)).clamp(min=0.004)
 
 

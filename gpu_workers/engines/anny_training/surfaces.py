@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.random_looks import EyeLook, HairLook, LightLook
 from gpu_workers.engines.anny_training.shading import dot, planes
 from gpu_workers.engines.anny_training.skin_paint import mix, soft_step
@@ -58,7 +59,7 @@ def eye_colour(eyes: EyeLook, place: Tensor, iris_radius: float) -> Tensor:
     colour = mix(planes(eyes.sclera), planes(eyes.iris) * (fibres * ring), inside)
     colour = colour * (1 - 0.97 * soft_step((pupil * 1.06 - radius) / (0.12 * pupil)) * inside)
     # Redder towards the corners; darker under the upper lid.
-    corner = planes(torch.tensor([[0.0, 0.25, 0.25]], device=x.device))
+    corner = planes(constant(((0.0, 0.25, 0.25),), x.device))
     colour = colour * (1 - corner * soft_step((x.abs() - 0.35) / 0.4))
     shaded: Tensor = colour * (1 - 0.5 * soft_step((y + 0.05) / 0.5))
     return shaded
@@ -70,7 +71,7 @@ def teeth_colour(eyes: EyeLook, place: Tensor, openness: Tensor) -> Tensor:
     gap = (along - along.floor() - 0.5).abs()
     bright = eyes.teeth[:, None, None] * (1 - 0.45 * soft_step((gap - 0.41) / 0.09))
     bright = bright * (1.15 - 0.14 * along).clamp(0, 1) * (0.35 + 0.65 * openness)
-    return planes(torch.tensor([_TOOTH_COLOUR], device=along.device)) * bright
+    return planes(constant((_TOOTH_COLOUR,), along.device)) * bright
 
 
 class Strands(NamedTuple):
