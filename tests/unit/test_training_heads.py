@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from face3d.errors import ConfigurationError
 from face3d.head import ARKIT_NAMES
@@ -20,6 +19,7 @@ from gpu_workers.engines.anny_training.random_looks import Looks, sample_looks
 from gpu_workers.engines.anny_training.textures import load_material
 from gpu_workers.engines.anny_training.wave_noise import free_form_noise
 from tests.unit.anny_support import head_data
+from tests.unit.waiting import NoWaiting
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CPU = torch.device("cpu")
@@ -169,26 +169,6 @@ def test_a_measured_capacity_changes_no_pixel_and_too_small_a_one_says_so() -> N
     assert bounded.dropped == 0
     small = Capacity(head=int(needed[0]) - 10, hair=int(needed[1]), shadows=int(needed[2]))
     assert maker().render(heads, looks, 64, generator, capacity=small).dropped == 10
-
-
-class NoWaiting(TorchDispatchMode):
-    """Refuses what on a GPU makes the host wait: reading values, sizes that depend on them, new constants."""
-
-    FORBIDDEN = (
-        "_local_scalar_dense",
-        "nonzero",
-        "masked_select",
-        "lift_fresh",
-        "unique",
-        "is_nonzero",
-        "equal.",
-    )
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        assert not any(name in str(function) for name in self.FORBIDDEN), function
-        if "index" in str(function) and len(args) > 1 and isinstance(args[1], list):
-            assert not any(i is not None and i.dtype == torch.bool for i in args[1]), function
-        return function(*args, **(kwargs or {}))
 
 
 def test_once_warm_drawing_never_waits_for_the_device() -> None:

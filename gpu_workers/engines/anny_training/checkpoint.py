@@ -68,8 +68,17 @@ def load_checkpoint(
         number, key = name.split("/")
         moments.setdefault(int(number), {})[key] = value
     optimiser.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
+    _lie_like_parameters(optimiser)
     generator.set_state(tensors["generator"])
     return state
+
+
+def _lie_like_parameters(optimiser: torch.optim.Optimizer) -> None:
+    """Give each moment its parameter's order in memory: fused steps read both as one run of numbers."""
+    for parameter, values in optimiser.state.items():
+        for key, value in values.items():
+            if value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter).copy_(value)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

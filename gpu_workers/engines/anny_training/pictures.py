@@ -87,12 +87,14 @@ class PictureMaker:
         pictures = maker.render(heads, looks, 512, generator)
     """
 
-    def __init__(self, data: HeadData, material: Material, device: torch.device) -> None:
+    def __init__(
+        self, data: HeadData, material: Material, device: torch.device, atlas_size: int = ATLAS_SIZE
+    ) -> None:
         self.device = device
         self.material = material
         self.heads = HeadSampler(data, device)
         self._scene = make_scene(data, device)
-        self._maps = make_atlas_maps(data, ATLAS_SIZE, device)
+        self._maps = make_atlas_maps(data, atlas_size, device)
         self._iris_radius = data.iris_radius / data.eyeball_radius
         self._shadow_triangles = torch.from_numpy(data.triangles).long().to(device)
 

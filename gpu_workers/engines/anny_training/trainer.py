@@ -71,7 +71,7 @@ class Trainer:
         self._batches, self._generator, self._surface = batches, generator, surface
         self._known, self._options = list(known), options
         self._on_gpu = batches.maker.device.type == "cuda"
-        self._optimiser = _make_optimiser(network, options.peak_rate, fused=self._on_gpu)
+        self._optimiser = _make_optimiser(network, options.peak_rate)
         self._sums = torch.zeros(len(_COLUMNS), device=batches.maker.device)
 
     def start_from_mean(self) -> None:
@@ -192,14 +192,14 @@ class Trainer:
             log.warning("the rasteriser dropped %.0f pixel tests a step: its lists are too small", values[-1])
 
 
-def _make_optimiser(network: FaceNetwork, rate: float, *, fused: bool) -> torch.optim.AdamW:
+def _make_optimiser(network: FaceNetwork, rate: float) -> torch.optim.AdamW:
     decayed = [p for p in network.parameters() if p.dim() > 1 and p is not network.modes]
     free = [p for p in network.parameters() if p.dim() <= 1 or p is network.modes]
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": _WEIGHT_DECAY},
         {"params": free, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=rate, betas=_BETAS, fused=fused)
+    return torch.optim.AdamW(groups, lr=rate, betas=_BETAS, fused=True)
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
