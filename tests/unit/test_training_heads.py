@@ -12,7 +12,7 @@ from face3d.errors import ConfigurationError
 from face3d.head import ARKIT_NAMES
 from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
 from gpu_workers.engines.anny.pose import head_angles
-from gpu_workers.engines.anny_training.camera_effects import apply_camera
+from gpu_workers.engines.anny_training.camera_effects import apply_camera, draw_grain
 from gpu_workers.engines.anny_training.pictures import Capacity, PictureMaker, Pictures
 from gpu_workers.engines.anny_training.random_heads import RandomHeads
 from gpu_workers.engines.anny_training.random_looks import Looks, sample_looks
@@ -187,8 +187,8 @@ def test_the_camera_of_a_clean_look_changes_only_the_tone() -> None:
     generator = torch.Generator().manual_seed(0)
     looks = sample_looks(2, generator, clean=True)
     picture = torch.rand(2, 3, 32, 32, generator=generator)
-    once = apply_camera(picture, looks.camera, generator)
-    torch.testing.assert_close(once, apply_camera(picture, looks.camera, generator))
+    once = apply_camera(picture, looks.camera, draw_grain(2, 32, generator))
+    torch.testing.assert_close(once, apply_camera(picture, looks.camera, draw_grain(2, 32, generator)))
     assert once.std() > 0.1
 
 

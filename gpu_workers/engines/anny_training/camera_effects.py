@@ -1,6 +1,7 @@
 """What a camera and its file do to a picture: tone, blur, noise, JPEG-like quantisation."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,16 +15,32 @@ _BLOCK = 8
 _STEP = 0.006
 
 
-def apply_camera(picture: Tensor, look: CameraLook, generator: torch.Generator) -> Tensor:
+class Grain(NamedTuple):
+    """Noise of standard deviation 1: of single pixels (B, 3, S, S), and of pairs (B, 3, S / 2, S / 2)."""
+
+    fine: Tensor
+    coarse: Tensor
+
+
+def draw_grain(batch: int, size: int, generator: torch.Generator) -> Grain:
+    """Return a generator's next grain, on its device; size in pixels."""
+    fine, coarse = (
+        torch.randn(batch, 3, side, side, generator=generator, device=generator.device)
+        for side in (size, size // 2)
+    )
+    return Grain(fine, coarse)
+
+
+def apply_camera(picture: Tensor, look: CameraLook, grain: Grain) -> Tensor:
     """Return pictures (B, 3, S, S), sRGB 0..1, as a file would show them.
 
     Args:
         picture: (B, 3, S, S) sRGB 0..1; S divisible by 8.
-        generator: draws the noise; its device is the picture's.
+        grain: of the same size.
     """
     picture = _tone(picture, look)
     picture = _blur(picture, look.blur)
-    picture = _noise(picture, look, generator)
+    picture = _noise(picture, look, grain)
     return _quantise(picture, look.quantisation).clamp(0, 1)
 
 
@@ -65,14 +82,10 @@ def _smooth(picture: Tensor, step: int) -> Tensor:
     return smooth
 
 
-def _noise(picture: Tensor, look: CameraLook, generator: torch.Generator) -> Tensor:
-    batch, channels, height, width = picture.shape
-    device = picture.device
-    fine = torch.randn(picture.shape, generator=generator, device=device)
-    cells = (batch, channels, height // 2, width // 2)
-    coarse = torch.randn(cells, generator=generator, device=device)
-    coarse = functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
-    return picture + fine * _wide(look.noise) + coarse * _wide(look.coarse_noise)
+def _noise(picture: Tensor, look: CameraLook, grain: Grain) -> Tensor:
+    size = picture.shape[-2:]
+    coarse = functional.interpolate(grain.coarse, size=size, mode="bilinear", align_corners=False)
+    return picture + grain.fine * _wide(look.noise) + coarse * _wide(look.coarse_noise)
 
 
 def _quantise(picture: Tensor, strength: Tensor) -> Tensor:

@@ -5,10 +5,26 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-Numbers = tuple[float, ...] | tuple[tuple[float, ...], ...]
+Row = tuple[float, ...]
+Numbers = Row | tuple[Row, ...]
+
+
+def constant(values: Numbers, device: torch.device) -> Tensor:
+    """Return the numbers as a tensor, float32, or int64 if they are whole; never write into it."""
+    if torch.compiler.is_compiling():
+        # A compiled function takes numbers in its own text.
+        return _write_out(values, device)
+    return _send_once(values, device)
 
 
 @lru_cache(maxsize=256)
-def constant(values: Numbers, device: torch.device) -> Tensor:
-    """Return the numbers as a tensor, float32 or int64; never write into it."""
+def _send_once(values: Numbers, device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)
+
+
+def _write_out(values: Numbers, device: torch.device) -> Tensor:
+    parts = [
+        _write_out(value, device) if isinstance(value, tuple) else torch.full((), value, device=device)
+        for value in values
+    ]
+    return torch.stack(parts)

@@ -4,6 +4,7 @@ Order of a picture: background and long hair; the mesh (skin, eyes, teeth, tongu
 the shell of hair; glasses; then the camera's and the file's faults.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny_training.atlas_maps import make_atlas_maps
-from gpu_workers.engines.anny_training.camera_effects import apply_camera
+from gpu_workers.engines.anny_training.camera_effects import Grain, apply_camera, draw_grain
 from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.random_heads import HeadSampler, RandomHeads
 from gpu_workers.engines.anny_training.random_looks import Looks, sample_looks
@@ -47,6 +48,10 @@ ATLAS_SIZE = 320
 #: Landmarks: corners of the right and the left eye, and where the ears begin.
 _EYE_CORNERS = ((33, 133), (263, 362))
 _EARS = (127, 356)
+#: Plain numbers, which compiled functions understand.
+_EYE, _TEETH, _TONGUE, _CLOTH = (
+    int(one) for one in (Surface.EYE, Surface.TEETH, Surface.TONGUE, Surface.CLOTH)
+)
 #: Middle of the skull, head's frame, metres.
 _SKULL = (0.0, 0.03, -0.08)
 _TONGUE_RED = (1.6, 1.3, 1.3)
@@ -96,6 +101,7 @@ class PictureMaker:
         self._scene = make_scene(data, device)
         self._maps = make_atlas_maps(data, atlas_size, device)
         self._iris_radius = data.iris_radius / data.eyeball_radius
+        self._compiled: Callable[..., Pictures] | None = None
         self._shadow_triangles = torch.from_numpy(data.triangles).long().to(device)
 
     def sample(
@@ -142,7 +148,25 @@ class PictureMaker:
             shadows: cast the key light's shadows.
             capacity: never wait for the device; without, three times a call.
         """
-        capacity = capacity or Capacity()
+        grain = draw_grain(len(heads), size, generator)
+        draw = self._compiled if self._compiled and capacity else self._draw
+        return draw(heads, looks, grain, supersample, shadows, capacity or Capacity())
+
+    def compile(self) -> None:
+        """Let render() with a capacity run as fused kernels; the first call of each size then takes long."""
+        self._compiled = torch.compile(self._draw, fullgraph=True, dynamic=False)
+
+    def _draw(
+        self,
+        heads: RandomHeads,
+        looks: Looks,
+        grain: Grain,
+        supersample: int,
+        shadows: bool,
+        capacity: Capacity,
+    ) -> Pictures:
+        """Draw; a plain function of its arguments, without a word to the device's host."""
+        size = grain.fine.shape[-1]
         drawn = size * supersample
         placed = heads.camera_vertices
         turn, shift = heads.rotation.mT, heads.translation[:, None]
@@ -170,7 +194,7 @@ class PictureMaker:
         picture = (picture * planes(looks.light.exposure)).clamp(0, 1).movedim(0, 1)
         if supersample > 1:
             picture = functional.avg_pool2d(picture, supersample)
-        picture = apply_camera(picture.clamp(min=1e-6) ** (1 / 2.2), looks.camera, generator)
+        picture = apply_camera(picture.clamp(min=1e-6) ** (1 / 2.2), looks.camera, grain)
         pixels = (picture * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         dropped = raster.dropped + hair_dropped + (cast.dropped if cast else 0)
         return Pictures(
@@ -222,13 +246,13 @@ class PictureMaker:
         colour, gloss = sampled[:, :3].movedim(1, 0), sampled[:, 3] * skin.gloss[:, None, None]
         power = skin.gloss_power[:, None, None].expand_as(gloss)
 
-        is_eye, is_teeth = kind == Surface.EYE, kind == Surface.TEETH
+        is_eye, is_teeth = kind == _EYE, kind == _TEETH
         colour = torch.where(is_eye, eye_colour(eyes, values[2:5], self._iris_radius), colour)
         colour = torch.where(is_teeth, teeth_colour(eyes, values[2:5], openness), colour)
         red = planes(constant((_TONGUE_RED,), self.device))
-        colour = torch.where(kind == Surface.TONGUE, planes(eyes.mouth) * red, colour)
-        colour = torch.where(kind == Surface.CLOTH, planes(eyes.cloth), colour)
-        gloss = torch.where(is_eye, 1.3, torch.where(kind >= Surface.TEETH, 0.04, gloss))
+        colour = torch.where(kind == _TONGUE, planes(eyes.mouth) * red, colour)
+        colour = torch.where(kind == _CLOTH, planes(eyes.cloth), colour)
+        gloss = torch.where(is_eye, 1.3, torch.where(kind >= _TEETH, 0.04, gloss))
         power = torch.where(is_eye, 180.0, power)
         openness = torch.where(is_eye, openness.clamp(min=0.55), openness)
         lit = torch.ones_like(openness)
