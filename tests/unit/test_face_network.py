@@ -15,6 +15,7 @@ from gpu_workers.engines.anny.face_network import (
     load_face_network,
     save_face_network,
 )
+from gpu_workers.engines.anny.face_network_crop import cut_face, face_square
 from gpu_workers.engines.anny.face_points import FURTHER_POINTS, choose_face_points
 from tests.unit.anny_support import head_data
 
@@ -122,3 +123,38 @@ def test_points_are_the_landmarks_and_vertices_far_from_them() -> None:
     assert (np.abs(further[:, 0]) > 0.06).sum() > 30, "ears and temples"
     distance = np.linalg.norm(further[:, None] - further[None], axis=2) + np.eye(FURTHER_POINTS)
     assert distance.min() > 0.004
+
+
+def leaning_face(angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return landmarks (478, 2) about (300, 200) of a face that leans by an angle, and its own axes."""
+    generator = np.random.default_rng(0)
+    axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    flat = generator.uniform(-1, 1, (LANDMARKS, 2)) * [60, 80]
+    flat[:2] = [[-60, -80], [60, 80]]
+    flat[33], flat[263] = [-40, -20], [40, -20]
+    return flat @ axes + [300, 200], axes
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.2, -0.4])
+def test_the_square_stands_about_the_face_and_leads_back_to_the_photo(angle: float) -> None:
+    landmarks, axes = leaning_face(angle)
+    square = face_square(landmarks)
+    assert square.angle == pytest.approx(angle, abs=1e-6)
+    assert square.half == pytest.approx(80 * 1.35)
+    np.testing.assert_allclose([square.x, square.y], [300, 200], atol=1e-6)
+    corner = square.to_photo(np.array([[1.0, -1.0, 0.5]]))
+    np.testing.assert_allclose(corner[0, :2], [300, 200] + np.array([108, -108]) @ axes)
+    assert corner[0, 2] == pytest.approx(54)
+
+
+def test_what_is_cut_is_what_lies_there() -> None:
+    y, x = torch.meshgrid(torch.arange(400) + 0.5, torch.arange(600) + 0.5, indexing="ij")
+    photo = torch.stack([x / 600 * 255, y / 400 * 255, torch.zeros_like(x)], -1).to(torch.uint8)
+    landmarks, _ = leaning_face(0.3)
+    square = face_square(landmarks)
+    cut = cut_face(photo, square, 48)
+    for row, column in ((10, 30), (40, 8), (24, 24)):
+        place = np.array([[(column + 0.5) / 24 - 1, (row + 0.5) / 24 - 1]])
+        at_x, at_y = square.to_photo(place)[0]
+        assert abs(int(cut[row, column, 0]) - at_x / 600 * 255) < 1.5
+        assert abs(int(cut[row, column, 1]) - at_y / 400 * 255) < 1.5

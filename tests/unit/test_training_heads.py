@@ -171,6 +171,20 @@ def test_a_measured_capacity_changes_no_pixel_and_too_small_a_one_says_so() -> N
     assert maker().render(heads, looks, 64, generator, capacity=small).dropped == 10
 
 
+def test_drawing_is_one_graph_for_the_compiler() -> None:
+    heads, looks, generator = sample(2)
+    capacity = Capacity(*(int(2 * n) for n in maker().count_tests(heads, looks, 32).tolist()))
+    state = generator.get_state()
+    plain = maker().render(heads, looks, 32, generator, capacity=capacity)
+    maker().compile(backend="eager")
+    try:
+        generator.set_state(state)
+        traced = maker().render(heads, looks, 32, generator, capacity=capacity)
+    finally:
+        maker().compile(on=False)
+    assert torch.equal(plain.pixels, traced.pixels)
+
+
 def test_once_warm_drawing_never_waits_for_the_device() -> None:
     heads, looks, generator = sample(2)
     needed = (int(2 * n) for n in maker().count_tests(heads, looks, 64).tolist())

@@ -1,6 +1,8 @@
 """New rendered crops for every step, on the training's device; nothing waits for it."""
 
+import logging
 import math
+import time
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +10,8 @@ from torch import Tensor
 
 from gpu_workers.engines.anny_training.pictures import Capacity, PictureMaker
 from gpu_workers.engines.anny_training.targets import TargetMaker, Targets
+
+log = logging.getLogger(__name__)
 
 #: Room in the rasteriser's lists beyond the mean need: always, and for the chance of a small batch.
 _ROOM, _CHANCE = 1.05, 2.0
@@ -37,17 +41,39 @@ class BatchMaker:
         size: pixels a side of a crop.
         batch: B.
         supersample: drawn so many times larger, then averaged.
+        fused: draw with compiled kernels, if that works on this machine.
     """
 
     def __init__(
-        self, maker: PictureMaker, targets: TargetMaker, size: int, batch: int, supersample: int = 2
+        self,
+        maker: PictureMaker,
+        targets: TargetMaker,
+        size: int,
+        batch: int,
+        supersample: int = 2,
+        *,
+        fused: bool = False,
     ) -> None:
         self.maker = maker
         self.targets = targets
         self.size = size
         self.batch = batch
         self.supersample = supersample
-        self._capacity = self._measure_capacity() if maker.device.type == "cuda" else None
+        self._capacity = self._measure_capacity() if maker.device.type == "cuda" or fused else None
+        if fused:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Switch to compiled kernels, and back if a first batch fails: they need what not every host has."""
+        began = time.monotonic()
+        self.maker.compile()
+        try:
+            self.draw(torch.Generator(self.maker.device).manual_seed(5))
+        except Exception as error:
+            log.warning("drawing kernel by kernel, for compiling failed: %s", str(error).splitlines()[:1])
+            self.maker.compile(on=False)
+        else:
+            log.info("compiled the drawing in %.0f s", time.monotonic() - began)
 
     def _measure_capacity(self) -> Capacity:
         generator = torch.Generator(self.maker.device).manual_seed(5)

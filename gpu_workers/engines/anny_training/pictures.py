@@ -152,9 +152,11 @@ class PictureMaker:
         draw = self._compiled if self._compiled and capacity else self._draw
         return draw(heads, looks, grain, supersample, shadows, capacity or Capacity())
 
-    def compile(self) -> None:
+    def compile(self, *, on: bool = True, backend: str = "inductor") -> None:
         """Let render() with a capacity run as fused kernels; the first call of each size then takes long."""
-        self._compiled = torch.compile(self._draw, fullgraph=True, dynamic=False)
+        self._compiled = (
+            torch.compile(self._draw, fullgraph=True, dynamic=False, backend=backend) if on else None
+        )
 
     def _draw(
         self,

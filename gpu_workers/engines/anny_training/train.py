@@ -59,6 +59,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--supersample", type=int, default=2)
     parser.add_argument("--rate", type=float, default=1.2e-3, help="peak learning rate")
+    parser.add_argument("--compile", action="store_true", help="draw with fused kernels (CUDA)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation-heads", type=int, default=768)
     parser.add_argument("--log-every", type=int, default=100)
@@ -103,7 +104,9 @@ def prepare(options: argparse.Namespace, device: torch.device) -> Trainer:
     points = choose_face_points(data)
     maker = PictureMaker(data, load_material(options.textures, device), device)
     targets = TargetMaker(points, device)
-    batches = BatchMaker(maker, targets, options.size, options.batch, options.supersample)
+    batches = BatchMaker(
+        maker, targets, options.size, options.batch, options.supersample, fused=options.compile
+    )
     surface = VertexMap(data, maker.heads, targets, options.map_heads)
     known = draw_known(batches, options.validation_heads)
     save_examples(known, options.out / "examples.png")
