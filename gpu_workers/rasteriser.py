@@ -24,6 +24,8 @@ _MIN_AREA = 1e-6
 #: Nearer vertices lie behind the camera, for what this module knows.
 _NEAREST = 1e-6
 _FAR = torch.iinfo(torch.int64).max
+#: Below this, 32 bits count.
+_SHORT = torch.iinfo(torch.int32).max
 #: Columns of a triangle's row: place of corner a, gradients of the weights of b and c, slack of the three
 #: weights, (inverse) depth at a and its difference at b and c.
 _COLUMNS = 12
@@ -152,13 +154,17 @@ def _nearest(
         return best, torch.zeros((), dtype=torch.int64, device=device)
     faces = len(rows) // batch
     total = int(ends[-1].item()) if capacity is None else capacity
-    # Columns, not rows: each is then read as one run.
+    # Memory traffic is what takes the time: short integers where they suffice, and columns, not rows, so that
+    # each is read as one run.
+    kind = torch.int32 if max(total, pixels) < _SHORT else torch.int64
     columns = rows.T.contiguous()
-    boxes = torch.stack([low[:, 0], low[:, 1], span[:, 0].clamp(min=1), ends - span.prod(-1)])
+    firsts = ends - span.prod(-1)
+    boxes = torch.stack([low[:, 0], low[:, 1], span[:, 0].clamp(min=1), firsts.clamp(max=total)]).to(kind)
+    places = ends.clamp(max=total).to(kind)
     chunk = _CHUNK_CPU if device.type == "cpu" else _CHUNK_CUDA
     for start in range(0, total, chunk):
-        slot = torch.arange(start, min(start + chunk, total), device=device)
-        found = torch.searchsorted(ends, slot, right=True)
+        slot = torch.arange(start, min(start + chunk, total), device=device, dtype=kind)
+        found = torch.searchsorted(places, slot, right=True, out_int32=kind == torch.int32)
         owner = found if capacity is None else found.clamp(max=len(rows) - 1)
         left, top, across, first = boxes[:, owner]
         offset = slot - first
@@ -174,7 +180,7 @@ def _nearest(
             pixel = torch.where(valid, pixel, slot % pixels)
         # The bits of a positive float sort like the float.
         key = (depth.view(torch.int32).long() << 32) | (owner - picture * faces)
-        best.scatter_reduce_(0, pixel, torch.where(inside, key, _FAR), "amin")
+        best.scatter_reduce_(0, pixel.long(), torch.where(inside, key, _FAR), "amin")
     return best, (ends[-1] - total).clamp(min=0)
 
 

@@ -154,6 +154,7 @@ def test_pictures_show_something_and_need_no_shadows_nor_one_size() -> None:
     assert pictures.pixels.shape == (4, 64, 64, 3)
     assert bool((pictures.pixels.float().std((1, 2, 3)) > 5).all())
     assert draw(2, supersample=2, shadows=False).pixels.shape == (2, 64, 64, 3)
+    assert draw(1, supersample=1.5).pixels.shape == (1, 64, 64, 3)
     assert draw(1, size=96).pixels.shape == (1, 96, 96, 3)
 
 

@@ -50,7 +50,7 @@ class BatchMaker:
         targets: TargetMaker,
         size: int,
         batch: int,
-        supersample: int = 2,
+        supersample: float = 2,
         *,
         fused: bool = False,
     ) -> None:
@@ -78,7 +78,7 @@ class BatchMaker:
     def _measure_capacity(self) -> Capacity:
         generator = torch.Generator(self.maker.device).manual_seed(5)
         heads, looks = self.maker.sample(256, generator)
-        counts = self.maker.count_tests(heads, looks, self.size * self.supersample).tolist()
+        counts = self.maker.count_tests(heads, looks, round(self.size * self.supersample)).tolist()
         room = _ROOM + _CHANCE / math.sqrt(self.batch)
         return Capacity(*(math.ceil(count / 256 * self.batch * room) for count in counts))
 

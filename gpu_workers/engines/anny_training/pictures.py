@@ -133,7 +133,7 @@ class PictureMaker:
         size: int,
         generator: torch.Generator,
         *,
-        supersample: int = 1,
+        supersample: float = 1,
         shadows: bool = True,
         capacity: Capacity | None = None,
     ) -> Pictures:
@@ -163,13 +163,13 @@ class PictureMaker:
         heads: RandomHeads,
         looks: Looks,
         grain: Grain,
-        supersample: int,
+        supersample: float,
         shadows: bool,
         capacity: Capacity,
     ) -> Pictures:
         """Draw; a plain function of its arguments, without a word to the device's host."""
         size = grain.fine.shape[-1]
-        drawn = size * supersample
+        drawn = round(size * supersample)
         placed = heads.camera_vertices
         turn, shift = heads.rotation.mT, heads.translation[:, None]
         extended = self._scene.extend(heads.vertices) @ turn + shift
@@ -194,8 +194,8 @@ class PictureMaker:
         )
         picture = add_glasses(picture, looks.eyes, *self._place_glasses(heads, looks, layer))
         picture = (picture * planes(looks.light.exposure)).clamp(0, 1).movedim(0, 1)
-        if supersample > 1:
-            picture = functional.avg_pool2d(picture, supersample)
+        if drawn > size:
+            picture = _shrink(picture, size)
         picture = apply_camera(picture.clamp(min=1e-6) ** (1 / 2.2), looks.camera, grain)
         pixels = (picture * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         dropped = raster.dropped + hair_dropped + (cast.dropped if cast else 0)
@@ -321,6 +321,16 @@ class PictureMaker:
         )
         x, y = plane.metres(ears[:, None, :, 0], ears[:, None, :, 1])
         return plane, (left - right).norm(dim=1) / 2, torch.stack([x[:, 0], y[:, 0]], -1)
+
+
+def _shrink(picture: Tensor, size: int) -> Tensor:
+    """Return (B, 3, size, size): means over what each pixel covers."""
+    factor, rest = divmod(picture.shape[-1], size)
+    if rest == 0:
+        return functional.avg_pool2d(picture, factor)
+    return functional.interpolate(
+        picture, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
 
 
 class _Layer:

@@ -75,15 +75,17 @@ def lit_share(shadows: Shadows, place: Tensor, normal: Tensor) -> Tensor:
     offset = place + normal * _SHADOW_BIAS - planes(shadows.middle)
     x, y, z = (dot(offset, planes(shadows.frame[:, k])) for k in range(3))
     batch = len(shadows.depth)
-    first = (torch.arange(batch, device=x.device) * SHADOW_PIXELS**2)[:, None, None]
+    first = (torch.arange(batch, device=x.device, dtype=torch.int32) * SHADOW_PIXELS**2)[:, None, None]
     flat = shadows.depth.reshape(-1)
+    x = (x / _SHADOW_REACH + 1) * (SHADOW_PIXELS / 2)
+    y = (y / _SHADOW_REACH + 1) * (SHADOW_PIXELS / 2)
+    z = z - _SHADOW_BIAS
     total = torch.zeros_like(x)
     taps = ((-0.9, -0.4), (0.4, -0.9), (0.9, 0.4), (-0.4, 0.9))
     for dx, dy in taps:
-        column = ((x / _SHADOW_REACH + 1) * (SHADOW_PIXELS / 2) + dx).long().clamp(0, SHADOW_PIXELS - 1)
-        row = ((y / _SHADOW_REACH + 1) * (SHADOW_PIXELS / 2) + dy).long().clamp(0, SHADOW_PIXELS - 1)
-        blocker = flat[first + row * SHADOW_PIXELS + column]
-        total += (z - blocker < _SHADOW_BIAS).float()
+        column = (x + dx).clamp(0, SHADOW_PIXELS - 1).int()
+        row = (y + dy).clamp(0, SHADOW_PIXELS - 1).int()
+        total += z < flat[first + row * SHADOW_PIXELS + column]
     return total / len(taps)
 
 

@@ -57,7 +57,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--start-from", type=Path, help="begin with an exported network's weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--supersample", type=int, default=2)
+    parser.add_argument("--supersample", type=float, default=1.5)
     parser.add_argument("--rate", type=float, default=1.2e-3, help="peak learning rate")
     parser.add_argument("--compile", action="store_true", help="draw with fused kernels (CUDA)")
     parser.add_argument("--seed", type=int, default=0)
