@@ -40,6 +40,8 @@ class AtlasMaps:
     cheeks: Tensor
     #: 0..1 inside the mouth.
     mouth: Tensor
+    #: 1 on the chart of the face, which is symmetric about u = 0.5, else 0.
+    symmetric: Tensor
 
 
 def make_atlas_maps(data: HeadData, size: int, device: torch.device) -> AtlasMaps:
@@ -73,6 +75,7 @@ def make_atlas_maps(data: HeadData, size: int, device: torch.device) -> AtlasMap
         "lid_rim": rim,
         "ears": ears,
         "mouth": mouth_inside,
+        "symmetric": (skin.uv_islands[skin.uv_triangles[:, 0]] == 0)[raster.triangle.numpy()],
         "behind_hairline": hair,
         "above_brow": above,
         "brow_body": body,
@@ -84,7 +87,9 @@ def make_atlas_maps(data: HeadData, size: int, device: torch.device) -> AtlasMap
         "lip_zone": smooth_step(1.6 - np.abs(y - mouth[1]) / 0.02) * smooth_step(1.6 - np.abs(x) / 0.03),
         "cheeks": on_cheek * smooth_step((z + 0.02) / 0.02),
     }
-    tensors = {name: torch.from_numpy(value).float().to(device) for name, value in maps.items()}
+    tensors = {
+        name: torch.from_numpy(np.asarray(value, np.float32)).to(device) for name, value in maps.items()
+    }
     return AtlasMaps(place=torch.from_numpy(np.stack([x, y, z])).float().to(device), **tensors)
 
 

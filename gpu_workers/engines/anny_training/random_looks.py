@@ -33,6 +33,8 @@ class SkinLook:
     #: (B, 2) int64 numbers of the textures, and (B,) the share of the second one.
     textures: Tensor
     texture_mix: Tensor
+    #: (B,) 1 where the textures are turned left for right.
+    mirrored: Tensor
     #: (B,) share of painted skin in place of the texture.
     procedural: Tensor
     #: (B, 3) colour of painted skin, and factor on the texture.
@@ -197,6 +199,7 @@ def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
     return SkinLook(
         textures=dice.index(max(textures, 1), 2),
         texture_mix=dice.chance(0.3) * dice.uniform(0.1, 0.5),
+        mirrored=dice.chance(0.5),
         procedural=procedural,
         tone=tone,
         gain=dice.factor(0.2, 1) * dice.factor(0.05, 3),
@@ -207,7 +210,7 @@ def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
         brow_colour=hair * 0.8 * dice.factor(0.3, 1),
         brows=torch.maximum(procedural * dice.uniform(0.5, 1), dice.chance(0.15) * dice.uniform(0, 0.8)),
         brow_shift=dice.normal(0.0033),
-        brow_width=dice.uniform(0.0022, 0.0055),
+        brow_width=dice.uniform(0.0018, 0.0040),
         lashes=dice.uniform(0, 0.9) * torch.maximum(procedural, dice.chance(0.5)),
         beard_colour=hair * dice.factor(0.2, 1),
         beard=dice.chance(0.22) * dice.uniform(0.3, 1),
@@ -270,12 +273,12 @@ def _sample_light(dice: Dice, backgrounds: int) -> LightLook:
     def tint(spread: float) -> Tensor:
         return (dice.normal(spread, 3) * 0.5 + dice.normal(spread, 1) * warm).exp()
 
-    first = 1.15 * (1.3 - ambience) * key * tint(0.10)
-    second = dice.chance(0.6, 1) * dice.uniform(0, 0.6, 1) * key * tint(0.13)
+    first = 1.15 * (1.3 - ambience) * key * tint(0.08)
+    second = dice.chance(0.6, 1) * dice.uniform(0, 0.6, 1) * key * tint(0.12)
     angle = dice.uniform(0, 6.2832)
     photo = dice.chance(0.6) * dice.uniform(0.5, 1)
     return LightLook(
-        ambient=0.85 * ambience * key * tint(0.08),
+        ambient=0.85 * ambience * key * tint(0.06),
         ambient_slope=dice.normal(0.3, 3),
         direction=torch.stack([_direction(dice, _KEY_SPREAD), _direction(dice, _FILL_SPREAD)], 1),
         colour=torch.stack([first, second], 1),

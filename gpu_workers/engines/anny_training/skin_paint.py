@@ -80,7 +80,7 @@ def _paint_tone(skin: SkinLook, maps: AtlasMaps, broad: Tensor, fine: Tensor) ->
 
 
 def _slide_texture(skin: SkinLook, maps: AtlasMaps, material: Material, warp: Tensor) -> Tensor:
-    """Return (B, 3, S, S) linear: two textures mixed, moved a little against the face.
+    """Return (B, 3, S, S) linear: two textures mixed, perhaps mirrored, and moved a little against the face.
 
     The textures were laid on the atlas by a landmark detector, whose errors the network must not learn.
     """
@@ -92,6 +92,7 @@ def _slide_texture(skin: SkinLook, maps: AtlasMaps, material: Material, warp: Te
     brow, lip, anywhere = (skin.slip[:, k, None, None] for k in range(3))
     down = centres[:, None] + brow * maps.brow_zone + lip * maps.lip_zone + 0.5 * anywhere * warp
     right = centres[None, :] + 0.5 * anywhere * warp.flip(1)
-    grid = torch.stack([right, down], -1) * 2 - 1
+    turn = 1 - 2 * skin.mirrored[:, None, None] * maps.symmetric
+    grid = torch.stack([(right * 2 - 1) * turn, down * 2 - 1], -1)
     moved = functional.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return moved**2.2

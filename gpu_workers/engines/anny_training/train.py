@@ -80,8 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = torch.device(options.device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
     trainer = prepare(options, device)
     spent = 0.0
     if options.resume and trainer.checkpoint_path.is_file():
