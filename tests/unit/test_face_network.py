@@ -64,6 +64,9 @@ def test_the_length_of_errors_is_that_of_the_whole_covariance() -> None:
         flat = error[index].flatten().double()
         expected = flat @ torch.linalg.solve(covariance, flat)
         torch.testing.assert_close(length[index].double(), expected, rtol=1e-3, atol=1e-2)
+        weighed = estimate.solve(error.flatten(1)[..., None])[index, :, 0].double()
+        wanted = torch.linalg.solve(covariance, flat)
+        torch.testing.assert_close(weighed, wanted, rtol=2e-3, atol=2e-3 * float(wanted.abs().max()))
         torch.testing.assert_close(
             log_determinant[index].double(), torch.logdet(covariance), rtol=1e-4, atol=1e-2
         )

@@ -5,7 +5,7 @@ answers with a Gaussian over all coordinates at once: mean, a deviation of each 
 depth, and a correlation of low rank, for the errors of neighbouring points are hardly independent: a jaw seen
 too wide is too wide as a whole. Points rather than shape coefficients, so that neither a change of the basis
 nor of the fit's priors asks for new training, and shapes outside the basis are not forced into it; the fit
-weighs points by the inverse covariance, which `FaceEstimate.whiten` applies at the cost of the rank.
+weighs points by the inverse covariance, which `FaceEstimate.solve` applies at the cost of the rank.
 
 Correlation. With deviations s (N,), loadings A (N, R) and p = 1 / (1 + |A_n|^2), N = 3 K coordinates,
 
@@ -40,7 +40,7 @@ _MEAN, _SPREAD = 0.45, 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPlan:
-    """Sizes of a network; the default has 11.3 M parameters."""
+    """Sizes of a network; the default has 11.7 M parameters."""
 
     #: Pixels a side of the crop.
     input_size: int = 192
@@ -94,6 +94,25 @@ class FaceEstimate:
         length, log_determinant = correlated_length(error.flatten(1) / deviation, self.loadings)
         return length, log_determinant + 2 * deviation.log().sum(1)
 
+    def solve(self, columns: Tensor) -> Tensor:
+        """Return the inverse covariance times columns (B, 3 K, M): weights for a least-squares fit.
+
+        With a Jacobian J of the points (coordinates point by point) and errors e, J^T solve(J) and
+        J^T solve(e) are the normal equations.
+        """
+        own = (1 + (self.loadings**2).sum(-1, keepdim=True)).sqrt() / self.deviation.flatten(1)[..., None]
+        scaled = own * columns
+        factor = _small_factor(self.loadings)
+        inner = torch.cholesky_solve(self.loadings.mT @ scaled, factor)
+        return own * (scaled - self.loadings @ inner)
+
+
+def _small_factor(loadings: Tensor) -> Tensor:
+    """Return the Cholesky factor (B, R, R) of I + A^T A."""
+    identity = torch.eye(loadings.shape[-1], device=loadings.device)
+    # The variant that does not look for errors, which would wait for the device.
+    return torch.linalg.cholesky_ex(identity + loadings.mT @ loadings, check_errors=False).L
+
 
 def correlated_length(standard: Tensor, loadings: Tensor) -> tuple[Tensor, Tensor]:
     """Return squared length (B,) and log determinant (B,) under the correlation (module's docstring).
@@ -104,9 +123,7 @@ def correlated_length(standard: Tensor, loadings: Tensor) -> tuple[Tensor, Tenso
     """
     own = 1 + (loadings**2).sum(-1)
     scaled = standard * own.sqrt()
-    identity = torch.eye(loadings.shape[-1], device=loadings.device)
-    # The variant that does not look for errors, which would wait for the device.
-    factor = torch.linalg.cholesky_ex(identity + loadings.mT @ loadings, check_errors=False).L
+    factor = _small_factor(loadings)
     inner = torch.linalg.solve_triangular(factor, loadings.mT @ scaled[..., None], upper=False)[..., 0]
     log_determinant = 2 * torch.diagonal(factor, dim1=1, dim2=2).log().sum(1) - own.log().sum(1)
     return (scaled**2).sum(1) - (inner**2).sum(1), log_determinant

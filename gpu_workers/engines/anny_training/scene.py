@@ -58,7 +58,7 @@ class Scene:
     surfaces: Tensor
     #: (F, 3, HEAD_VALUES)
     values: Tensor
-    #: (R,) vertices of the neck's border, and their (R,) ring order.
+    #: (R,) vertices of the neck's border, in order.
     border: Tensor
     #: (rings, 4): down, scale x, scale z, back.
     rings: Tensor
@@ -67,7 +67,6 @@ class Scene:
     hair_triangles: Tensor
     hair_corners: Tensor
     hair_values: Tensor
-    skin_count: int
 
     def extend(self, vertices: Tensor) -> Tensor:
         """Return (B, N, 3): vertices (B, V, 3) of the head's frame, and neck and shoulders below them."""
@@ -82,7 +81,7 @@ class Scene:
 
 
 def make_scene(data: HeadData, device: torch.device) -> Scene:
-    """Return the scene of the head data."""
+    """Return the scene of the head data; what light reaches is measured here, which takes a second."""
     skin = data.part("skin")
     border = _neck_border(skin.triangles, data.positions[skin.vertices])
     head = data.triangles.astype(np.int64)
@@ -106,7 +105,6 @@ def make_scene(data: HeadData, device: torch.device) -> Scene:
         hair_triangles=tensor(hair_triangles),
         hair_corners=tensor(hair_values[hair_triangles]),
         hair_values=tensor(hair_values),
-        skin_count=skin.count,
     )
 
 
