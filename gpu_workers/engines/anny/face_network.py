@@ -111,7 +111,8 @@ def _small_factor(loadings: Tensor) -> Tensor:
     """Return the Cholesky factor (B, R, R) of I + A^T A."""
     identity = torch.eye(loadings.shape[-1], device=loadings.device)
     # The variant that does not look for errors, which would wait for the device.
-    return torch.linalg.cholesky_ex(identity + loadings.mT @ loadings, check_errors=False).L
+    factor: Tensor = torch.linalg.cholesky_ex(identity + loadings.mT @ loadings, check_errors=False).L
+    return factor
 
 
 def correlated_length(standard: Tensor, loadings: Tensor) -> tuple[Tensor, Tensor]:
