@@ -218,7 +218,7 @@ def test_the_command_trains_resumes_and_writes_what_it_says(tmp_path: Path) -> N
     assert [row["step"] for row in rows] == ["1", "2"]
     assert all(math.isfinite(float(value)) for row in rows for value in row.values())
     with (tmp_path / "validation.csv").open() as file:
-        assert [row["images"] for row in csv.DictReader(file)] == ["4", "8"]
+        assert [row["images"] for row in csv.DictReader(file)] == ["0", "4", "8"]
     network = load_face_network(tmp_path / FACE_NETWORK_FILE)
     estimate = network.predict(torch.zeros(1, 48, 48, 3, dtype=torch.uint8))
     assert estimate.points.shape == (1, len(points()), 3)

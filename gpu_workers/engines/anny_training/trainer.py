@@ -84,6 +84,9 @@ class Trainer:
 
     def run(self, budget: Budget) -> Errors:
         """Train until the budget is over; return the errors of the average network."""
+        if self.step == 0:
+            # What the mean face, the answer of an untrained network, is worth.
+            self.validate(budget)
         saved, logged, seen = budget.elapsed, budget.elapsed, self.images
         while not budget.over(self.step):
             rate = learning_rate(self._options.peak_rate, budget.progress(self.step), self.step)
