@@ -9,7 +9,7 @@ import torch
 from gpu_workers.engines.anny import fit
 from gpu_workers.engines.anny.fit import DTYPE, FitBasis, Observation, fit_landmarks
 from gpu_workers.engines.anny.fit_views import fit_views
-from gpu_workers.engines.anny.landmark_errors import pose_features
+from gpu_workers.engines.anny.landmark_errors import assumed_errors, pose_features
 from gpu_workers.engines.anny.pose import Pose, head_angles, initial_pose, project, rotation_matrix
 from tests.unit.anny_support import head_data
 
@@ -106,8 +106,13 @@ def test_a_wrong_landmark_hardly_moves_the_head(basis):
     assert (clean.points - disturbed.points).norm(dim=-1).mean() < 0.0007
 
 
-def test_normal_equations_equal_those_of_the_whole_covariance(basis):
+def test_normal_equations_equal_those_of_the_whole_covariance():
     """The plain twin: automatic differentiation of all residuals, and the covariance inverted as a whole."""
+    noise = torch.Generator().manual_seed(1)
+    assumed = assumed_errors(head_data().landmark_trust, head_data().score_baseline)
+    bias = 0.01 * torch.randn(assumed.bias.shape, generator=noise)
+    factor = 0.01 * torch.randn(3 * 478, 12, generator=noise)
+    basis = FitBasis(head_data(), torch.device("cpu"), replace(assumed, bias=bias, factor=factor))
     coefficients = random_heads(basis, 1, seed=3)
     seen, pose = photograph(basis, coefficients)
     noise = torch.randn(seen.landmarks.shape, dtype=DTYPE, generator=torch.manual_seed(0))
@@ -131,7 +136,7 @@ def test_normal_equations_equal_those_of_the_whole_covariance(basis):
         return missing / seen.eye_distance - bias
 
     errors = basis.errors
-    covariance = fit._CAUTION * (torch.diag(errors.spread) + errors.factor @ errors.factor.T)
+    covariance = torch.diag(errors.spread) + errors.factor @ errors.factor.T
     variance = covariance.diagonal().reshape(478, 3)[:, :2].sum(1)
     start = torch.zeros(1, 6 + basis.size, dtype=DTYPE)
     miss = residuals(start)[..., :2].norm(dim=-1) / variance.sqrt()

@@ -20,7 +20,7 @@ from torch import Tensor
 from face3d.head import ARKIT_NAMES
 from gpu_workers.engines.anny.correspondence import LANDMARKS, SKIN_LANDMARKS
 from gpu_workers.engines.anny.head_data import HeadData
-from gpu_workers.engines.anny.landmark_errors import LandmarkErrors, load_landmark_errors, pose_features
+from gpu_workers.engines.anny.landmark_errors import LandmarkErrors, assumed_errors, pose_features
 from gpu_workers.engines.anny.pose import (
     Pose,
     cross_matrix,
@@ -34,8 +34,6 @@ from gpu_workers.engines.anny.pose import (
 DTYPE = torch.float64
 WORK = torch.float32
 
-#: Variance of the detector's errors against those measured on renders: photos are harder.
-_CAUTION = 1.5
 #: Standard deviations of the coefficients.
 _IDENTITY_SD = 1.0
 _LOCAL_SD = 0.2
@@ -90,7 +88,7 @@ class FitBasis:
     """The head data at the landmarks and the errors of these, on one device.
 
     Args:
-        errors: the committed model when None.
+        errors: the assumed ones when None.
     """
 
     def __init__(self, data: HeadData, device: torch.device, errors: LandmarkErrors | None = None) -> None:
@@ -108,20 +106,21 @@ class FitBasis:
         self.columns = at_landmarks(columns)
         #: (L, 3, N)
         self.columns_by_landmark = self.columns.permute(1, 2, 0).contiguous().to(WORK)
-        self.errors = (errors or load_landmark_errors()).to(device, DTYPE)
+        errors = errors or assumed_errors(data.landmark_trust, data.score_baseline)
+        self.errors = errors.to(device, DTYPE)
         pairs = torch.from_numpy(data.local_change_pairs.astype(np.int64)) + self.identity_count
         self.pairs = pairs.to(device)
 
     @cached_property
     def deviation(self) -> Tensor:
         """Standard deviation (1434,) of the detector's errors that have nothing in common, eye distances."""
-        return (_CAUTION * self.errors.spread).sqrt()
+        return self.errors.spread.sqrt()
 
     @cached_property
     def expected_miss(self) -> Tensor:
         """How far each landmark (478,) errs in the picture, root mean square, eye distances."""
         variance = self.errors.spread + (self.errors.factor**2).sum(1)
-        return (_CAUTION * variance.reshape(LANDMARKS, 3)[:, :2].sum(1)).sqrt()
+        return variance.reshape(LANDMARKS, 3)[:, :2].sum(1).sqrt()
 
     @cached_property
     def common(self) -> Tensor:
@@ -130,7 +129,7 @@ class FitBasis:
         The inverse covariance is I - C^T C in these units, with C this matrix: with F the factor over the
         deviation, S = I + F F^T and S^-1 = I - F (I + F^T F)^-1 F^T.
         """
-        factor = self.errors.factor * _CAUTION**0.5 / self.deviation[:, None]
+        factor = self.errors.factor / self.deviation[:, None]
         small = torch.eye(factor.shape[1], dtype=DTYPE, device=self.device) + factor.T @ factor
         lower = torch.linalg.cholesky(small)
         common: Tensor = torch.linalg.solve_triangular(lower, factor.T, upper=False).to(WORK)

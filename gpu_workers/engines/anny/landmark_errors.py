@@ -1,29 +1,36 @@
-"""How MediaPipe's landmarks miss the points of our head: bias and correlated error, measured on renders.
+"""How MediaPipe's landmarks miss the points of our head: bias, correlated error, what the scores are worth.
 
-data/landmark_errors.safetensors is made by `python -m gpu_workers.engines.anny_training.measure_landmarks`:
-random heads are rendered, their landmarks detected as a photo's are, and what is detected is compared with
-what is there. No photo of a person and no scan takes part.
+`assumed_errors` is what the engine works with. `gpu_workers.engines.anny_training.measure_landmarks` measures
+the same arrays on renders of random heads; docs/accuracy.md says why they are not used yet.
 
 Everything is in units of the outer-eye distance, in a picture whose eyes are level: x right, y down, z away
 from the camera and relative to the skin landmarks' mean.
 """
 
-import hashlib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from face3d.errors import EngineUnavailable
+from gpu_workers.engines.anny.correspondence import LANDMARKS, SKIN_LANDMARKS
 
-FILE = Path(__file__).parent / "data" / "landmark_errors.safetensors"
-SHA256 = "aeb1d06f02eb1ce78f1cdb306ad694d7751e75327fa362befdfa40387e0c0f9c"
 #: Yaw and pitch of one unit in `pose_features`, degrees.
 _ANGLE_UNIT = 20.0
+_POSE_FEATURES = 6
+#: Error of one landmark, and of how many independent ones all together are worth: errors are correlated.
+_SIGMA = 0.02
+_INDEPENDENT = 60.0
+#: Weight of the detector's depth against its place in the picture.
+_DEPTH_WEIGHT = 0.15
+#: How far scores above those of a neutral face are believed, and the expression's deviation from that.
+_SCORE_GAIN = 0.8
+_EXPRESSION_SD = 0.25
+#: Variance of what is not known: the irises' depth.
+UNKNOWN = 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +59,30 @@ def pose_features(yaw: Tensor, pitch: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(y), y, p, y * y, p * p, y * p], dim=1)
 
 
-@cache
-def load_landmark_errors() -> LandmarkErrors:
-    """Return the committed model, float32 on the CPU.
+def assumed_errors(trust: NDArray[np.float32], score_baseline: NDArray[np.float32]) -> LandmarkErrors:
+    """Return the model without bias in which all landmarks err alone, by so much that they weigh as 60 do.
 
-    Raises:
-        EngineUnavailable: the file is missing or another one.
+    Args:
+        trust: (478,) 0..1, of the correspondence.
+        score_baseline: (52,) scores of a neutral face.
     """
-    try:
-        content = FILE.read_bytes()
-    except OSError as error:
-        raise EngineUnavailable(f"{FILE.name} is missing") from error
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise EngineUnavailable(f"{FILE.name} is not the file that this version was built with")
-    arrays = load_file(FILE)
-    return LandmarkErrors(
-        **{name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+    spread = torch.from_numpy(
+        _SIGMA**2 * LANDMARKS / _INDEPENDENT / np.maximum(trust.astype(np.float64), 1e-6)
     )
+    rows = spread[:, None].repeat(1, 3)
+    rows[:, 2] /= _DEPTH_WEIGHT**2
+    rows[SKIN_LANDMARKS:, 2] = UNKNOWN
+    baseline = torch.from_numpy(score_baseline.astype(np.float64))
+    gain = _SCORE_GAIN / (1 - baseline).clamp(min=0.2)
+    return LandmarkErrors(
+        bias=torch.zeros(_POSE_FEATURES, LANDMARKS, 3),
+        factor=torch.zeros(3 * LANDMARKS, 1),
+        spread=rows.reshape(-1),
+        expression=torch.cat([torch.diag(gain), -(gain * baseline)[None]]),
+        expression_spread=torch.full((len(baseline),), _EXPRESSION_SD),
+    )
+
+
+def load_errors(path: Path) -> LandmarkErrors:
+    """Return a model that `measure_landmarks` has written."""
+    return LandmarkErrors(**{name: torch.from_numpy(array) for name, array in load_file(path).items()})
