@@ -1,4 +1,4 @@
-"""Measures how the landmark detector misses the points of our head: data/landmark_errors.safetensors.
+"""Measures how the landmark detector misses the points of our head: a LandmarkErrors (landmark_errors.py).
 
 Random heads are rendered and looked at as photos are; what is found is compared with what is there. The free
 forms of the random heads, which the basis of the fit cannot follow, count as errors too.
@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
 from gpu_workers.engines.anny.face_search import MeasuredFace, find_faces, measure_face
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
-from gpu_workers.engines.anny.landmark_errors import pose_features
+from gpu_workers.engines.anny.landmark_errors import UNKNOWN, pose_features
 from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker
 from gpu_workers.engines.anny.pose import head_angles
 from gpu_workers.engines.anny_training.pictures import PictureMaker
@@ -34,13 +34,15 @@ FloatArray = NDArray[np.float64]
 _SIZE, _MARGIN = 512, 1.9
 #: Factor on the sampler's yaw and pitch: photos that are accepted look into the camera.
 _TURNED = 0.55
+#: Factors on identity, local changes and expression: a network wants wider shapes than people have.
+_STRENGTH = (0.9, 0.5, 0.5)
 _BATCH = 4
 #: A face whose landmarks lie farther from the truth on average (eye distances) is another one, or none.
 _LOST = 0.25
-#: Number of common errors that are kept.
-_FACTORS = 64
-#: Variance of what is not measured: the irises' depth.
-_UNKNOWN = 1e4
+#: Number of common errors that are kept, and the share of the variance that counts as not common, because few
+#: samples cannot tell.
+_FACTORS = 128
+_SHRINKAGE = 0.6
 #: Least variance of one coordinate, eye distances squared.
 _SMALLEST = 1e-6
 #: Ridge of the expression's regression, in samples.
@@ -92,7 +94,8 @@ def _observe_batches(
     sampler = maker.heads
     generator = torch.Generator().manual_seed(seed)
     while True:
-        heads, looks = maker.sample(_BATCH, generator, clean=True, margin=_MARGIN, turned=_TURNED)
+        _, looks = maker.sample(_BATCH, generator, clean=True)
+        heads = sampler.sample(_BATCH, generator, margin=_MARGIN, turned=_TURNED, strength=_STRENGTH)
         images = maker.render(heads, looks, _SIZE, generator).pixels.numpy()
         # What the basis can say of the head: without its free form.
         known = sampler.positions + (heads.coefficients @ sampler.columns).view(_BATCH, -1, 3)
@@ -145,9 +148,9 @@ def estimate(samples: Samples) -> dict[str, NDArray[np.float32]]:
     left = flat - features @ bias
     left[:, 3 * SKIN_LANDMARKS + 2 :: 3] = 0
     _, sizes, directions = np.linalg.svd(left / np.sqrt(len(left)), full_matrices=False)
-    factor = directions[:_FACTORS].T * sizes[:_FACTORS]
+    factor = directions[:_FACTORS].T * sizes[:_FACTORS] * np.sqrt(1 - _SHRINKAGE)
     spread = np.maximum((left**2).mean(0) - (factor**2).sum(1), _SMALLEST)
-    spread[3 * SKIN_LANDMARKS + 2 :: 3] = _UNKNOWN
+    spread[3 * SKIN_LANDMARKS + 2 :: 3] = UNKNOWN
     given = np.column_stack([samples.scores, np.ones(len(flat))])
     ridge = np.diag([*np.full(given.shape[1] - 1, _RIDGE / len(flat)), 0.0])
     expression = np.linalg.solve(

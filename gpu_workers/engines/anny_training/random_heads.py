@@ -114,6 +114,7 @@ class HeadSampler:
         margin: float = CROP_MARGIN,
         jitter: float = CROP_JITTER,
         turned: float = 1.0,
+        strength: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ) -> RandomHeads:
         """Return random heads.
 
@@ -123,11 +124,11 @@ class HeadSampler:
             margin: side of the picture in sizes of the box of the skin's landmarks.
             jitter: standard deviation of the picture's size (log) and place (in half sides).
             turned: factor on yaw and pitch.
+            strength: factors on identity, local changes and expression.
         """
         dice = Dice(generator, batch)
-        coefficients = torch.cat(
-            [self._sample_identity(dice), self._sample_local(dice), sample_expressions(dice)], 1
-        )
+        parts = [self._sample_identity(dice), self._sample_local(dice), sample_expressions(dice)]
+        coefficients = torch.cat([part * by for part, by in zip(parts, strength, strict=True)], 1)
         shape = (coefficients @ self.columns).view(batch, -1, 3)
         vertices = self.positions + shape + self._sample_noise(dice)
         rotation, translation = _sample_pose(dice, turned)
