@@ -59,8 +59,8 @@ def ring_grid(
     Raises:
         ConfigurationError: the mesh is not regular there.
     """
-    edges = _directed_edges(quads[inside])
-    following = {a: b for a, b in edges if (b, a) not in edges and (b, a) in _directed_edges(quads[~inside])}
+    own, others = _directed_edges(quads[inside]), _directed_edges(quads[~inside])
+    following = {a: b for a, b in own if (b, a) in others}
     loop = [corners[0]]
     while (vertex := following[loop[-1]]) != corners[0]:
         loop.append(vertex)

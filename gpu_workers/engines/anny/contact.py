@@ -1,9 +1,9 @@
-"""Keeps upper and lower lip apart, or brings them together, in many poses at once.
+"""Keeps the two rims of an opening, lips or lids, apart, or brings them together, in many poses at once.
 
-The lips are a regular grid (rings.py). Beside every point of one lip, the other lip's rings are cut by the
-plane across the mouth through it: a profile, which runs from inside the mouth to the front and is a height
-over depth. A point beyond the other lip's height passes through it. Both lips yield by half of the overlap,
-and their surroundings follow.
+The rims are a regular grid (rings.py). Beside every point of one rim, the other rim's rings are cut by the
+plane across the opening through it: a profile, which runs from the inside to the front and is a height over
+depth. A point beyond the other rim's height passes through it. Both rims yield by half of the overlap, and
+their surroundings follow.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,8 @@ from gpu_workers.engines.anny.rings import RingGrid
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.int64]
 
-#: Metres between lips that touch: enough that quads between the samples stay apart too.
-TOUCH = 0.00015
-#: Rings inside and outside of the mouth's border that can meet the other lip.
-_INNER, _OUTER = 2, 6
-#: Rings inside and outside that follow.
-GRID_INNER, GRID_OUTER = 5, 12
 _PASSES = 5
-#: Samples beside a corner that are no contact: there both lips are one steep fold, and heights say nothing.
+#: Samples beside a corner that are no contact: there both rims are one steep fold, and heights say nothing.
 _CORNER = 3
 #: Steps from the template's column to the column beside a sample of a pose.
 _SEARCHES = 2
@@ -39,36 +33,41 @@ class _Side:
     columns: IndexArray
     #: (2R - 1, 2C - 1, 4) touching vertices (ring x all columns + column) whose mean is the sample.
     corners: IndexArray
-    #: (2R - 1, 2C - 1, R) place of the sample among the other lip's columns on each ring of the template.
+    #: (2R - 1, 2C - 1, R) place of the sample among the other rim's columns on each ring of the template.
     place: FloatArray
-    #: (C',) columns of the other lip.
+    #: (C',) columns of the other rim.
     other: IndexArray
-    #: 1 on the upper lip, which yields upwards, -1 on the lower.
+    #: 1 on the upper rim, which yields upwards, -1 on the lower.
     sign: int
 
 
-class Lips:
-    """Contact of the lips of one topology.
+class RimContact:
+    """Contact of the two rims of an opening of one topology.
 
     Args:
-        grid: around the mouth, `GRID_INNER` rings inwards, `GRID_OUTER` outwards.
-        positions: (S, 3) metres, the template with its mouth closed.
+        grid: around the opening, at least `_SPREAD` rings beyond those that touch.
+        positions: (S, 3) metres, the template.
+        touching: how many rings inside and outside of the grid's border can meet the other rim.
+        gap: metres between rims that touch: enough that quads between the samples stay apart too.
     """
 
-    def __init__(self, grid: RingGrid, positions: FloatArray) -> None:
+    def __init__(
+        self, grid: RingGrid, positions: FloatArray, touching: tuple[int, int], gap: float
+    ) -> None:
         self._grid = grid
-        self._rings = slice(grid.border - _INNER, grid.border + _OUTER + 1)
+        self._gap = gap
+        self._rings = slice(grid.border - touching[0], grid.border + touching[1] + 1)
         across = positions[grid.vertices[self._rings], 0]
         upper = np.arange(*grid.upper.indices(grid.vertices.shape[1]))
         self._sides = (_side(across, upper, grid.lower, 1), _side(across, grid.lower, upper, -1))
-        # Where the template's lips lie closer than they touch, near the corners, heads may do so too.
-        self._touch = [np.full((1, 1, 1), TOUCH, np.float32)] * 2
+        # Where the template's rims lie closer than that, near the corners, heads may do so too.
+        self._touch = [np.full((1, 1, 1), gap, np.float32)] * 2
         template = np.asarray(positions, np.float32)[None, grid.vertices]
         clearances = [self._clearance(template, side, side.sign) for side in self._sides]
-        self._touch = [np.minimum(TOUCH, clearance) for clearance in clearances]
+        self._touch = [np.minimum(gap, clearance) for clearance in clearances]
 
     def part(self, poses: FloatArray) -> None:
-        """Move the lips of poses (B, S, 3) apart where they pass through each other, in place."""
+        """Move the rims of poses (B, S, 3) apart where they pass through each other, in place."""
         points = poses[:, self._grid.vertices]
         active = np.arange(len(poses))
         for _ in range(_PASSES):
@@ -81,7 +80,7 @@ class Lips:
         poses[:, self._grid.vertices] = points
 
     def close(self, poses: FloatArray) -> None:
-        """Bring the lips of poses (B, S, 3) together along their whole length, in place."""
+        """Bring the rims of poses (B, S, 3) together along their whole length, in place."""
         points = poses[:, self._grid.vertices]
         border, last = self._grid.border, points.shape[1] - 1
         fade = np.interp(np.arange(last + 1), [0, border - 2, border + 5, last], [0, 1, 1, 0])
@@ -89,13 +88,13 @@ class Lips:
             lift = np.zeros(points.shape[:3], points.dtype)
             for side in self._sides:
                 gap = np.abs(self._clearance(points, side, -side.sign)).min(0)[::2].T
-                open_by = np.where(np.isfinite(gap), np.maximum(gap - TOUCH, 0), 0)
+                open_by = np.where(np.isfinite(gap), np.maximum(gap - self._gap, 0), 0)
                 lift[:, :, side.columns[1:-1]] = -side.sign * 0.5 * open_by[:, None, 1:-1]
             points[..., 1] += lift * fade[:, None]
         poses[:, self._grid.vertices] = points
 
     def _overlaps(self, points: FloatArray) -> FloatArray:
-        """Return how far each vertex of the grid (B, K, C) has to rise to leave the other lip."""
+        """Return how far each vertex of the grid (B, K, C) has to rise to leave the other rim."""
         lift = np.zeros(points.shape[:3], points.dtype)
         for side, touch in zip(self._sides, self._touch, strict=True):
             overlap = np.maximum(touch - self._clearance(points, side, side.sign), 0)
@@ -105,7 +104,7 @@ class Lips:
         return lift
 
     def _clearance(self, points: FloatArray, side: _Side, extreme: int) -> FloatArray:
-        """Return how far a side's samples (2R - 1, 2C - 1, B) lie off the other lip, on their own side of it.
+        """Return how far a side's samples (2R - 1, 2C - 1, B) lie off the other rim, on their own side of it.
 
         Args:
             points: (B, K, C, 3) of the grid.
@@ -131,7 +130,7 @@ class Lips:
         return np.asarray(side.sign * (height[side.corners].mean(2) - nearest))
 
     def _beside(self, across: FloatArray, side: _Side) -> tuple[IndexArray, IndexArray, FloatArray]:
-        """Return the other lip's touching vertices left and right of each sample, and the right one's share.
+        """Return the other rim's touching vertices left and right of each sample, and the right one's share.
 
         Args:
             across: (R x columns, B) x of the touching vertices.
