@@ -11,8 +11,11 @@ FloatArray = NDArray[np.floating]
 
 #: Rings inside and outside of the socket's border that follow a lid.
 GRID_INNER, GRID_OUTER = 5, 10
-#: Metres between closed lids: they touch without passing through each other.
-GAP = 0.0001
+#: Metres between closed lids, ring by ring from the socket's border: the outer two touch without passing
+#: through each other; the inner two, hidden in the eyeball, need not.
+_GAPS = (0.0012, 0.0005, 0.0001, 0.0001)
+#: Share of the open eye's gap that may be left at most, near the corners.
+_MOST_LEFT = 0.6
 #: Metres between a lid and the eyeball.
 CLEARANCE = 0.00005
 #: The lid's edge: rings outwards of the socket's border, from the wet side to the lashes. The rings nearer
@@ -57,15 +60,18 @@ class Lids:
         #: (K, C) vertices of the upper and the lower lid, ring by ring, from the person's right to the left.
         self.upper = grid.vertices[:, grid.upper]
         self.lower = grid.vertices[:, grid.lower]
+        self._edge = slice(grid.border, grid.border + _EDGE[1] + 1)
         steps = np.arange(len(grid.vertices)) - grid.border
         self._outside = grid.vertices[steps >= _EDGE[0]]
-        self._edge = slice(grid.border, grid.border + _EDGE[1] + 1)
         # A point of the upper edge meets the lower edge at the same share of the way from corner to corner.
         lashes = grid.border + _EDGE[1]
         #: (C,) vertices of the upper lid that carry the lashes.
         self.lashes = self.upper[lashes]
         above, below = _way_along(positions[self.lashes]), _way_along(positions[self.lower[lashes]])
         self._meets = np.stack([np.interp(above, below, row) for row in np.eye(len(below))], axis=1)
+        open_by = np.abs(self.gaps(positions)[..., 1])
+        self._touch = np.zeros((*open_by.shape, 3))
+        self._touch[..., 1] = -np.minimum(np.array(_GAPS)[:, None], _MOST_LEFT * open_by)
         self._fade = np.interp(steps, [-GRID_INNER, 0, _EDGE[1], GRID_OUTER], [0, 1, 1, 0])
 
     def close(self, pose: FloatArray, gaps: FloatArray | None = None) -> None:
@@ -76,7 +82,7 @@ class Lids:
         Args:
             gaps: (4, C, 3) what shall stay open, as `gaps` returns it; a touch if omitted.
         """
-        missing = self.gaps(pose) - (np.array([0, -GAP, 0]) if gaps is None else gaps)
+        missing = self.gaps(pose) - (self._touch if gaps is None else gaps)
         missing[:, [0, -1]] = 0
         inner, outer = self._edge.start, len(self._fade) - self._edge.stop
         moves = np.concatenate(

@@ -1,9 +1,10 @@
 """Mends the CC0 shapes once, on the template, before heads get their own.
 
-1. The blink stops where the upper lid meets the lower one: the CC0 lid overshoots by 4 mm.
-2. Lids leave the eyeball; lips and lids that pass through each other part.
-3. With the jaw open, mouthClose brings the lips together along their whole length.
-4. Where the skin still passes through itself, a shape is held back to the common motion of its
+1. Left and right become each other's mirror images: the CC0 smiles differ by half a millimetre.
+2. The blink stops where the upper lid meets the lower one: the CC0 lid overshoots by 4 mm.
+3. Lids leave the eyeball; lips and lids that pass through each other part.
+4. With the jaw open, mouthClose brings the lips together along their whole length.
+5. Where the skin still passes through itself, a shape is held back to the common motion of its
    surroundings, just as far as needed.
 """
 
@@ -20,31 +21,36 @@ from gpu_workers.engines.anny.self_intersection import intersecting_triangles
 
 FloatArray = NDArray[np.float64]
 
-#: Metres around a vertex whose mean motion is the common one.
-_SURROUNDINGS = 0.003
-#: Share by which a shape is held back a step, and the number of steps until it is held back wholly.
-_HOLD_STEP, _HOLD_STEPS = 0.08, 40
+#: Metres around a vertex whose mean motion is the common one: finer at the eyes, where lids must meet.
+_SURROUNDINGS, _LID_SURROUNDINGS = 0.003, 0.001
+#: Share by which a shape is held back a step, and how many steps are tried.
+_HOLD_STEP, _HOLD_STEPS = 0.05, 60
 #: A lid column may have to go further than the CC0 lid goes, but not much.
 _LONGEST_BLINK = 1.2
 
 
-def mend_shapes(parts: tuple[PartData, ...], positions: FloatArray, actions: FloatArray) -> FloatArray:
+def mend_shapes(
+    parts: tuple[PartData, ...], positions: FloatArray, actions: FloatArray, mirror: NDArray[np.integer]
+) -> FloatArray:
     """Return the mended shapes (52, V, 3) of the template.
 
     Args:
         positions: (V, 3) metres, the template.
         actions: (52, V, 3) metres, the CC0 shapes.
+        mirror: (V,) the vertex on the other side.
     """
     skin = parts[0]
-    rest = positions[skin.vertices]
+    rest = positions[skin.vertices].copy()
     openings = find_openings(skin, rest)
     eyeballs = {
         side: fit_eyeball(positions[next(p for p in parts if p.name == name).vertices])
         for side, name in (("Left", "eye_left"), ("Right", "eye_right"))
     }
-    mended = actions.copy()
+    for side, eye in openings.eyes.items():
+        eye.lids.clear(rest[None], eyeballs[side])
+    mended = symmetric_shapes(actions, mirror)
     shapes = mended[:, skin.vertices]
-    surroundings = _averaging(rest)
+    surroundings, near_lids = _averaging(rest, _SURROUNDINGS), _averaging(rest, _LID_SURROUNDINGS)
     for name, shape in zip(ARKIT_NAMES, shapes, strict=True):
         opened = shapes[ARKIT_NAMES.index("jawOpen")] if name == "mouthClose" else np.zeros_like(shape)
         pose = rest + opened + shape
@@ -57,8 +63,20 @@ def mend_shapes(parts: tuple[PartData, ...], positions: FloatArray, actions: Flo
         if name == "mouthClose":
             openings.lips.close(pose[None])
         openings.lips.part(pose[None])
-        shape[:] = _hold_back(rest + opened, pose - rest - opened, skin, surroundings)
-    return mended
+        around = near_lids if name.startswith("eye") else surroundings
+        shape[:] = _hold_back(rest + opened, pose - rest - opened, skin, around)
+    # Triangles are no mirror images of each other: what was held back may differ a little.
+    return symmetric_shapes(mended, mirror)
+
+
+def symmetric_shapes(shapes: FloatArray, mirror: NDArray[np.integer]) -> FloatArray:
+    """Return shapes (52, V, 3) of which each pair, left and right, is its mean with its mirror image."""
+    swap = {"Left": "Right", "Right": "Left"}
+    partners = []
+    for name in ARKIT_NAMES:
+        side = next((side for side in swap if name.endswith(side)), "")
+        partners.append(ARKIT_NAMES.index(name.removesuffix(side) + swap[side] if side else name))
+    return np.asarray(0.5 * (shapes + shapes[partners][:, mirror] * [-1, 1, 1]))
 
 
 def _settle_lids(pose: FloatArray, eye: Eye, eyeball: Eyeball, *, closed: bool) -> None:
@@ -90,14 +108,14 @@ def _stop_blink(rest: FloatArray, blink: FloatArray, eye: Eye) -> FloatArray:
     return np.asarray(everywhere[:, None] * blink)
 
 
-def _averaging(positions: FloatArray) -> sp.csr_matrix:
+def _averaging(positions: FloatArray, reach: float) -> sp.csr_matrix:
     """Return the matrix (S, S) that takes the Gaussian mean over each vertex' surroundings."""
-    around = cKDTree(positions).query_ball_point(positions, 2.5 * _SURROUNDINGS)
+    around = cKDTree(positions).query_ball_point(positions, 2.5 * reach)
     rows = np.repeat(np.arange(len(positions)), [len(near) for near in around])
     columns = np.concatenate([np.array(near) for near in around])
     square = ((positions[rows] - positions[columns]) ** 2).sum(1)
     weights = sp.csr_matrix(
-        (np.exp(-0.5 * square / _SURROUNDINGS**2), (rows, columns)), (len(positions),) * 2
+        (np.exp(-0.5 * square / reach**2), (rows, columns)), (len(positions),) * 2
     )
     return (sp.diags(1 / np.asarray(weights.sum(1)).ravel()) @ weights).tocsr()
 
@@ -115,6 +133,6 @@ def _hold_back(
             break
         struck = np.zeros(len(rest))
         struck[skin.triangles[hit]] = 1
-        share = np.minimum(share + _HOLD_STEP * np.minimum(3 * (surroundings @ struck), 1), 1)
+        share = np.minimum(share + _HOLD_STEP * (surroundings @ struck), 1)
         held = shape + share[:, None] * (common - shape)
     return held
