@@ -35,6 +35,7 @@ from gpu_workers.engines.anny.identity import Phenotypes, identity_components, l
 from gpu_workers.engines.anny.mesh_math import interpolate, split_quads
 from gpu_workers.engines.anny.regions import skin_masks
 from gpu_workers.engines.anny.residual import residual_map
+from gpu_workers.engines.anny.shape_mending import mend_shapes
 from gpu_workers.engines.anny.topology import CutPart, cut_parts, level_neck, mirror_vertices
 
 FloatArray = NDArray[np.float64]
@@ -139,6 +140,7 @@ def _build(source: AnnySource) -> HeadData:
         local_change_names=change_names,
         local_change_pairs=change_pairs.astype(np.int32),
         actions=actions.astype(np.float32),
+        shapes=mend_shapes(parts, positions, actions, mirror).astype(np.float32),
         mirror_vertices=mirror.astype(np.int32),
         masks={name: mask.astype(np.float32) for name, mask in masks.items()},
         landmark_vertices=landmark_vertices.astype(np.int32),

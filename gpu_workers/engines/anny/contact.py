@@ -19,7 +19,9 @@ IndexArray = NDArray[np.int64]
 _PASSES = 5
 #: Samples beside a corner that are no contact: there both rims are one steep fold, and heights say nothing.
 _CORNER = 3
-#: Steps from the template's column to the column beside a sample of a pose.
+#: Metres of overlap that no one sees.
+_IGNORED = 0.00001
+#: Steps from the template's column to the column beside a sample of a head.
 _SEARCHES = 2
 #: Vertices around a contact that follow.
 _SPREAD = 4
@@ -27,18 +29,37 @@ _SPREAD = 4
 
 @dataclass(frozen=True)
 class _Side:
-    """One lip: R touching rings, C columns with the corners; samples on the vertices and halfway between."""
+    """One rim: R touching rings, C columns with the corners; samples on the vertices and beside them."""
 
     #: (C,) columns of the grid.
     columns: IndexArray
-    #: (2R - 1, 2C - 1, 4) touching vertices (ring x all columns + column) whose mean is the sample.
-    corners: IndexArray
-    #: (2R - 1, 2C - 1, R) place of the sample among the other rim's columns on each ring of the template.
+    #: (R, 2C - 1, 2) touching vertices (ring x all columns + column) whose mean is the sample.
+    samples: IndexArray
+    #: (R, 2C - 1, R) place of the sample among the other rim's columns on each ring of the template.
     place: FloatArray
     #: (C',) columns of the other rim.
     other: IndexArray
     #: 1 on the upper rim, which yields upwards, -1 on the lower.
     sign: int
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """The other rim beside each sample of B poses: a line of R points."""
+
+    #: (R, 2C - 1, R) touching vertices left and right of the points, and the share of the right one (..., B).
+    left: IndexArray
+    right: IndexArray
+    share: FloatArray
+    #: (R, 2C - 1, R - 1, B) where each piece of the line is as deep as the sample; infinity where it never is.
+    step: FloatArray
+    missed: FloatArray
+
+    def of(self, poses: NDArray[np.bool_]) -> "_Profile":
+        """Return the profiles of some of the poses (B,)."""
+        return _Profile(
+            self.left, self.right, self.share[..., poses], self.step[..., poses], self.missed[..., poses]
+        )
 
 
 class RimContact:
@@ -61,94 +82,100 @@ class RimContact:
         upper = np.arange(*grid.upper.indices(grid.vertices.shape[1]))
         self._sides = (_side(across, upper, grid.lower, 1), _side(across, grid.lower, upper, -1))
         # Where the template's rims lie closer than that, near the corners, heads may do so too.
-        self._touch = [np.full((1, 1, 1), gap, np.float32)] * 2
-        template = np.asarray(positions, np.float32)[None, grid.vertices]
-        clearances = [self._clearance(template, side, side.sign) for side in self._sides]
-        self._touch = [np.minimum(gap, clearance) for clearance in clearances]
+        template = np.asarray(positions[None, grid.vertices], np.float32)
+        self._touch = []
+        for side in self._sides:
+            profile = self._profile(template, positions, side)
+            clearance = self._clearance(template[..., 1], side, profile, side.sign)
+            self._touch.append(np.minimum(gap, clearance))
 
-    def part(self, poses: FloatArray) -> None:
-        """Move the rims of poses (B, S, 3) apart where they pass through each other, in place."""
-        points = poses[:, self._grid.vertices]
+    def part(self, poses: FloatArray, rest: FloatArray) -> None:
+        """Move the rims of poses (B, S, 3) apart where they pass through each other, in place.
+
+        Args:
+            rest: (S, 3) the same head at rest, which tells what lies beside what.
+        """
+        points = np.asarray(poses[:, self._grid.vertices], np.float32)
+        profiles = [self._profile(points, rest, side) for side in self._sides]
         active = np.arange(len(poses))
         for _ in range(_PASSES):
-            lift = self._overlaps(points[active])
+            lift = self._overlaps(points[active, ..., 1], profiles)
             overlapping = lift.any(axis=(1, 2))
-            active, lift = active[overlapping], lift[overlapping]
-            if not len(active):
+            if not overlapping.any():
                 break
-            points[active, :, :, 1] += self._spread(lift)
-        poses[:, self._grid.vertices] = points
+            active, lift = active[overlapping], self._spread(lift[overlapping])
+            profiles = [profile.of(overlapping) for profile in profiles]
+            points[active, :, :, 1] += lift
+            poses[active[:, None, None], self._grid.vertices, 1] += lift
 
-    def close(self, poses: FloatArray) -> None:
-        """Bring the rims of poses (B, S, 3) together along their whole length, in place."""
-        points = poses[:, self._grid.vertices]
+    def close(self, pose: FloatArray, rest: FloatArray) -> None:
+        """Bring the rims of one pose (S, 3) together along their whole length, in place."""
+        points = np.asarray(pose[None, self._grid.vertices], np.float32)
+        profiles = [self._profile(points, rest, side) for side in self._sides]
         border, last = self._grid.border, points.shape[1] - 1
         fade = np.interp(np.arange(last + 1), [0, border - 2, border + 5, last], [0, 1, 1, 0])
         for _ in range(_PASSES):
-            lift = np.zeros(points.shape[:3], points.dtype)
-            for side in self._sides:
-                gap = np.abs(self._clearance(points, side, -side.sign)).min(0)[::2].T
+            lift = np.zeros(points.shape[1:3], np.float32)
+            for side, profile in zip(self._sides, profiles, strict=True):
+                clearance = self._clearance(points[..., 1], side, profile, -side.sign)[..., 0]
+                gap = np.abs(clearance).min(0)[::2]
                 open_by = np.where(np.isfinite(gap), np.maximum(gap - self._gap, 0), 0)
-                lift[:, :, side.columns[1:-1]] = -side.sign * 0.5 * open_by[:, None, 1:-1]
-            points[..., 1] += lift * fade[:, None]
-        poses[:, self._grid.vertices] = points
+                lift[:, side.columns[1:-1]] = -side.sign * 0.5 * open_by[1:-1]
+            points[0, :, :, 1] += lift * fade[:, None]
+        pose[self._grid.vertices, 1] = points[0, :, :, 1]
 
-    def _overlaps(self, points: FloatArray) -> FloatArray:
-        """Return how far each vertex of the grid (B, K, C) has to rise to leave the other rim."""
-        lift = np.zeros(points.shape[:3], points.dtype)
-        for side, touch in zip(self._sides, self._touch, strict=True):
-            overlap = np.maximum(touch - self._clearance(points, side, side.sign), 0)
+    def _overlaps(self, heights: FloatArray, profiles: list[_Profile]) -> FloatArray:
+        """Return how far each vertex of the grid has to rise to leave the other rim; heights (B, K, C)."""
+        lift = np.zeros_like(heights)
+        for side, touch, profile in zip(self._sides, self._touch, profiles, strict=True):
+            overlap = touch - self._clearance(heights, side, profile, side.sign)
+            overlap[overlap < _IGNORED] = 0
             overlap[:, :_CORNER] = overlap[:, -_CORNER:] = 0
             strongest = side.sign * 0.5 * _strongest(overlap)
             lift[:, self._rings, side.columns[1:-1]] = strongest[:, 1:-1].transpose(2, 0, 1)
         return lift
 
-    def _clearance(self, points: FloatArray, side: _Side, extreme: int) -> FloatArray:
-        """Return how far a side's samples (2R - 1, 2C - 1, B) lie off the other rim, on their own side of it.
+    def _clearance(self, heights: FloatArray, side: _Side, profile: _Profile, extreme: int) -> FloatArray:
+        """Return how far a side's samples (R, 2C - 1, B) lie off the other rim, on their own side of it.
 
         Args:
-            points: (B, K, C, 3) of the grid.
+            heights: (B, K, C) of the grid.
             extreme: 1 takes the profile's highest point at a sample's depth, -1 its lowest.
         Returns:
             Infinite where the profile does not reach.
         """
-        across, height, depth = (
-            np.ascontiguousarray(points[:, self._rings, :, axis].reshape(len(points), -1).T) for axis in range(3)
-        )
-        left, right, share = self._beside(across, side)
-        pose = np.arange(len(points))
-        profile_height = height[left, pose]
-        profile_height += share * (height[right, pose] - profile_height)
-        profile_depth = depth[left, pose]
-        profile_depth += share * (depth[right, pose] - profile_depth)
-        along = profile_depth[:, :, 1:] - profile_depth[:, :, :-1]
-        along[along == 0] = 1e-12
-        step = (depth[side.corners].mean(2)[:, :, None] - profile_depth[:, :, :-1]) / along
-        crossed = profile_height[:, :, :-1] + step * (profile_height[:, :, 1:] - profile_height[:, :, :-1])
-        crossed[(step < 0) | (step > 1)] = -extreme * np.inf
+        height = self._touching(heights)
+        beside = height[profile.left]
+        beside += profile.share * (height[profile.right] - beside)
+        crossed = beside[:, :, 1:] - beside[:, :, :-1]
+        crossed *= profile.step
+        crossed += beside[:, :, :-1]
+        crossed += profile.missed if extreme < 0 else -profile.missed
         nearest = crossed.max(2) if extreme > 0 else crossed.min(2)
-        return np.asarray(side.sign * (height[side.corners].mean(2) - nearest))
+        return np.asarray(side.sign * (height[side.samples].mean(2) - nearest))
 
-    def _beside(self, across: FloatArray, side: _Side) -> tuple[IndexArray, IndexArray, FloatArray]:
-        """Return the other rim's touching vertices left and right of each sample, and the right one's share.
-
-        Args:
-            across: (R x columns, B) x of the touching vertices.
-        Returns:
-            Each (2R - 1, 2C - 1, R, B).
-        """
-        row = (np.arange(side.place.shape[2]) * self._grid.vertices.shape[1])[:, None]
-        pose = np.arange(across.shape[1])
-        sample = across[side.corners].mean(2)[:, :, None]
-        place = np.repeat(side.place[..., None], across.shape[1], axis=3)
+    def _profile(self, points: FloatArray, rest: FloatArray, side: _Side) -> _Profile:
+        """Return where the other rim is cut beside each sample of poses; points (B, K, C, 3) of the grid."""
+        row = np.arange(side.place.shape[2]) * self._grid.vertices.shape[1]
+        across = np.asarray(rest[self._grid.vertices[self._rings], 0], np.float32).ravel()
+        place = side.place
         for _ in range(_SEARCHES):
             first = np.clip(place.astype(np.int64), 0, len(side.other) - 2)
             left, right = row + side.other[first], row + side.other[first + 1]
-            start = across[left, pose]
-            width = across[right, pose] - start
-            share = (sample - start) / np.where(np.abs(width) < 1e-6, 1e-6, width)
+            share = _share(across[side.samples].mean(2)[..., None], across[left], across[right])
             place = first + np.clip(share, -1, 2)
-        return left, right, np.clip(share, 0, 1)
+        across, depth = self._touching(points[..., 0]), self._touching(points[..., 2])
+        share = _share(across[side.samples].mean(2)[:, :, None], across[left], across[right])
+        np.clip(share, 0, 1, out=share)
+        beside = depth[left]
+        beside += share * (depth[right] - beside)
+        step = _share(depth[side.samples].mean(2)[:, :, None], beside[:, :, :-1], beside[:, :, 1:])
+        missed = np.where((step < 0) | (step > 1), np.float32(np.inf), np.float32(0))
+        return _Profile(left, right, share, np.clip(step, 0, 1), missed)
+
+    def _touching(self, values: FloatArray) -> FloatArray:
+        """Return values (B, K, C) of the grid at the rings that touch: (R x C, B)."""
+        return np.ascontiguousarray(values[:, self._rings].reshape(len(values), -1).T)
 
     def _spread(self, lift: FloatArray) -> FloatArray:
         """Return lifts (B, K, C) of at least these sizes that fade smoothly around them."""
@@ -164,20 +191,25 @@ class RimContact:
 def _side(across: FloatArray, own: IndexArray, other: IndexArray, sign: int) -> _Side:
     """Return a side of touching rings; across (R, all columns) are the template's x."""
     rings, columns = across.shape
-    ring, column = np.meshgrid(np.arange(2 * rings - 1), np.arange(2 * len(own) - 1), indexing="ij")
-    corners = np.stack(
-        [(r // 2) * columns + own[c // 2] for r in (ring, ring + 1) for c in (column, column + 1)], axis=-1
-    )
-    sample = across.ravel()[corners].mean(-1)
+    ring, column = np.meshgrid(np.arange(rings), np.arange(2 * len(own) - 1), indexing="ij")
+    samples = np.stack([ring * columns + own[c // 2] for c in (column, column + 1)], axis=-1)
+    middle = across.ravel()[samples].mean(-1)
     # Rings curl a little near the corners; what counts is the order of the columns.
     knots = np.maximum.accumulate(across[:, other], axis=1)
-    place = np.stack([np.interp(sample, ring, np.arange(len(other))) for ring in knots], axis=-1)
-    return _Side(columns=own, corners=corners, place=place.astype(np.float32), other=other, sign=sign)
+    place = np.stack([np.interp(middle, line, np.arange(len(other))) for line in knots], axis=-1)
+    return _Side(columns=own, samples=samples, place=place.astype(np.float32), other=other, sign=sign)
+
+
+def _share(value: FloatArray, start: FloatArray, end: FloatArray) -> FloatArray:
+    """Return how far along from start to end a value lies."""
+    width = end - start
+    width[np.abs(width) < 1e-9] = 1e-9
+    return np.asarray((value - start) / width)
 
 
 def _strongest(samples: FloatArray) -> FloatArray:
     """Return for each vertex (R, C, B) the largest of its sample's and the neighbouring samples' values."""
     padded = np.pad(samples, ((1, 1), (1, 1), (0, 0)))
     rows, columns = samples.shape[:2]
-    windows = [padded[i : i + rows : 2, j : j + columns : 2] for i in range(3) for j in range(3)]
-    return np.asarray(np.max(windows, axis=0))
+    along = np.maximum(np.maximum(padded[:, 0:columns:2], padded[:, 1::2]), padded[:, 2::2])
+    return np.asarray(np.maximum(np.maximum(along[:rows], along[1:-1]), along[2:]))

@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.int32]
 
 #: The file in the model folder; the number changes whenever its contents do.
-HEAD_DATA_FILE = "head_data_v1.safetensors"
+HEAD_DATA_FILE = "head_data_v2.safetensors"
 
 #: Diameter of an adult's iris, metres: it hardly varies between people.
 IRIS_DIAMETER = 0.0117
@@ -89,6 +89,8 @@ class HeadData:
     local_change_pairs: IndexArray
     #: (52, V, 3) ARKit actions in the order of ARKIT_NAMES; range 0..1.
     actions: FloatArray
+    #: (52, V, 3) the same shapes mended for heads to wear (shape_mending.py); the fit keeps to `actions`.
+    shapes: FloatArray
     #: (V,) index of the mirror-image vertex (itself on the midline).
     mirror_vertices: IndexArray
     #: Name to (S,) weight 0..1 on skin vertices: lips, mouth_interior, eyelids, eyelid_rim, eye_socket,
@@ -143,11 +145,11 @@ _PART_ARRAYS = ("quads", "uvs", "uv_quads", "triangles", "uv_triangles", "uv_isl
 _ARRAYS = (
     "positions", "identity", "local_changes", "local_change_pairs", "actions", "mirror_vertices",
     "landmark_vertices", "landmark_weights", "landmark_mirror", "landmark_trust", "score_baseline",
-    "residual_map",
+    "residual_map", "shapes",
 )  # fmt: skip
 _FACTS = ("iris_uv_radius", "eyeball_radius", "iris_radius")
 #: Stored as half floats: a micrometre is far below what a basis column means.
-_HALF = ("identity", "local_changes", "actions")
+_HALF = ("identity", "local_changes", "actions", "shapes")
 
 
 def save_head_data(data: HeadData, path: Path) -> None:

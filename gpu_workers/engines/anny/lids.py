@@ -97,13 +97,23 @@ class Lids:
         """
         return np.asarray(self._meets @ pose[self.lower[self._edge]] - pose[self.upper[self._edge]])
 
-    def clear(self, poses: FloatArray, eyeball: Eyeball) -> None:
-        """Push the lids of poses (B, S, 3) out of the eyeball, in place."""
-        outward = poses[:, self._outside] - eyeball.centre
+    def clear(self, poses: FloatArray, eyeball: Eyeball, rest: FloatArray) -> None:
+        """Push the lids of poses (B, S, 3) out of the eyeball, in place.
+
+        Args:
+            rest: (S, 3) the open eye: where its lids lie closer to the eyeball, in the corners, a pose's may.
+        """
+        _, above = self._height(rest, eyeball)
+        direction, height = self._height(poses, eyeball)
+        inside = np.maximum(np.minimum(above, CLEARANCE) - height, 0)
+        poses[:, self._outside] += inside[..., None] * direction
+
+    def _height(self, poses: FloatArray, eyeball: Eyeball) -> tuple[FloatArray, FloatArray]:
+        """Return the direction (..., k, C, 3) of the lid's vertices from the eye's centre, and their height."""
+        outward = poses[..., self._outside, :] - eyeball.centre
         distance = np.linalg.norm(outward, axis=-1)
         direction = outward / np.maximum(distance, 1e-9)[..., None]
-        inside = np.maximum(eyeball.radius(direction) + CLEARANCE - distance, 0)
-        poses[:, self._outside] += inside[..., None] * direction
+        return direction, distance - eyeball.radius(direction)
 
 
 def _way_along(points: FloatArray) -> FloatArray:

@@ -40,14 +40,12 @@ def mend_shapes(
         mirror: (V,) the vertex on the other side.
     """
     skin = parts[0]
-    rest = positions[skin.vertices].copy()
+    rest = positions[skin.vertices]
     openings = find_openings(skin, rest)
     eyeballs = {
         side: fit_eyeball(positions[next(p for p in parts if p.name == name).vertices])
         for side, name in (("Left", "eye_left"), ("Right", "eye_right"))
     }
-    for side, eye in openings.eyes.items():
-        eye.lids.clear(rest[None], eyeballs[side])
     mended = symmetric_shapes(actions, mirror)
     shapes = mended[:, skin.vertices]
     surroundings, near_lids = _averaging(rest, _SURROUNDINGS), _averaging(rest, _LID_SURROUNDINGS)
@@ -59,10 +57,10 @@ def mend_shapes(
                 pose = rest + _stop_blink(rest, shape, eye)
             if not name.startswith(("eye", "cheekSquint")) or not name.endswith(side):
                 continue
-            _settle_lids(pose, eye, eyeballs[side], closed=name.startswith("eyeBlink"))
+            _settle_lids(pose, rest, eye, eyeballs[side], closed=name.startswith("eyeBlink"))
         if name == "mouthClose":
-            openings.lips.close(pose[None])
-        openings.lips.part(pose[None])
+            openings.lips.close(pose, rest)
+        openings.lips.part(pose[None], rest)
         around = near_lids if name.startswith("eye") else surroundings
         shape[:] = _hold_back(rest + opened, pose - rest - opened, skin, around)
     # Triangles are no mirror images of each other: what was held back may differ a little.
@@ -79,12 +77,14 @@ def symmetric_shapes(shapes: FloatArray, mirror: NDArray[np.integer]) -> FloatAr
     return np.asarray(0.5 * (shapes + shapes[partners][:, mirror] * [-1, 1, 1]))
 
 
-def _settle_lids(pose: FloatArray, eye: Eye, eyeball: Eyeball, *, closed: bool) -> None:
-    eye.lids.clear(pose[None], eyeball)
+def _settle_lids(
+    pose: FloatArray, rest: FloatArray, eye: Eye, eyeball: Eyeball, *, closed: bool
+) -> None:
+    eye.lids.clear(pose[None], eyeball, rest)
     if closed:
         eye.lids.close(pose)
-        eye.lids.clear(pose[None], eyeball)
-    eye.edges.part(pose[None])
+        eye.lids.clear(pose[None], eyeball, rest)
+    eye.edges.part(pose[None], rest)
 
 
 def _stop_blink(rest: FloatArray, blink: FloatArray, eye: Eye) -> FloatArray:
