@@ -23,8 +23,6 @@ _CORNER = 3
 _IGNORED = 0.00001
 #: Steps from the template's column to the column beside a sample of a head.
 _SEARCHES = 2
-#: Vertices around a contact that follow.
-_SPREAD = 4
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class RimContact:
     """Contact of the two rims of an opening of one topology.
 
     Args:
-        grid: around the opening, at least `_SPREAD` rings beyond those that touch.
+        grid: around the opening, some rings beyond those that touch.
         positions: (S, 3) metres, the template.
         touching: how many rings inside and outside of the grid's border can meet the other rim.
         gap: metres between rims that touch: enough that quads between the samples stay apart too.
@@ -103,13 +101,18 @@ class RimContact:
             overlapping = lift.any(axis=(1, 2))
             if not overlapping.any():
                 break
-            active, lift = active[overlapping], self._spread(lift[overlapping])
+            active, lift = active[overlapping], self._grid.spread(lift[overlapping], corners=False)
             profiles = [profile.of(overlapping) for profile in profiles]
             points[active, :, :, 1] += lift
             poses[active[:, None, None], self._grid.vertices, 1] += lift
 
-    def close(self, pose: FloatArray, rest: FloatArray) -> None:
-        """Bring the rims of one pose (S, 3) together along their whole length, in place."""
+    def shut(self, pose: FloatArray, rest: FloatArray) -> None:
+        """Bring the rims of one pose (S, 3) together along their whole length, in place; they touch."""
+        for _ in range(2):
+            self._close(pose, rest)
+            self.part(pose[None], rest)
+
+    def _close(self, pose: FloatArray, rest: FloatArray) -> None:
         points = np.asarray(pose[None, self._grid.vertices], np.float32)
         profiles = [self._profile(points, rest, side) for side in self._sides]
         border, last = self._grid.border, points.shape[1] - 1
@@ -117,8 +120,8 @@ class RimContact:
         for _ in range(_PASSES):
             lift = np.zeros(points.shape[1:3], np.float32)
             for side, profile in zip(self._sides, profiles, strict=True):
-                clearance = self._clearance(points[..., 1], side, profile, -side.sign)[..., 0]
-                gap = np.abs(clearance).min(0)[::2]
+                clearance = self._clearance(points[..., 1], side, profile, side.sign)[..., 0]
+                gap = clearance.min(0)[::2]
                 open_by = np.where(np.isfinite(gap), np.maximum(gap - self._gap, 0), 0)
                 lift[:, side.columns[1:-1]] = -side.sign * 0.5 * open_by[1:-1]
             points[0, :, :, 1] += lift * fade[:, None]
@@ -176,16 +179,6 @@ class RimContact:
     def _touching(self, values: FloatArray) -> FloatArray:
         """Return values (B, K, C) of the grid at the rings that touch: (R x C, B)."""
         return np.ascontiguousarray(values[:, self._rings].reshape(len(values), -1).T)
-
-    def _spread(self, lift: FloatArray) -> FloatArray:
-        """Return lifts (B, K, C) of at least these sizes that fade smoothly around them."""
-        for _ in range(_SPREAD):
-            around = 0.5 * lift + 0.25 * (np.roll(lift, 1, axis=2) + np.roll(lift, -1, axis=2))
-            across = np.zeros_like(around)
-            across[:, 1:-1] = 0.5 * around[:, 1:-1] + 0.25 * (around[:, :-2] + around[:, 2:])
-            across[:, :, [0, self._grid.left_corner]] = 0
-            lift = np.where(np.abs(lift) > np.abs(across), lift, across)
-        return lift
 
 
 def _side(across: FloatArray, own: IndexArray, other: IndexArray, sign: int) -> _Side:

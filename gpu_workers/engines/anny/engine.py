@@ -18,6 +18,7 @@ from gpu_workers.engines.anny.fit_graph import GraphedFit
 from gpu_workers.engines.anny.geometry import BegunGeometry, begin_batch, finish_geometry
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
 from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker
+from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.preprocess import preprocess_photo
 from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
 from gpu_workers.engines.anny.texture_masks import FaceMasks
@@ -58,6 +59,7 @@ class AnnyEngine:
         self._graphs = graphs and self._device.type == "cuda"
         self._lock = threading.Lock()
         self._head_data: HeadData | None = None
+        self._shapes: PersonalShapes | None = None
         self._landmarker: FaceLandmarker | None = None
         self._basis: FitBasis | GraphedFit | None = None
 
@@ -67,7 +69,7 @@ class AnnyEngine:
         Raises:
             EngineUnavailable: a file is missing or unreadable.
         """
-        self._data()
+        self._personal_shapes()
         self._faces()
         self._fit_basis()
         warm_up_texture(self._data(), self._device)
@@ -98,7 +100,7 @@ class AnnyEngine:
 
     def begin_geometry(self, found: StageResult, options: JobOptions) -> BegunGeometry:
         """Begin `geometry` with what `preprocess` hands out early."""
-        return begin_batch([found], [options], self._data(), self._fit_basis())[0]
+        return begin_batch([found], [options], self._personal_shapes(), self._fit_basis())[0]
 
     def geometry(
         self, prepared: StageResult, options: JobOptions, begun: BegunGeometry | None = None
@@ -130,6 +132,13 @@ class AnnyEngine:
             if self._head_data is None:
                 self._head_data = load_head_data(self._model_dir)
             return self._head_data
+
+    def _personal_shapes(self) -> PersonalShapes:
+        data = self._data()
+        with self._lock:
+            if self._shapes is None:
+                self._shapes = PersonalShapes(data)
+            return self._shapes
 
     def _faces(self) -> FaceLandmarker:
         with self._lock:

@@ -16,6 +16,7 @@ from gpu_workers.engines.anny.fit import DTYPE, Fit, FitBasis, Observation, fit_
 from gpu_workers.engines.anny.fit_graph import GraphedFit
 from gpu_workers.engines.anny.head_assembly import AssembledHead, FittedPhoto, assemble_head
 from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 
 #: Above the first value a head is `usable`, above the second it needs `review`; below for sizes and
 #: sharpness.
@@ -45,7 +46,7 @@ class BegunGeometry:
 def reconstruct_batch(
     prepared: list[StageResult],
     options: list[JobOptions],
-    data: HeadData,
+    shapes: PersonalShapes,
     basis: FitBasis | GraphedFit,
 ) -> list[StageResult]:
     """Fit several photos' heads at once: one solve on the device, then one assembly each.
@@ -56,14 +57,14 @@ def reconstruct_batch(
         Each tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
         `reprojection_error` (share of the eye distance, of the basis and with offsets) and the coefficients.
     """
-    begun = begin_batch(prepared, options, data, basis)
-    return [finish_geometry(photo, one, data) for photo, one in zip(prepared, begun, strict=True)]
+    begun = begin_batch(prepared, options, shapes, basis)
+    return [finish_geometry(photo, one, shapes.data) for photo, one in zip(prepared, begun, strict=True)]
 
 
 def begin_batch(
     prepared: list[StageResult],
     options: list[JobOptions],
-    data: HeadData,
+    shapes: PersonalShapes,
     basis: FitBasis | GraphedFit,
 ) -> list[BegunGeometry]:
     """Return the heads of photos of which at least the tensors are there."""
@@ -71,7 +72,7 @@ def begin_batch(
     begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
         fitted = _fitted_photo(photo, fit, index)
-        assembled = assemble_head(data, fitted, expression_in_base=wanted.expression == "photo")
+        assembled = assemble_head(shapes, fitted, expression_in_base=wanted.expression == "photo")
         begun.append(BegunGeometry(fitted=fitted, assembled=assembled))
     return begun
 

@@ -16,8 +16,8 @@ GRID_INNER, GRID_OUTER = 5, 10
 _GAPS = (0.0012, 0.0005, 0.0001, 0.0001)
 #: Share of the open eye's gap that may be left at most, near the corners.
 _MOST_LEFT = 0.6
-#: Metres between a lid and the eyeball.
-CLEARANCE = 0.00005
+#: Metres by which a lid may lie inside of the eyeball's fitted surface: its quads lie deeper.
+_SUNK = 0.0001
 #: The lid's edge: rings outwards of the socket's border, from the wet side to the lashes. The rings nearer
 #: to the border lie inside the eyeball, where they hide the lid's inside.
 _EDGE = (2, 3)
@@ -62,7 +62,7 @@ class Lids:
         self.lower = grid.vertices[:, grid.lower]
         self._edge = slice(grid.border, grid.border + _EDGE[1] + 1)
         steps = np.arange(len(grid.vertices)) - grid.border
-        self._outside = grid.vertices[steps >= _EDGE[0]]
+        self._hidden = grid.border + _EDGE[0]
         # A point of the upper edge meets the lower edge at the same share of the way from corner to corner.
         lashes = grid.border + _EDGE[1]
         #: (C,) vertices of the upper lid that carry the lashes.
@@ -97,23 +97,15 @@ class Lids:
         """
         return np.asarray(self._meets @ pose[self.lower[self._edge]] - pose[self.upper[self._edge]])
 
-    def clear(self, poses: FloatArray, eyeball: Eyeball, rest: FloatArray) -> None:
-        """Push the lids of poses (B, S, 3) out of the eyeball, in place.
-
-        Args:
-            rest: (S, 3) the open eye: where its lids lie closer to the eyeball, in the corners, a pose's may.
-        """
-        _, above = self._height(rest, eyeball)
-        direction, height = self._height(poses, eyeball)
-        inside = np.maximum(np.minimum(above, CLEARANCE) - height, 0)
-        poses[:, self._outside] += inside[..., None] * direction
-
-    def _height(self, poses: FloatArray, eyeball: Eyeball) -> tuple[FloatArray, FloatArray]:
-        """Return the direction (..., k, C, 3) of the lid's vertices from the eye's centre, and their height."""
-        outward = poses[..., self._outside, :] - eyeball.centre
+    def clear(self, poses: FloatArray, eyeball: Eyeball) -> None:
+        """Push the lids of poses (B, S, 3) out of the eyeball, in place; what lies around them follows."""
+        outward = poses[:, self.grid.vertices] - eyeball.centre
         distance = np.linalg.norm(outward, axis=-1)
         direction = outward / np.maximum(distance, 1e-9)[..., None]
-        return direction, distance - eyeball.radius(direction)
+        inside = np.maximum(eyeball.radius(direction) - _SUNK - distance, 0)
+        inside[:, : self._hidden] = 0
+        if inside.any():
+            poses[:, self.grid.vertices] += self.grid.spread(inside, corners=True)[..., None] * direction
 
 
 def _way_along(points: FloatArray) -> FloatArray:

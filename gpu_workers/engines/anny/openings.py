@@ -17,7 +17,7 @@ FloatArray = NDArray[np.floating]
 _MOUTH_RINGS = (5, 12)
 _EYE_RINGS = (5, 10)
 #: Rings that can touch the other lip or lid, and metres between them when they do.
-_LIPS_TOUCH, _LIPS_GAP = (2, 6), 0.0002
+_LIPS_TOUCH, _LIPS_GAP = (2, 6), 0.0003
 _LIDS_TOUCH, _LIDS_GAP = (0, 6), 0.00008
 
 

@@ -48,7 +48,7 @@ class PersonalShapes:
     """Makes the shapes of heads of one topology; constant, built once from the head data (a second)."""
 
     def __init__(self, data: HeadData) -> None:
-        self._data = data
+        self.data = data
         skin = data.parts[0]
         self._skin = skin.vertices
         template = data.positions.astype(np.float64)
@@ -95,13 +95,16 @@ class PersonalShapes:
         }
 
     def settle_neutral(self, neutral: FloatArray) -> None:
-        """Part the lips of a head (V, 3) where they pass through each other, in place."""
-        self._openings.lips.part(neutral[None, self._skin], neutral[self._skin].copy())
+        """Free the eyeballs of a head (V, 3) from its lids and part its lips, in place."""
+        skin = neutral[None, self._skin]
+        for side, eye in self._openings.eyes.items():
+            eye.lids.clear(skin, fit_eyeball(neutral[self.data.part(_EYES[side]).vertices]))
+        self._openings.lips.part(skin, skin[0].copy())
 
     def carry(self, neutral: FloatArray) -> FloatArray:
         """Return the shapes (52, V, 3) float32 of a head (V, 3), metres, before anything touches."""
         change = (neutral - self._template).astype(np.float32)
-        deltas = self._data.shapes.copy()
+        deltas = self.data.shapes.copy()
         skin = deltas[:, self._skin]
         spread = self._lattice.displacements(change[self._skin])
         carried = spread[self._moving :] - spread[self._rest_row]
@@ -118,13 +121,13 @@ class PersonalShapes:
         rest = neutral[self._skin].astype(np.float32)
         skin = deltas[:, self._skin]
         for side, eye in self._openings.eyes.items():
-            eyeball = fit_eyeball(neutral[self._data.part(_EYES[side]).vertices])
+            eyeball = fit_eyeball(neutral[self.data.part(_EYES[side]).vertices])
             rows = self._of_lids[side]
             poses = rest + skin[rows]
-            eye.lids.clear(poses, eyeball, rest)
+            eye.lids.clear(poses, eyeball)
             closed = rows.index(self._blink(side))
             eye.lids.close(poses[closed], self._closed[side])
-            eye.lids.clear(poses[closed : closed + 1], eyeball, rest)
+            eye.lids.clear(poses[closed : closed + 1], eyeball)
             eye.edges.part(poses, rest)
             skin[rows] = poses - rest
         poses = rest + skin[self._of_lips]
@@ -132,8 +135,7 @@ class PersonalShapes:
         skin[self._of_lips] = poses - rest
         opened = rest + skin[_JAW_OPEN]
         shut = opened + skin[_MOUTH_CLOSE]
-        self._openings.lips.close(shut, rest)
-        self._openings.lips.part(shut[None], rest)
+        self._openings.lips.shut(shut, rest)
         skin[_MOUTH_CLOSE] = shut - opened
 
     def _open_jaw(self, change: FloatArray, deltas: FloatArray) -> None:
@@ -144,7 +146,7 @@ class PersonalShapes:
         for index, share in self._jaw_shares.items():
             deltas[index, self._skin] += share[:, None] * turned
         opened = deltas[_JAW_OPEN]
-        for part in self._data.parts:
+        for part in self.data.parts:
             if part.name in _JAW_PARTS:
                 neutral = (self._template + change)[part.vertices]
                 opened[part.vertices] = (neutral - joint - self._jaw.centre) @ bend.T

@@ -14,6 +14,9 @@ from face3d.errors import ConfigurationError
 
 IndexArray = NDArray[np.int64]
 
+#: Vertices around a value that follow it.
+_SPREAD = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class RingGrid:
@@ -37,6 +40,21 @@ class RingGrid:
         """Return the columns of the lower side, corners included, in the order of the upper side."""
         count = self.vertices.shape[1]
         return np.arange(count, self.left_corner - 1, -1) % count
+
+    def spread(self, values: NDArray[np.floating], *, corners: bool) -> NDArray[np.floating]:
+        """Return values (B, K, C) of at least these sizes that fade smoothly around them.
+
+        Args:
+            corners: whether the corners follow; the innermost and the outermost ring never do.
+        """
+        for _ in range(_SPREAD):
+            around = 0.5 * values + 0.25 * (np.roll(values, 1, axis=2) + np.roll(values, -1, axis=2))
+            across = np.zeros_like(around)
+            across[:, 1:-1] = 0.5 * around[:, 1:-1] + 0.25 * (around[:, :-2] + around[:, 2:])
+            if not corners:
+                across[:, :, [0, self.left_corner]] = 0
+            values = np.where(np.abs(values) > np.abs(across), values, across)
+        return values
 
 
 def ring_grid(

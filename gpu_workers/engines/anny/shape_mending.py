@@ -59,7 +59,7 @@ def mend_shapes(
                 continue
             _settle_lids(pose, rest, eye, eyeballs[side], closed=name.startswith("eyeBlink"))
         if name == "mouthClose":
-            openings.lips.close(pose, rest)
+            openings.lips.shut(pose, rest)
         openings.lips.part(pose[None], rest)
         around = near_lids if name.startswith("eye") else surroundings
         shape[:] = _hold_back(rest + opened, pose - rest - opened, skin, around)
@@ -80,10 +80,10 @@ def symmetric_shapes(shapes: FloatArray, mirror: NDArray[np.integer]) -> FloatAr
 def _settle_lids(
     pose: FloatArray, rest: FloatArray, eye: Eye, eyeball: Eyeball, *, closed: bool
 ) -> None:
-    eye.lids.clear(pose[None], eyeball, rest)
+    eye.lids.clear(pose[None], eyeball)
     if closed:
         eye.lids.close(pose)
-        eye.lids.clear(pose[None], eyeball, rest)
+        eye.lids.clear(pose[None], eyeball)
     eye.edges.part(pose[None], rest)
 
 
