@@ -16,11 +16,13 @@ from gpu_workers.engines.anny.rings import RingGrid
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.int64]
 
-_PASSES = 5
+_PASSES = 4
+#: Rounds of closing and parting that shut an opening, and the share of what is left that is closed last.
+_ROUNDS, _LAST_SHARE = 3, 0.6
 #: Samples beside a corner that are no contact: there both rims are one steep fold, and heights say nothing.
 _CORNER = 3
 #: Metres of overlap that no one sees.
-_IGNORED = 0.00001
+_IGNORED = 0.00002
 #: Steps from the template's column to the column beside a sample of a head.
 _SEARCHES = 2
 
@@ -70,10 +72,8 @@ class RimContact:
         gap: metres between rims that touch: enough that quads between the samples stay apart too.
     """
 
-    def __init__(
-        self, grid: RingGrid, positions: FloatArray, touching: tuple[int, int], gap: float
-    ) -> None:
-        self._grid = grid
+    def __init__(self, grid: RingGrid, positions: FloatArray, touching: tuple[int, int], gap: float) -> None:
+        self.grid = grid
         self._gap = gap
         self._rings = slice(grid.border - touching[0], grid.border + touching[1] + 1)
         across = positions[grid.vertices[self._rings], 0]
@@ -93,39 +93,40 @@ class RimContact:
         Args:
             rest: (S, 3) the same head at rest, which tells what lies beside what.
         """
-        points = np.asarray(poses[:, self._grid.vertices], np.float32)
+        points = np.asarray(poses[:, self.grid.vertices], np.float32)
         profiles = [self._profile(points, rest, side) for side in self._sides]
         active = np.arange(len(poses))
         for _ in range(_PASSES):
             lift = self._overlaps(points[active, ..., 1], profiles)
-            overlapping = lift.any(axis=(1, 2))
+            overlapping = np.asarray(lift.any(axis=(1, 2)))
             if not overlapping.any():
                 break
-            active, lift = active[overlapping], self._grid.spread(lift[overlapping], corners=False)
+            active, lift = active[overlapping], self.grid.spread(lift[overlapping], corners=False)
             profiles = [profile.of(overlapping) for profile in profiles]
             points[active, :, :, 1] += lift
-            poses[active[:, None, None], self._grid.vertices, 1] += lift
+            poses[active[:, None, None], self.grid.vertices, 1] += lift
 
     def shut(self, pose: FloatArray, rest: FloatArray) -> None:
         """Bring the rims of one pose (S, 3) together along their whole length, in place; they touch."""
-        for _ in range(2):
-            self._close(pose, rest)
+        for _ in range(_ROUNDS):
+            self._close(pose, rest, 1)
             self.part(pose[None], rest)
+        # Parting one column opens its neighbours a little.
+        self._close(pose, rest, _LAST_SHARE)
 
-    def _close(self, pose: FloatArray, rest: FloatArray) -> None:
-        points = np.asarray(pose[None, self._grid.vertices], np.float32)
+    def _close(self, pose: FloatArray, rest: FloatArray, share: float) -> None:
+        points = np.asarray(pose[None, self.grid.vertices], np.float32)
         profiles = [self._profile(points, rest, side) for side in self._sides]
-        border, last = self._grid.border, points.shape[1] - 1
+        border, last = self.grid.border, points.shape[1] - 1
         fade = np.interp(np.arange(last + 1), [0, border - 2, border + 5, last], [0, 1, 1, 0])
-        for _ in range(_PASSES):
-            lift = np.zeros(points.shape[1:3], np.float32)
-            for side, profile in zip(self._sides, profiles, strict=True):
-                clearance = self._clearance(points[..., 1], side, profile, side.sign)[..., 0]
-                gap = clearance.min(0)[::2]
-                open_by = np.where(np.isfinite(gap), np.maximum(gap - self._gap, 0), 0)
-                lift[:, side.columns[1:-1]] = -side.sign * 0.5 * open_by[1:-1]
-            points[0, :, :, 1] += lift * fade[:, None]
-        pose[self._grid.vertices, 1] = points[0, :, :, 1]
+        lift = np.zeros(points.shape[1:3], np.float32)
+        for side, profile in zip(self._sides, profiles, strict=True):
+            clearance = self._clearance(points[..., 1], side, profile, side.sign)[..., 0]
+            gap = clearance.min(0)[::2]
+            open_by = np.where(np.isfinite(gap), np.maximum(gap - self._gap, 0), 0)
+            lift[:, side.columns[1:-1]] = -side.sign * 0.5 * share * open_by[1:-1]
+        points[0, :, :, 1] += lift * fade[:, None]
+        pose[self.grid.vertices, 1] = points[0, :, :, 1]
 
     def _overlaps(self, heights: FloatArray, profiles: list[_Profile]) -> FloatArray:
         """Return how far each vertex of the grid has to rise to leave the other rim; heights (B, K, C)."""
@@ -159,13 +160,13 @@ class RimContact:
 
     def _profile(self, points: FloatArray, rest: FloatArray, side: _Side) -> _Profile:
         """Return where the other rim is cut beside each sample of poses; points (B, K, C, 3) of the grid."""
-        row = np.arange(side.place.shape[2]) * self._grid.vertices.shape[1]
-        across = np.asarray(rest[self._grid.vertices[self._rings], 0], np.float32).ravel()
+        row = np.arange(side.place.shape[2]) * self.grid.vertices.shape[1]
+        at_rest = np.asarray(rest[self.grid.vertices[self._rings], 0], np.float32).ravel()
         place = side.place
         for _ in range(_SEARCHES):
             first = np.clip(place.astype(np.int64), 0, len(side.other) - 2)
             left, right = row + side.other[first], row + side.other[first + 1]
-            share = _share(across[side.samples].mean(2)[..., None], across[left], across[right])
+            share = _share(at_rest[side.samples].mean(2)[..., None], at_rest[left], at_rest[right])
             place = first + np.clip(share, -1, 2)
         across, depth = self._touching(points[..., 0]), self._touching(points[..., 2])
         share = _share(across[side.samples].mean(2)[:, :, None], across[left], across[right])

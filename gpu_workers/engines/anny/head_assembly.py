@@ -182,7 +182,7 @@ def _mean_error(fitted: FittedPhoto, points: FloatArray) -> float:
 
 
 def _offsets(fitted: FittedPhoto, points: FloatArray) -> FloatArray:
-    """Return the moves (468, 3), metres in the picture's plane, that take landmarks (478, 3) to the photo's."""
+    """Return the moves (468, 3), metres in the picture's plane, that take points (478, 3) to the photo's."""
     pixels, depth = _project(fitted, points)
     missing = (fitted.landmarks[:, :2] - pixels)[:SKIN_LANDMARKS]
     length = np.linalg.norm(missing, axis=1, keepdims=True)

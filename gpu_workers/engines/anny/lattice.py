@@ -18,7 +18,7 @@ IndexArray = NDArray[np.int64]
 SPACING = 0.006
 _REACH = 0.007
 #: Vertices that a point of the lattice follows.
-_FOLLOWED = 24
+_FOLLOWED = 64
 #: Stiffness of the affine part across the skin, where a patch of it tells nothing: share of the reach.
 _STIFFNESS = 0.3
 
@@ -32,27 +32,32 @@ class Lattice:
     """
 
     def __init__(self, positions: FloatArray, places: FloatArray) -> None:
-        self._origin = places.min(0) - 2 * SPACING
+        #: (3,) metres, the corner that cells are counted from: in line with the midline, so that symmetric
+        #: heads get symmetric shapes.
+        self.origin = SPACING * (np.floor(places.min(0) / SPACING) - 2)
         cells, weights = self._blend(places)
         used, columns = np.unique(cells, return_inverse=True)
         rows = np.repeat(np.arange(len(places)), cells.shape[1])
         spline = sp.csr_matrix(
             (weights.ravel(), (rows, columns.ravel())), (len(places), len(used)), dtype=np.float32
         )
-        self._from_skin = _moving_average(positions, self._points(used))
+        index = np.stack([used >> 42, (used >> 21) & 0x1FFFFF, used & 0x1FFFFF], axis=1)
+        #: (P, 3) metres, the lattice's points that matter.
+        self.points = self.origin + SPACING * index
+        self._from_skin = _moving_average(positions, self.points)
         self._to_places = spline
 
     def displacements(self, skin: FloatArray) -> FloatArray:
         """Return the displacements (N, 3) of the places from those of the skin (S, 3)."""
-        return np.asarray(self._to_places @ (self._from_skin @ skin.astype(np.float32)))
+        return np.asarray(self._to_places @ self.values(skin))
 
-    def _points(self, cells: IndexArray) -> FloatArray:
-        index = np.stack([cells >> 42, (cells >> 21) & 0x1FFFFF, cells & 0x1FFFFF], axis=1)
-        return np.asarray(self._origin + SPACING * index)
+    def values(self, skin: FloatArray) -> FloatArray:
+        """Return the displacements (P, 3) of the lattice's points from those of the skin (S, 3)."""
+        return np.asarray(self._from_skin @ skin.astype(np.float32))
 
     def _blend(self, places: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Return the 27 lattice points (N, 27) around each place and their B-spline weights."""
-        place = (places - self._origin) / SPACING
+        place = (places - self.origin) / SPACING
         nearest = np.rint(place).astype(np.int64)
         t = place - nearest
         axis_weights = np.stack([0.5 * (0.5 - t) ** 2, 0.75 - t**2, 0.5 * (0.5 + t) ** 2], axis=-1)
@@ -81,4 +86,6 @@ def _moving_average(positions: FloatArray, points: FloatArray) -> sp.csr_matrix:
     slope = np.linalg.solve(spread, (points - middle)[..., None])[..., 0]
     values = weight * (1 + np.einsum("pki,pi->pk", arm, slope))
     rows = np.repeat(np.arange(len(points)), index.shape[1])
-    return sp.csr_matrix((values.ravel(), (rows, index.ravel())), (len(points), len(positions)), dtype=np.float32)
+    return sp.csr_matrix(
+        (values.ravel(), (rows, index.ravel())), (len(points), len(positions)), dtype=np.float32
+    )

@@ -85,9 +85,7 @@ class Lids:
         missing = self.gaps(pose) - (self._touch if gaps is None else gaps)
         missing[:, [0, -1]] = 0
         inner, outer = self._edge.start, len(self._fade) - self._edge.stop
-        moves = np.concatenate(
-            [np.repeat(missing[:1], inner, 0), missing, np.repeat(missing[-1:], outer, 0)]
-        )
+        moves = np.concatenate([np.repeat(missing[:1], inner, 0), missing, np.repeat(missing[-1:], outer, 0)])
         pose[self.upper] += self._fade[:, None, None] * moves
 
     def gaps(self, pose: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ FloatArray = NDArray[np.floating]
 _MOUTH_RINGS = (5, 12)
 _EYE_RINGS = (5, 10)
 #: Rings that can touch the other lip or lid, and metres between them when they do.
-_LIPS_TOUCH, _LIPS_GAP = (2, 6), 0.0003
+_LIPS_TOUCH, _LIPS_GAP = (2, 6), 0.00025
 _LIDS_TOUCH, _LIDS_GAP = (0, 6), 0.00008
 
 
@@ -62,9 +62,7 @@ def find_openings(skin: PartData, positions: FloatArray) -> Openings:
     if sorted(grids) != ["Left", "Right", "mouth"]:
         raise ConfigurationError("the skin has no mouth and two eyes")
     eyes = {
-        side: Eye(
-            Lids(grids[side], positions), RimContact(grids[side], positions, _LIDS_TOUCH, _LIDS_GAP)
-        )
+        side: Eye(Lids(grids[side], positions), RimContact(grids[side], positions, _LIDS_TOUCH, _LIDS_GAP))
         for side in ("Left", "Right")
     }
     return Openings(RimContact(grids.pop("mouth"), positions, _LIPS_TOUCH, _LIPS_GAP), eyes)

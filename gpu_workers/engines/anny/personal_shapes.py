@@ -25,11 +25,16 @@ FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.int64]
 
 _JAW_OPEN, _MOUTH_CLOSE = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("mouthClose")
+_TONGUE_OUT = ARKIT_NAMES.index("tongueOut")
+#: Metres by which the tongue's tip passes the lips.
+_TONGUE_PAST_LIPS = 0.009
 #: The jaw slides without turning in these; what it carries slides alike.
 _SLIDES = ("jawForward", "jawLeft", "jawRight")
 #: Parts that open with the jaw, whichever of them the head has.
 _JAW_PARTS = ("teeth_lower", "gum_lower", "tongue")
 _EYES = {"Left": "eye_left", "Right": "eye_right"}
+#: Shapes that bring the lids together.
+_CLOSING = ("eyeBlink", "eyeSquint", "eyeLookDown", "cheekSquint")
 #: Metres around the jaw's axis, and metres aside, of the skin that tells where the joint is on a head.
 _JOINT_REACH, _JOINT_ASIDE = 0.02, 0.05
 #: Metres; a vertex that a shape moves less rests.
@@ -53,7 +58,7 @@ class PersonalShapes:
         self._skin = skin.vertices
         template = data.positions.astype(np.float64)
         rest = template[self._skin]
-        self._openings = find_openings(skin, rest)
+        self.openings = find_openings(skin, rest)
         shapes = data.shapes.astype(np.float64)
         self._template = data.positions
         self._jaw = _jaw_turn(template[data.part("teeth_lower").vertices], data, shapes)
@@ -91,15 +96,15 @@ class PersonalShapes:
         # What the template's closed lids leave open, at the corners, heads may leave open too.
         self._closed = {
             side: eye.lids.gaps(rest + skin_shapes[self._blink(side)])
-            for side, eye in self._openings.eyes.items()
+            for side, eye in self.openings.eyes.items()
         }
 
     def settle_neutral(self, neutral: FloatArray) -> None:
         """Free the eyeballs of a head (V, 3) from its lids and part its lips, in place."""
         skin = neutral[None, self._skin]
-        for side, eye in self._openings.eyes.items():
+        for side, eye in self.openings.eyes.items():
             eye.lids.clear(skin, fit_eyeball(neutral[self.data.part(_EYES[side]).vertices]))
-        self._openings.lips.part(skin, skin[0].copy())
+        self.openings.lips.part(skin, skin[0].copy())
 
     def carry(self, neutral: FloatArray) -> FloatArray:
         """Return the shapes (52, V, 3) float32 of a head (V, 3), metres, before anything touches."""
@@ -110,6 +115,7 @@ class PersonalShapes:
         carried = spread[self._moving :] - spread[self._rest_row]
         skin[self._shape, self._vertex] += carried
         self._open_jaw(change, deltas)
+        self._put_out_tongue(neutral, deltas)
         for index, (part, gaze) in self._gazes.items():
             ball = neutral[part]
             centre = 0.5 * (ball.min(0) + ball.max(0))
@@ -120,7 +126,7 @@ class PersonalShapes:
         """Let lids and lips of a head (V, 3) touch in its shapes (52, V, 3), in place."""
         rest = neutral[self._skin].astype(np.float32)
         skin = deltas[:, self._skin]
-        for side, eye in self._openings.eyes.items():
+        for side, eye in self.openings.eyes.items():
             eyeball = fit_eyeball(neutral[self.data.part(_EYES[side]).vertices])
             rows = self._of_lids[side]
             poses = rest + skin[rows]
@@ -128,14 +134,18 @@ class PersonalShapes:
             closed = rows.index(self._blink(side))
             eye.lids.close(poses[closed], self._closed[side])
             eye.lids.clear(poses[closed : closed + 1], eyeball)
-            eye.edges.part(poses, rest)
+            eye.lids.close(poses[closed], self._closed[side])
+            closing = [index for index, row in enumerate(rows) if ARKIT_NAMES[row].startswith(_CLOSING)]
+            part = poses[closing]
+            eye.edges.part(part, rest)
+            poses[closing] = part
             skin[rows] = poses - rest
         poses = rest + skin[self._of_lips]
-        self._openings.lips.part(poses, rest)
+        self.openings.lips.part(poses, rest)
         skin[self._of_lips] = poses - rest
         opened = rest + skin[_JAW_OPEN]
         shut = opened + skin[_MOUTH_CLOSE]
-        self._openings.lips.shut(shut, rest)
+        self.openings.lips.shut(shut, rest)
         skin[_MOUTH_CLOSE] = shut - opened
 
     def _open_jaw(self, change: FloatArray, deltas: FloatArray) -> None:
@@ -152,6 +162,14 @@ class PersonalShapes:
                 opened[part.vertices] = (neutral - joint - self._jaw.centre) @ bend.T
             elif part.name != "skin":
                 opened[part.vertices] = 0
+
+    def _put_out_tongue(self, neutral: FloatArray, deltas: FloatArray) -> None:
+        """Stretch the tongue's way so far that its tip passes this head's lips."""
+        tongue = self.data.part("tongue").vertices
+        way = deltas[_TONGUE_OUT, tongue]
+        tip = way[:, 2].argmax()
+        lips = neutral[self._skin][self.data.masks["lips"] > 0.5, 2].max()
+        way *= (lips + _TONGUE_PAST_LIPS - neutral[tongue][tip, 2]) / way[tip, 2]
 
     @staticmethod
     def _blink(side: str) -> int:
@@ -185,9 +203,7 @@ def _jaw_shares(rest: FloatArray, shapes: FloatArray, jaw: _Turn) -> dict[int, F
     return {_JAW_OPEN: opened.astype(np.float32), _MOUTH_CLOSE: (shut - opened).astype(np.float32)}
 
 
-def _gaze(
-    name: str, template: FloatArray, shape: FloatArray, data: HeadData
-) -> tuple[slice, FloatArray]:
+def _gaze(name: str, template: FloatArray, shape: FloatArray, data: HeadData) -> tuple[slice, FloatArray]:
     """Return the eyeball's rows and the rotation (3, 3) that takes its iris as far as the shape does."""
     part = data.part(_EYES["Left" if name.endswith("Left") else "Right"]).vertices
     ball = template[part]

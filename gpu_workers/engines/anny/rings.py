@@ -39,7 +39,7 @@ class RingGrid:
     def lower(self) -> IndexArray:
         """Return the columns of the lower side, corners included, in the order of the upper side."""
         count = self.vertices.shape[1]
-        return np.arange(count, self.left_corner - 1, -1) % count
+        return np.asarray(np.arange(count, self.left_corner - 1, -1) % count)
 
     def spread(self, values: NDArray[np.floating], *, corners: bool) -> NDArray[np.floating]:
         """Return values (B, K, C) of at least these sizes that fade smoothly around them.

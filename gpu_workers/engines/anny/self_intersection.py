@@ -25,7 +25,8 @@ def intersecting_pairs(positions: NDArray[np.floating], triangles: NDArray[np.in
     pairs = _close_pairs(corners)
     shared = (triangles[pairs[:, 0], :, None] == triangles[pairs[:, 1], None, :]).any((1, 2))
     pairs = pairs[~shared]
-    return pairs[_pass_through(corners[pairs[:, 0]], corners[pairs[:, 1]])]
+    crossing = _pass_through(corners[pairs[:, 0]], corners[pairs[:, 1]])
+    return np.asarray(pairs[crossing])
 
 
 def intersecting_triangles(positions: NDArray[np.floating], triangles: NDArray[np.integer]) -> IndexArray:
@@ -86,7 +87,7 @@ def _depths(plane: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 def _straddles(depth: FloatArray) -> NDArray[np.bool_]:
-    return (depth.min(1) < 0) & (depth.max(1) > 0)
+    return np.asarray((depth.min(1) < 0) & (depth.max(1) > 0))
 
 
 def _interval(corners: FloatArray, depth: FloatArray, line: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from face3d.head import ARKIT_NAMES
 from gpu_workers.engines.anny.head_data import PartData
 from gpu_workers.engines.anny.lids import Eyeball, fit_eyeball
-from gpu_workers.engines.anny.openings import Eye, Openings, find_openings
+from gpu_workers.engines.anny.openings import Eye, find_openings
 from gpu_workers.engines.anny.self_intersection import intersecting_triangles
 
 FloatArray = NDArray[np.float64]
@@ -77,9 +77,7 @@ def symmetric_shapes(shapes: FloatArray, mirror: NDArray[np.integer]) -> FloatAr
     return np.asarray(0.5 * (shapes + shapes[partners][:, mirror] * [-1, 1, 1]))
 
 
-def _settle_lids(
-    pose: FloatArray, rest: FloatArray, eye: Eye, eyeball: Eyeball, *, closed: bool
-) -> None:
+def _settle_lids(pose: FloatArray, rest: FloatArray, eye: Eye, eyeball: Eyeball, *, closed: bool) -> None:
     eye.lids.clear(pose[None], eyeball)
     if closed:
         eye.lids.close(pose)
@@ -114,9 +112,7 @@ def _averaging(positions: FloatArray, reach: float) -> sp.csr_matrix:
     rows = np.repeat(np.arange(len(positions)), [len(near) for near in around])
     columns = np.concatenate([np.array(near) for near in around])
     square = ((positions[rows] - positions[columns]) ** 2).sum(1)
-    weights = sp.csr_matrix(
-        (np.exp(-0.5 * square / reach**2), (rows, columns)), (len(positions),) * 2
-    )
+    weights = sp.csr_matrix((np.exp(-0.5 * square / reach**2), (rows, columns)), (len(positions),) * 2)
     return (sp.diags(1 / np.asarray(weights.sum(1)).ravel()) @ weights).tocsr()
 
 
