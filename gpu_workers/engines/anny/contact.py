@@ -51,7 +51,7 @@ class _Profile:
     left: IndexArray
     right: IndexArray
     share: FloatArray
-    #: (R, 2C - 1, R - 1, B) where each piece of the line is as deep as the sample; infinity where it never is.
+    #: (R, 2C - 1, R - 1, B) where each piece of the line is as deep as a sample; infinity where it never is.
     step: FloatArray
     missed: FloatArray
 
@@ -162,12 +162,12 @@ class RimContact:
         """Return where the other rim is cut beside each sample of poses; points (B, K, C, 3) of the grid."""
         row = np.arange(side.place.shape[2]) * self.grid.vertices.shape[1]
         at_rest = np.asarray(rest[self.grid.vertices[self._rings], 0], np.float32).ravel()
-        place = side.place
+        place: FloatArray = side.place
         for _ in range(_SEARCHES):
-            first = np.clip(place.astype(np.int64), 0, len(side.other) - 2)
+            first = np.clip(np.asarray(place, np.int64), 0, len(side.other) - 2)
             left, right = row + side.other[first], row + side.other[first + 1]
             share = _share(at_rest[side.samples].mean(2)[..., None], at_rest[left], at_rest[right])
-            place = first + np.clip(share, -1, 2)
+            place = np.asarray(first + np.clip(share, -1, 2), np.float32)
         across, depth = self._touching(points[..., 0]), self._touching(points[..., 2])
         share = _share(across[side.samples].mean(2)[:, :, None], across[left], across[right])
         np.clip(share, 0, 1, out=share)
