@@ -93,40 +93,47 @@ class RimContact:
         Args:
             rest: (S, 3) the same head at rest, which tells what lies beside what.
         """
-        points = np.asarray(poses[:, self.grid.vertices], np.float32)
-        profiles = [self._profile(points, rest, side) for side in self._sides]
-        active = np.arange(len(poses))
-        for _ in range(_PASSES):
-            lift = self._overlaps(points[active, ..., 1], profiles)
-            overlapping = np.asarray(lift.any(axis=(1, 2)))
-            if not overlapping.any():
-                break
-            active, lift = active[overlapping], self.grid.spread(lift[overlapping], corners=False)
-            profiles = [profile.of(overlapping) for profile in profiles]
-            points[active, :, :, 1] += lift
-            poses[active[:, None, None], self.grid.vertices, 1] += lift
+        heights, profiles = self._cut(poses, rest)
+        before = heights.copy()
+        self._part(heights, profiles)
+        poses[:, self.grid.vertices, 1] += heights - before
 
     def shut(self, pose: FloatArray, rest: FloatArray) -> None:
         """Bring the rims of one pose (S, 3) together along their whole length, in place; they touch."""
+        heights, profiles = self._cut(pose[None], rest)
+        before = heights.copy()
         for _ in range(_ROUNDS):
-            self._close(pose, rest, 1)
-            self.part(pose[None], rest)
+            self._close(heights, profiles, 1)
+            self._part(heights, profiles)
         # Parting one column opens its neighbours a little.
-        self._close(pose, rest, _LAST_SHARE)
+        self._close(heights, profiles, _LAST_SHARE)
+        pose[self.grid.vertices, 1] += (heights - before)[0]
 
-    def _close(self, pose: FloatArray, rest: FloatArray, share: float) -> None:
-        points = np.asarray(pose[None, self.grid.vertices], np.float32)
-        profiles = [self._profile(points, rest, side) for side in self._sides]
-        border, last = self.grid.border, points.shape[1] - 1
+    def _cut(self, poses: FloatArray, rest: FloatArray) -> tuple[FloatArray, list[_Profile]]:
+        """Return the grid's heights (B, K, C), all that ever changes, and the profiles of both rims."""
+        points = np.asarray(poses[:, self.grid.vertices], np.float32)
+        return points[..., 1].copy(), [self._profile(points, rest, side) for side in self._sides]
+
+    def _part(self, heights: FloatArray, profiles: list[_Profile]) -> None:
+        active = np.arange(len(heights))
+        for _ in range(_PASSES):
+            lift = self._overlaps(heights[active], profiles)
+            overlapping = np.asarray(lift.any(axis=(1, 2)))
+            if not overlapping.any():
+                break
+            active = active[overlapping]
+            heights[active] += self.grid.spread(lift[overlapping], corners=False)
+            profiles = [profile.of(overlapping) for profile in profiles]
+
+    def _close(self, heights: FloatArray, profiles: list[_Profile], share: float) -> None:
+        border, last = self.grid.border, heights.shape[1] - 1
         fade = np.interp(np.arange(last + 1), [0, border - 2, border + 5, last], [0, 1, 1, 0])
-        lift = np.zeros(points.shape[1:3], np.float32)
+        lift = np.zeros(heights.shape[2], np.float32)
         for side, profile in zip(self._sides, profiles, strict=True):
-            clearance = self._clearance(points[..., 1], side, profile, side.sign)[..., 0]
-            gap = clearance.min(0)[::2]
+            gap = self._clearance(heights, side, profile, side.sign)[..., 0].min(0)[::2]
             open_by = np.where(np.isfinite(gap), np.maximum(gap - self._gap, 0), 0)
-            lift[:, side.columns[1:-1]] = -side.sign * 0.5 * share * open_by[1:-1]
-        points[0, :, :, 1] += lift * fade[:, None]
-        pose[self.grid.vertices, 1] = points[0, :, :, 1]
+            lift[side.columns[1:-1]] = -side.sign * 0.5 * share * open_by[1:-1]
+        heights += lift * fade[:, None]
 
     def _overlaps(self, heights: FloatArray, profiles: list[_Profile]) -> FloatArray:
         """Return how far each vertex of the grid has to rise to leave the other rim; heights (B, K, C)."""
