@@ -161,6 +161,15 @@ def test_the_templates_own_shapes_are_the_mended_ones():
     assert different[moved][:, skin].mean() < 0.01 * MM
 
 
+def test_no_shape_of_the_template_passes_through_itself():
+    data = head_data()
+    jaw_open = data.shapes[ARKIT_NAMES.index("jawOpen")]
+    for name, shape in zip(ARKIT_NAMES, data.shapes, strict=True):
+        # The corrective works on an open jaw only.
+        pose = data.positions + shape + (jaw_open if name == "mouthClose" else 0)
+        assert skin_crossings(pose) <= 4, name
+
+
 @pytest.mark.parametrize("seed", [None, 3])
 def test_no_shape_is_empty(seed):
     longest = np.linalg.norm(own_head(seed).deltas, axis=2).max(1)
