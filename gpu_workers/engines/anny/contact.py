@@ -18,7 +18,7 @@ IndexArray = NDArray[np.int64]
 
 _PASSES = 4
 #: Rounds of closing and parting that shut an opening, and the share of what is left that is closed last.
-_ROUNDS, _LAST_SHARE = 3, 0.6
+_ROUNDS, _LAST_SHARE = 2, 0.7
 #: Samples beside a corner that are no contact: there both rims are one steep fold, and heights say nothing.
 _CORNER = 3
 #: Metres of overlap that no one sees.

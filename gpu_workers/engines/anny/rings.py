@@ -48,7 +48,9 @@ class RingGrid:
             corners: whether the corners follow; the innermost and the outermost ring never do.
         """
         for _ in range(_SPREAD):
-            around = 0.5 * values + 0.25 * (np.roll(values, 1, axis=2) + np.roll(values, -1, axis=2))
+            joined = np.concatenate([values[:, :, -1:], values, values[:, :, :1]], axis=2)
+            around = 0.5 * values
+            around += 0.25 * (joined[:, :, :-2] + joined[:, :, 2:])
             across = np.zeros_like(around)
             across[:, 1:-1] = 0.5 * around[:, 1:-1] + 0.25 * (around[:, :-2] + around[:, 2:])
             if not corners:
