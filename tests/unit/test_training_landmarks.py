@@ -23,7 +23,7 @@ def test_a_planted_error_is_found():
     assert abs(cosine) > 0.98
     found = np.column_stack([scores, np.ones(count)]) @ arrays["expression"]
     # The ridge pulls towards the mean while samples are few; the direction is the planted one.
-    assert np.corrcoef(found.ravel(), expression.ravel())[0, 1] > 0.99
+    assert np.corrcoef(found.ravel(), expression.ravel())[0, 1] > 0.97
     variance = (arrays["factor"] ** 2).sum(1) + arrays["spread"]
     seen = (errors - errors.mean(0)).reshape(count, -1).var(0)
     # The turn of the head explains a part of landmark 70; the irises' depth is unknown.

@@ -36,6 +36,7 @@ from gpu_workers.engines.anny.identity import Phenotypes, identity_components, l
 from gpu_workers.engines.anny.mesh_math import interpolate, split_quads
 from gpu_workers.engines.anny.regions import skin_masks
 from gpu_workers.engines.anny.residual import residual_map
+from gpu_workers.engines.anny.shape_mending import mend_shapes
 from gpu_workers.engines.anny.topology import CutPart, cut_parts, level_neck, mirror_vertices
 
 FloatArray = NDArray[np.float64]
@@ -138,6 +139,7 @@ def _build(source: AnnySource) -> HeadData:
         cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius
     )
     landmark_vertices, landmark_weights = _place_irises(landmark_vertices, table.weights, landmarks, parts)
+    whole_actions = parts.spread(actions)
     return HeadData(
         version=VERSION,
         parts=parts.parts,
@@ -146,7 +148,10 @@ def _build(source: AnnySource) -> HeadData:
         local_changes=parts.spread(changes),
         local_change_names=change_names,
         local_change_pairs=change_pairs.astype(np.int32),
-        actions=parts.spread(actions),
+        actions=whole_actions,
+        shapes=mend_shapes(
+            parts.parts, parts.positions, whole_actions.astype(np.float64), parts.mirror
+        ).astype(np.float32),
         mirror_vertices=parts.mirror.astype(np.int32),
         masks={name: mask.astype(np.float32) for name, mask in masks.items()},
         landmark_vertices=landmark_vertices.astype(np.int32),

@@ -24,6 +24,7 @@ from gpu_workers.engines.anny.geometry import (
 )
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
 from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker, FaceLandmarks
+from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.preprocess import measure_view, preprocess_photo
 from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
 from gpu_workers.engines.anny.texture_masks import FaceMasks
@@ -64,6 +65,7 @@ class AnnyEngine:
         self._graphs = graphs and self._device.type == "cuda"
         self._lock = threading.Lock()
         self._head_data: HeadData | None = None
+        self._shapes: PersonalShapes | None = None
         self._landmarker: FaceLandmarker | None = None
         self._basis: FitBasis | GraphedFit | None = None
 
@@ -73,7 +75,7 @@ class AnnyEngine:
         Raises:
             EngineUnavailable: a file is missing or unreadable.
         """
-        self._data()
+        self._personal_shapes()
         self._faces()
         self._fit_basis()
         warm_up_texture(self._data(), self._device)
@@ -113,7 +115,7 @@ class AnnyEngine:
 
     def begin_geometry(self, found: StageResult, options: JobOptions) -> BegunGeometry:
         """Begin `geometry` with what `preprocess` hands out early."""
-        return begin_batch([found], [options], self._data(), self._fit_basis())[0]
+        return begin_batch([found], [options], self._personal_shapes(), self._fit_basis())[0]
 
     def geometry(
         self, prepared: StageResult, options: JobOptions, begun: BegunGeometry | None = None
@@ -125,7 +127,7 @@ class AnnyEngine:
         self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
     ) -> list[StageResult]:
         """Fit several heads in one pass on the device."""
-        return reconstruct_batch(list(prepared), list(options), self._data(), self._fit_basis())
+        return reconstruct_batch(list(prepared), list(options), self._personal_shapes(), self._fit_basis())
 
     def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
         """Bake the maps."""
@@ -165,6 +167,13 @@ class AnnyEngine:
             if self._head_data is None:
                 self._head_data = load_head_data(self._model_dir)
             return self._head_data
+
+    def _personal_shapes(self) -> PersonalShapes:
+        data = self._data()
+        with self._lock:
+            if self._shapes is None:
+                self._shapes = PersonalShapes(data)
+            return self._shapes
 
     def _faces(self) -> FaceLandmarker:
         with self._lock:

@@ -18,6 +18,7 @@ from gpu_workers.engines.anny.fit_graph import GraphedFit, to_host
 from gpu_workers.engines.anny.fit_views import fit_views
 from gpu_workers.engines.anny.head_assembly import AssembledHead, FittedPhoto, assemble_head
 from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.pose import Pose
 
 #: A photo with a second view has this tensor.
@@ -50,7 +51,7 @@ class BegunGeometry:
 def reconstruct_batch(
     prepared: list[StageResult],
     options: list[JobOptions],
-    data: HeadData,
+    shapes: PersonalShapes,
     basis: FitBasis | GraphedFit,
 ) -> list[StageResult]:
     """Fit several photos' heads at once: one solve on the device, then one assembly each.
@@ -62,14 +63,14 @@ def reconstruct_batch(
         `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
         the detector's bias, with offsets to those detected) and the coefficients.
     """
-    begun = begin_batch(prepared, options, data, basis)
-    return [finish_geometry(photo, one, data) for photo, one in zip(prepared, begun, strict=True)]
+    begun = begin_batch(prepared, options, shapes, basis)
+    return [finish_geometry(photo, one, shapes.data) for photo, one in zip(prepared, begun, strict=True)]
 
 
 def begin_batch(
     prepared: list[StageResult],
     options: list[JobOptions],
-    data: HeadData,
+    shapes: PersonalShapes,
     basis: FitBasis | GraphedFit,
 ) -> list[BegunGeometry]:
     """Return the heads of photos of which at least the tensors are there."""
@@ -83,7 +84,7 @@ def begin_batch(
     begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
         fitted = _fitted_photo(photo, *fits[index])
-        assembled = assemble_head(data, fitted, expression_in_base=wanted.expression == "photo")
+        assembled = assemble_head(shapes, fitted, expression_in_base=wanted.expression == "photo")
         begun.append(BegunGeometry(fitted=fitted, assembled=assembled))
     return begun
 

@@ -25,6 +25,7 @@ from gpu_workers.engines.anny.correspondence import (
     SKIN_LANDMARKS,
 )
 from gpu_workers.engines.anny.head_data import IRIS_DIAMETER, HeadData
+from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 
 FloatArray = NDArray[np.float64]
 
@@ -99,8 +100,9 @@ class AssembledHead:
     error_detected: float
 
 
-def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bool) -> AssembledHead:
+def assemble_head(shapes: PersonalShapes, fitted: FittedPhoto, *, expression_in_base: bool) -> AssembledHead:
     """Return the head of a fitted photo."""
+    data = shapes.data
     first_action = len(data.identity) + len(data.local_changes)
     identity, local = np.split(fitted.coefficients[:first_action], [len(data.identity)])
     expression = fitted.coefficients[first_action:]
@@ -109,22 +111,28 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
     neutral += np.tensordot(identity.astype(np.float32), data.identity, 1)
     neutral += np.tensordot(local.astype(np.float32), data.local_changes, 1)
 
-    offsets = _offsets(fitted)
-    of_neutral, of_expression = _split_offsets(data, fitted, offsets, expression)
-    neutral += _spread(data, of_neutral)
-    deltas = data.actions
-    if of_expression.any():
+    weights = expression.astype(np.float32)
+    # The fit knew the template's shapes only: what this face's own do otherwise is made up for, too.
+    posed = neutral + np.tensordot(weights, shapes.carry(neutral), 1)
+    offsets = _offsets(fitted, _landmarks(data, posed))
+    explained = _explained(fitted, expression)
+    neutral += _spread(data, _of_neutral(data, offsets, explained))
+    shapes.settle_neutral(neutral)
+    deltas = shapes.carry(neutral)
+    if explained.any():
+        posed = neutral + np.tensordot(weights, deltas, 1)
+        of_expression = explained * _offsets(fitted, _landmarks(data, posed))
         active = np.where(_MOUTH_SHAPES, expression, 0.0)
         share = (active / (active**2).sum()).astype(np.float32)
-        deltas = deltas.copy()
         used = np.flatnonzero(share)
         deltas[used] += share[used, None, None] * _spread(data, of_expression).astype(np.float32)
+    shapes.settle(neutral, deltas)
 
     neutral, deltas = bind_parts(data, neutral, deltas)
     eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
     origin = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)
     scale, scale_from = _metric_scale(fitted)
-    posed = neutral + np.tensordot(expression.astype(np.float32), deltas, 1)
+    posed = neutral + np.tensordot(weights, deltas, 1)
     base = posed if expression_in_base else neutral
     camera = Camera(
         focal=(fitted.focal, fitted.focal),
@@ -156,15 +164,19 @@ def assemble_head(data: HeadData, fitted: FittedPhoto, *, expression_in_base: bo
         expression=expression.astype(np.float32),
         expression_in_base=expression_in_base,
     )
-    final = (posed[data.landmark_vertices] * data.landmark_weights[..., None]).sum(1)
     return AssembledHead(
         head=head,
         scale_from=scale_from,
         scale=scale,
         error_basis=_mean_error(fitted, fitted.points, fitted.landmarks),
-        error=_mean_error(fitted, final, fitted.landmarks),
-        error_detected=_mean_error(fitted, final, fitted.detected),
+        error=_mean_error(fitted, _landmarks(data, posed), fitted.landmarks),
+        error_detected=_mean_error(fitted, _landmarks(data, posed), fitted.detected),
     )
+
+
+def _landmarks(data: HeadData, positions: FloatArray) -> FloatArray:
+    """Return the landmarks (478, 3) on a head (V, 3)."""
+    return np.asarray((positions[data.landmark_vertices] * data.landmark_weights[..., None]).sum(1))
 
 
 def _eye_distance(fitted: FittedPhoto) -> float:
@@ -183,13 +195,18 @@ def _mean_error(fitted: FittedPhoto, points: FloatArray, landmarks: FloatArray) 
     return float(distance[:SKIN_LANDMARKS].mean()) / _eye_distance(fitted)
 
 
-def _offsets(fitted: FittedPhoto) -> FloatArray:
-    """Return the moves (468, 3), metres in the picture's plane, that take the landmarks to the photo's."""
-    pixels, depth = _project(fitted, fitted.points)
-    missing = (fitted.landmarks[:, :2] - pixels)[:SKIN_LANDMARKS]
+def _offsets(fitted: FittedPhoto, points: FloatArray) -> FloatArray:
+    """Return the moves (468, 3), metres in the picture's plane, that take points (478, 3) where they belong.
+
+    That is where the fit has put them, and from there towards the photo's landmarks as far as is believed.
+    """
+    pixels, depth = _project(fitted, points)
+    fitted_pixels, _ = _project(fitted, fitted.points)
+    missing = (fitted.landmarks[:, :2] - fitted_pixels)[:SKIN_LANDMARKS]
     length = np.linalg.norm(missing, axis=1, keepdims=True)
     missing *= np.minimum(1, _MAX_OFFSET * _eye_distance(fitted) / np.maximum(length, 1e-9))
     missing *= _belief()[:, None]
+    missing += (fitted_pixels - pixels)[:SKIN_LANDMARKS]
     in_camera = np.zeros((SKIN_LANDMARKS, 3))
     in_camera[:, :2] = missing * depth[:SKIN_LANDMARKS, None] / fitted.focal
     return np.asarray(in_camera @ fitted.rotation)
@@ -204,22 +221,21 @@ def _belief() -> FloatArray:
     return belief
 
 
-def _split_offsets(
-    data: HeadData, fitted: FittedPhoto, offsets: FloatArray, expression: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return the offsets (468, 3) of the neutral face and those of the expression."""
-    mirrored = offsets[data.landmark_mirror[:SKIN_LANDMARKS]] * [-1, 1, 1]
-    common, differing = 0.5 * (offsets + mirrored), 0.5 * (offsets - mirrored)
+def _explained(fitted: FittedPhoto, expression: FloatArray) -> FloatArray:
+    """Return how far the expression explains an offset of each landmark (468, 1), 0..1."""
     lips = fitted.points[list(OUTER_LIPS)]
     distance = np.linalg.norm(fitted.points[:SKIN_LANDMARKS, None] - lips, axis=2).min(1)
     eyes_apart = np.linalg.norm(fitted.points[33] - fitted.points[263])
     near = np.clip(1 - distance / (_MOUTH_REACH * eyes_apart), 0, 1)
     strength = float(np.clip(((expression[_MOUTH_SHAPES] ** 2).sum() - 0.1) / 0.4, 0, 1))
-    explained = (strength * near)[:, None]
-    of_neutral = common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained)
-    if strength == 0:
-        return of_neutral, np.zeros_like(offsets)
-    return of_neutral, explained * (offsets - of_neutral)
+    return np.asarray((strength * near)[:, None])
+
+
+def _of_neutral(data: HeadData, offsets: FloatArray, explained: FloatArray) -> FloatArray:
+    """Return the offsets (468, 3) of the neutral face."""
+    mirrored = offsets[data.landmark_mirror[:SKIN_LANDMARKS]] * [-1, 1, 1]
+    common, differing = 0.5 * (offsets + mirrored), 0.5 * (offsets - mirrored)
+    return np.asarray(common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained))
 
 
 def _spread(data: HeadData, offsets: FloatArray) -> FloatArray:

@@ -103,6 +103,8 @@ class HeadData:
     local_change_pairs: IndexArray
     #: (52, V, 3) ARKit actions in the order of ARKIT_NAMES; range 0..1.
     actions: FloatArray
+    #: (52, V, 3) the same shapes mended for heads to wear (shape_mending.py); the fit keeps to `actions`.
+    shapes: FloatArray
     #: (V,) index of the mirror-image vertex (itself on the midline).
     mirror_vertices: IndexArray
     #: Name to (S,) weight 0..1 on skin vertices: lips, mouth_interior, eyelids, eyelid_rim, eye_socket,
@@ -160,11 +162,11 @@ _COARSE_ARRAYS = ("vertices", "uvs", "quads", "uv_quads")
 _ARRAYS = (
     "positions", "identity", "local_changes", "local_change_pairs", "actions", "mirror_vertices",
     "landmark_vertices", "landmark_weights", "landmark_mirror", "landmark_trust", "score_baseline",
-    "residual_map",
+    "residual_map", "shapes",
 )  # fmt: skip
 _FACTS = ("iris_uv_radius", "eyeball_radius", "iris_radius")
 #: Stored as half floats: a micrometre is far below what a basis column means.
-_HALF = ("identity", "local_changes", "actions")
+_HALF = ("identity", "local_changes", "actions", "shapes")
 
 
 def save_head_data(data: HeadData, path: Path) -> None:

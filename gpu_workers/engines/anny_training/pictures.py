@@ -15,7 +15,7 @@ from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny_training.atlas_maps import make_atlas_maps
 from gpu_workers.engines.anny_training.camera_effects import Grain, apply_camera, draw_grain
 from gpu_workers.engines.anny_training.constants import constant
-from gpu_workers.engines.anny_training.random_heads import HeadSampler, RandomHeads
+from gpu_workers.engines.anny_training.random_heads import CROP_MARGIN, HeadSampler, RandomHeads
 from gpu_workers.engines.anny_training.random_looks import Looks, sample_looks
 from gpu_workers.engines.anny_training.scene import Surface, make_scene, vertex_normals
 from gpu_workers.engines.anny_training.shading import (
@@ -110,12 +110,11 @@ class PictureMaker:
         generator: torch.Generator,
         *,
         clean: bool = False,
-        margin: float | None = None,
+        margin: float = CROP_MARGIN,
         turned: float = 1.0,
     ) -> tuple[RandomHeads, Looks]:
         """Return random heads and looks for them; arguments as in random_heads.py and random_looks.py."""
-        framing = {} if margin is None else {"margin": margin}
-        heads = self.heads.sample(batch, generator, turned=turned, **framing)
+        heads = self.heads.sample(batch, generator, turned=turned, margin=margin)
         looks = sample_looks(
             batch,
             generator,

@@ -1,0 +1,68 @@
+"""Mouth and eyes of one topology: their grids of vertices, and what keeps lips and lids in place."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face3d.errors import ConfigurationError
+from gpu_workers.engines.anny.contact import RimContact
+from gpu_workers.engines.anny.head_data import PartData
+from gpu_workers.engines.anny.lids import Lids
+from gpu_workers.engines.anny.rings import RingGrid, ring_grid
+
+FloatArray = NDArray[np.floating]
+
+#: Rings of each grid inwards and outwards of the opening's border.
+_MOUTH_RINGS = (5, 12)
+_EYE_RINGS = (5, 10)
+#: Rings that can touch the other lip or lid, and metres between them when they do.
+_LIPS_TOUCH, _LIPS_GAP = (2, 6), 0.00025
+_LIDS_TOUCH, _LIDS_GAP = (0, 6), 0.00008
+
+
+@dataclass(frozen=True)
+class Eye:
+    """One eye's lids: `edges` keep them apart."""
+
+    lids: Lids
+    edges: RimContact
+
+
+@dataclass(frozen=True)
+class Openings:
+    """The openings of the skin; `eyes` by the side's suffix in ARKit's names."""
+
+    lips: RimContact
+    eyes: dict[str, Eye]
+
+
+def find_openings(skin: PartData, positions: FloatArray) -> Openings:
+    """Return the openings of a skin.
+
+    Args:
+        positions: (S, 3) metres, the template.
+    Raises:
+        ConfigurationError: the skin is not MakeHuman's.
+    """
+    islands = skin.uv_islands[skin.uv_quads[:, 0]]
+    face = np.unique(skin.quads[islands == 0])
+    grids: dict[str, RingGrid] = {}
+    for island in np.unique(islands)[1:]:
+        border = np.intersect1d(np.unique(skin.quads[islands == island]), face)
+        x, _, z = positions[border].mean(0)
+        if z < 0:
+            continue  # the neck
+        name = "mouth" if abs(x) < 0.01 else "Left" if x > 0 else "Right"
+        corners = (int(border[positions[border, 0].argmin()]), int(border[positions[border, 0].argmax()]))
+        inwards, outwards = _MOUTH_RINGS if name == "mouth" else _EYE_RINGS
+        grids[name] = ring_grid(
+            positions, skin.quads, islands == island, corners, inwards=inwards, outwards=outwards
+        )
+    if sorted(grids) != ["Left", "Right", "mouth"]:
+        raise ConfigurationError("the skin has no mouth and two eyes")
+    eyes = {
+        side: Eye(Lids(grids[side], positions), RimContact(grids[side], positions, _LIDS_TOUCH, _LIDS_GAP))
+        for side in ("Left", "Right")
+    }
+    return Openings(RimContact(grids.pop("mouth"), positions, _LIPS_TOUCH, _LIPS_GAP), eyes)
