@@ -48,6 +48,7 @@ def make_scene() -> tuple[HeadData, Head]:
         local_change_names=(),
         local_change_pairs=np.zeros((0, 2), np.int32),
         actions=np.concatenate([mesh.morph_deltas for mesh in meshes], axis=1),
+        shapes=np.concatenate([mesh.morph_deltas for mesh in meshes], axis=1),
         mirror_vertices=np.arange(len(positions), dtype=np.int32),
         masks={
             "face": (forward > -0.05).astype(np.float32),

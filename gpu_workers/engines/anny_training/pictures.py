@@ -17,7 +17,7 @@ from gpu_workers.engines.anny_training.camera_effects import Grain, apply_camera
 from gpu_workers.engines.anny_training.constants import constant
 from gpu_workers.engines.anny_training.random_heads import CROP_MARGIN, HeadSampler, RandomHeads
 from gpu_workers.engines.anny_training.random_looks import Looks, sample_looks
-from gpu_workers.engines.anny_training.scene import Surface, make_scene, vertex_normals
+from gpu_workers.engines.anny_training.scene import Surface, make_scene, solid_triangles, vertex_normals
 from gpu_workers.engines.anny_training.shading import (
     SHADOW_PIXELS,
     Shadows,
@@ -102,7 +102,7 @@ class PictureMaker:
         self._maps = make_atlas_maps(data, atlas_size, device)
         self._iris_radius = data.iris_radius / data.eyeball_radius
         self._compiled: Callable[..., Pictures] | None = None
-        self._shadow_triangles = torch.from_numpy(data.triangles).long().to(device)
+        self._shadow_triangles = torch.from_numpy(solid_triangles(data)).to(device)
 
     def sample(
         self,

@@ -84,7 +84,7 @@ def make_scene(data: HeadData, device: torch.device) -> Scene:
     """Return the scene of the head data; what light reaches is measured here, which takes a second."""
     skin = data.part("skin")
     border = _neck_border(skin.triangles, data.positions[skin.vertices])
-    head = data.triangles.astype(np.int64)
+    head = solid_triangles(data)
     count = len(data.positions)
     ring_triangles = _ring_triangles(border, count)
     surfaces = np.concatenate([_part_surfaces(data), _ring_surfaces(len(border))])
@@ -144,11 +144,23 @@ def _ring_triangles(border: IndexArray, count: int) -> IndexArray:
     return np.concatenate(found)
 
 
+def solid_triangles(data: HeadData) -> IndexArray:
+    """Return the triangles (F, 3) that a picture draws: corneas and lashes are clear for the most part."""
+    return data.triangles[_is_solid(data)].astype(np.int64)
+
+
+def _is_solid(data: HeadData) -> NDArray[np.bool_]:
+    clear = [part.material in ("cornea", "lashes") for part in data.parts]
+    return ~np.array(clear)[data.triangle_parts]
+
+
 def _part_surfaces(data: HeadData) -> IndexArray:
     kinds = {"skin": Surface.SKIN, "tongue": Surface.TONGUE}
     kinds |= dict.fromkeys(("eye_left", "eye_right"), Surface.EYE)
     kinds |= dict.fromkeys(("teeth_upper", "teeth_lower"), Surface.TEETH)
-    return np.array([kinds[part.name] for part in data.parts], dtype=np.int64)[data.triangle_parts]
+    kinds |= dict.fromkeys(("gums_upper", "gums_lower"), Surface.TONGUE)
+    numbers = np.array([kinds.get(part.name, -1) for part in data.parts], dtype=np.int64)[data.triangle_parts]
+    return numbers[_is_solid(data)]
 
 
 def _ring_surfaces(size: int) -> IndexArray:
@@ -173,7 +185,7 @@ def _corner_values(data: HeadData, border: IndexArray, ring_triangles: IndexArra
         opened += weight * data.actions[ARKIT_NAMES.index(name)]
     open_share = openness(opened, data.triangles)
     corners = data.triangles
-    head = np.concatenate([uvs, place[corners], open_share[corners][..., None]], axis=2)
+    head = np.concatenate([uvs, place[corners], open_share[corners][..., None]], axis=2)[_is_solid(data)]
 
     # The neck's rings continue the border's own values.
     skin = data.part("skin")
