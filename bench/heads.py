@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.levels import head_at_level
 from assets.materials import find_surface
 from assets.mesh import find_normals, split_vertices
 from assets.obj import write_obj
@@ -31,12 +32,17 @@ class PhotoEntry:
 
     name: str
     path: Path
+    #: A second photo of the person, turned.
+    view: Path | None = None
 
 
-def find_photos(folder: Path, name: str | None) -> list[PhotoEntry]:
-    """Return the photos of a folder, or of its folders: FOLDER/<head>/NAME."""
+def find_photos(folder: Path, name: str | None, view: str | None = None) -> list[PhotoEntry]:
+    """Return the photos of a folder, or of its folders: FOLDER/<head>/NAME, with VIEW beside each."""
     if name:
-        return [PhotoEntry(name=path.parent.name, path=path) for path in sorted(folder.glob(f"*/{name}"))]
+        return [
+            PhotoEntry(name=path.parent.name, path=path, view=path.parent / view if view else None)
+            for path in sorted(folder.glob(f"*/{name}"))
+        ]
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     return [PhotoEntry(name=path.stem, path=path) for path in files]
 
@@ -63,11 +69,13 @@ def bench_heads(
     lines, distances = [], []
     for entry in photos:
         prepared = engine.preprocess(entry.path.read_bytes(), options, PhotoLimits())
+        if entry.view is not None:
+            prepared = engine.add_view(prepared, entry.view.read_bytes(), options, PhotoLimits())
         geometry = engine.geometry(prepared, options)
         head = head_from_tensors(geometry.tensors)
         if out is not None:
             (out / entry.name).mkdir(parents=True, exist_ok=True)
-            (out / entry.name / "head.obj").write_bytes(write_obj(head))
+            (out / entry.name / "head.obj").write_bytes(write_obj(head_at_level(head, options.lod)))
         errors = geometry.facts["reprojection_error"]
         cells = [entry.name, f"{100 * errors['basis']:.2f}", f"{100 * errors['final']:.2f}"]
         if redetect:
@@ -109,7 +117,7 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
         pixels = placed[:, :2] / placed[:, 2:] * camera.focal + camera.centre
         points.append(np.concatenate([pixels, placed[:, 2:]], axis=1)[mesh.vertices])
         upright = (placed * [1, -1, -1]).astype(np.float32)
-        normals.append(find_normals(upright[None], mesh.vertices[mesh.triangles])[0][mesh.vertices])
+        normals.append(find_normals(upright, part.quads)[mesh.vertices])
     firsts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
     faces = np.concatenate([mesh.triangles + first for mesh, first in zip(meshes, firsts, strict=False)])
     owner = np.repeat(np.arange(len(meshes)), [len(mesh.triangles) for mesh in meshes])

@@ -244,6 +244,7 @@ def heads(
     photos: Annotated[Path, typer.Option(help="A folder of photos, or of folders with NAME.", exists=True)],
     device: Device = "cpu",
     name: Annotated[str | None, typer.Option(help="File of each folder, like photo.jpg.")] = None,
+    view: Annotated[str | None, typer.Option(help="A second, turned photo in each folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write OUT/<name>/head.obj.")] = None,
     redetect: Annotated[bool, typer.Option(help="Find the landmarks again on the rendered head.")] = False,
     option: Options = None,
@@ -257,7 +258,7 @@ def heads(
     bench_heads(
         model_dir=get_settings().model_dir,
         device=device,
-        photos=find_photos(photos, name),
+        photos=find_photos(photos, name, view),
         options=JobOptions.model_validate(read_options(option or [])),
         out=out,
         redetect=redetect,
