@@ -8,12 +8,10 @@ from the camera and relative to the skin landmarks' mean.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 from torch import Tensor
 
 from gpu_workers.engines.anny.correspondence import LANDMARKS, SKIN_LANDMARKS
@@ -81,8 +79,3 @@ def assumed_errors(trust: NDArray[np.float32], score_baseline: NDArray[np.float3
         expression=torch.cat([torch.diag(gain), -(gain * baseline)[None]]),
         expression_spread=torch.full((len(baseline),), _EXPRESSION_SD),
     )
-
-
-def load_errors(path: Path) -> LandmarkErrors:
-    """Return a model that `measure_landmarks` has written."""
-    return LandmarkErrors(**{name: torch.from_numpy(array) for name, array in load_file(path).items()})
