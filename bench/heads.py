@@ -18,12 +18,12 @@ from bench.report import describe_run, table
 from face3d.head import FloatArray, Head, MeshPart, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
+from gpu_workers.engines.anny.correspondence import OUTER_EYE_CORNERS, SKIN_LANDMARKS
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.base import PhotoLimits
 
 #: What surrounds the head in the re-rendered picture, sRGB.
 _BACKGROUND = 128
-_SKIN_LANDMARKS = slice(0, 468)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,9 @@ def _redetect(engine: AnnyEngine, prepared: StageResult, head: Head, texture: St
     picture = render_through_camera(head, maps)
     seen = prepared.tensors["landmarks"].astype(np.float64)
     found = engine.measure_again(picture, seen)
-    eye_distance = float(np.linalg.norm(seen[33, :2] - seen[263, :2]))
-    missing = np.linalg.norm((found - seen)[_SKIN_LANDMARKS, :2], axis=1)
+    right, left = OUTER_EYE_CORNERS
+    eye_distance = float(np.linalg.norm(seen[right, :2] - seen[left, :2]))
+    missing = np.linalg.norm((found - seen)[:SKIN_LANDMARKS, :2], axis=1)
     return float(missing.mean()) / eye_distance
 
 
@@ -118,8 +119,8 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
         points.append(np.concatenate([pixels, placed[:, 2:]], axis=1)[mesh.vertices])
         upright = (placed * [1, -1, -1]).astype(np.float32)
         normals.append(find_normals(upright, part.quads)[mesh.vertices])
-    firsts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
-    faces = np.concatenate([mesh.triangles + first for mesh, first in zip(meshes, firsts, strict=False)])
+    firsts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
+    faces = np.concatenate([mesh.triangles + first for mesh, first in zip(meshes, firsts, strict=True)])
     owner = np.repeat(np.arange(len(meshes)), [len(mesh.triangles) for mesh in meshes])
     seen = rasterise(np.concatenate(points).astype(np.float32), faces, camera.height, camera.width)
     corner, weights = faces[seen.triangles], seen.weights[..., None]

@@ -40,7 +40,7 @@ _LOCAL_SD = 0.2
 _PAIR_SD = 0.08
 #: Residuals above so many sigma count linearly.
 _HUBER = 2.0
-POSE_STEPS = 3
+_POSE_STEPS = 3
 STEPS = 6
 _ACTIVE_SET_ROUNDS = 3
 
@@ -228,10 +228,10 @@ def refine_fit(basis: FitBasis, seen: Observation, target: Tensor, pose: Pose) -
     """Run the steps of the fit. Nothing here waits for the device, so that a CUDA graph can hold it."""
     coefficients = target
     points = basis.points(coefficients)
-    for step in range(POSE_STEPS + STEPS):
+    for step in range(_POSE_STEPS + STEPS):
         normal, gradient = normal_equations(basis, seen, pose, points)
-        if step < POSE_STEPS:
-            move = solve(normal[:, :6, :6], gradient[:, :6])
+        if step < _POSE_STEPS:
+            move = _solve(normal[:, :6, :6], gradient[:, :6])
         else:
             normal[:, 6:, 6:] += basis.prior
             gradient[:, 6:] += (target - coefficients) @ basis.prior
@@ -303,7 +303,7 @@ def normal_equations(basis: FitBasis, seen: Observation, pose: Pose, points: Ten
     return normal.to(DTYPE), gradient.to(DTYPE)
 
 
-def solve(matrix: Tensor, right: Tensor) -> Tensor:
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
     """Return x (B, N) with matrix x = right for positive definite matrices (B, N, N)."""
     # The variant that does not look for errors, which would wait for the device.
     factor = torch.linalg.cholesky_ex(matrix, check_errors=False).L
@@ -332,7 +332,7 @@ def bounded_step(
         matrix = matrix + torch.diag_embed(held.to(DTYPE)) + damping[:, None, None] * identity
         fixed = torch.where(held, step, torch.zeros_like(step))
         right = torch.where(held, step, gradient - (normal @ fixed[..., None])[..., 0])
-        solved = solve(matrix, right)
+        solved = _solve(matrix, right)
         step = torch.minimum(torch.maximum(solved, low), high)
         held = held | (solved < low) | (solved > high)
     return step

@@ -94,8 +94,9 @@ def _observe_batches(
     sampler = maker.heads
     generator = torch.Generator().manual_seed(seed)
     while True:
-        _, looks = maker.sample(_BATCH, generator, clean=True)
-        heads = sampler.sample(_BATCH, generator, margin=_MARGIN, turned=_TURNED, strength=_STRENGTH)
+        heads, looks = maker.sample(
+            _BATCH, generator, clean=True, margin=_MARGIN, turned=_TURNED, strength=_STRENGTH
+        )
         images = maker.render(heads, looks, _SIZE, generator).pixels.numpy()
         # What the basis can say of the head: without its free form.
         known = sampler.positions + (heads.coefficients @ sampler.columns).view(_BATCH, -1, 3)

@@ -112,9 +112,10 @@ class PictureMaker:
         clean: bool = False,
         margin: float = CROP_MARGIN,
         turned: float = 1.0,
+        strength: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ) -> tuple[RandomHeads, Looks]:
         """Return random heads and looks for them; arguments as in random_heads.py and random_looks.py."""
-        heads = self.heads.sample(batch, generator, turned=turned, margin=margin)
+        heads = self.heads.sample(batch, generator, turned=turned, margin=margin, strength=strength)
         looks = sample_looks(
             batch,
             generator,
