@@ -1,13 +1,16 @@
 """Training on tiny sizes: it learns, resumes exactly, exports what it learnt, and measures what it says."""
 
 import csv
+import json
 import math
+import os
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from face3d.errors import ConfigurationError
 from gpu_workers.engines.anny.face_network import (
@@ -25,6 +28,7 @@ from gpu_workers.engines.anny_training.losses import measure_losses
 from gpu_workers.engines.anny_training.pictures import PictureMaker
 from gpu_workers.engines.anny_training.schedule import Budget, learning_rate
 from gpu_workers.engines.anny_training.targets import TargetMaker
+from gpu_workers.engines.anny_training.team import Team
 from gpu_workers.engines.anny_training.textures import load_material
 from gpu_workers.engines.anny_training.trainer import Trainer, TrainerOptions
 from gpu_workers.engines.anny_training.validation import measure_errors
@@ -57,11 +61,11 @@ def known() -> Batch:
     return batches().draw(torch.Generator().manual_seed(4))
 
 
-def trainer(out: Path, seed: int = 0) -> Trainer:
+def trainer(out: Path, seed: int = 0, team: Team | None = None) -> Trainer:
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(team.seed(seed) if team else seed)
     options = TrainerOptions(out=out, log_every=2, validate_every=1000)
-    made = Trainer(FaceNetwork(PLAN), batches(), generator, surface(), [known()], options)
+    made = Trainer(FaceNetwork(PLAN), batches(), generator, surface(), [known()], options, team)
     made.start_from_mean()
     return made
 
@@ -236,3 +240,30 @@ def test_what_is_exported_predicts_what_was_trained(tmp_path: Path) -> None:
     actual = exported.predict(known().crops)
     np.testing.assert_allclose(actual.points, expected.points, atol=2e-3)
     np.testing.assert_allclose(actual.log_deviation, expected.log_deviation, atol=2e-2)
+
+
+def _train_in_a_team(rank: int, folder: str, model_folder: str) -> None:
+    os.environ["FACE3D_MODEL_DIR"] = model_folder
+    team = Team(rank, 2, CPU, f"file://{folder}/meeting")
+    out = Path(folder) / str(rank)
+    subject = trainer(out, seed=5, team=team)
+    subject.run(steps(2))
+    report = {"images": subject.images, "seed": subject._generator.initial_seed()}
+    save_face_network(subject.network, out / "network", report)
+    team.close()
+
+
+def test_two_processes_train_one_network_on_different_heads(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_train_in_a_team, (str(tmp_path), str(model_dir())), nprocs=2)
+    networks, reports = [], []
+    for rank in range(2):
+        path = tmp_path / str(rank) / "network"
+        networks.append(load_face_network(path, trainable=True))
+        with safe_open(str(path), framework="pt") as file:
+            reports.append(json.loads(file.metadata()["facts"]))
+    for first, second in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert reports[0]["images"] == reports[1]["images"] == 2 * 2 * 8
+    assert reports[0]["seed"] != reports[1]["seed"]
+    assert (tmp_path / "0" / "checkpoint.safetensors").is_file()
+    assert not (tmp_path / "1" / "checkpoint.safetensors").exists()

@@ -3,6 +3,7 @@
     python -m gpu_workers.engines.anny_training.train --textures FILE --model-dir DIR --out DIR \\
         --minutes 8 --resume
 
+Several GPUs: the same after `python -m torch.distributed.run --nproc-per-node N -m` (team.py).
 `--minutes` counts from the start of the process, preparations included. What is written to --out:
 checkpoint.safetensors (everything, for --resume), face_network_v1.safetensors (the averaged network in half
 precision, for use), log.csv, validation.csv, examples.png.
@@ -30,6 +31,7 @@ from gpu_workers.engines.anny_training.batches import Batch, BatchMaker
 from gpu_workers.engines.anny_training.pictures import PictureMaker
 from gpu_workers.engines.anny_training.schedule import Budget
 from gpu_workers.engines.anny_training.targets import TargetMaker
+from gpu_workers.engines.anny_training.team import Team, join_team
 from gpu_workers.engines.anny_training.textures import load_material
 from gpu_workers.engines.anny_training.trainer import Trainer, TrainerOptions
 from gpu_workers.engines.anny_training.vertex_map import VertexMap
@@ -77,10 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parse_arguments(arguments)
-    device = torch.device(options.device)
+    team, device = join_team(options.device)
+    if not team.leads:
+        logging.getLogger().setLevel(logging.WARNING)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    trainer = prepare(options, device)
+    trainer = prepare(options, device, team)
     spent = 0.0
     if options.resume and trainer.checkpoint_path.is_file():
         spent = trainer.resume()
@@ -90,13 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     budget = Budget(seconds, total, spent, options.steps, began=began)
     log.info("prepared in %.1f s", budget.elapsed)
     errors = trainer.run(budget)
+    team.close()
+    if errors is None:
+        return 0
     facts = {"images": trainer.images, "steps": trainer.step, "validation": errors.row()}
     digest = save_face_network(trainer.average, options.out / FACE_NETWORK_FILE, facts)
     log.info("%s: SHA-256 %s", FACE_NETWORK_FILE, digest)
     return 0
 
 
-def prepare(options: argparse.Namespace, device: torch.device) -> Trainer:
+def prepare(options: argparse.Namespace, device: torch.device, team: Team) -> Trainer:
     """Return a trainer with everything that it needs on the device."""
     data = load_head_data(options.model_dir)
     points = choose_face_points(data)
@@ -107,7 +114,8 @@ def prepare(options: argparse.Namespace, device: torch.device) -> Trainer:
     )
     surface = VertexMap(data, maker.heads, targets, options.map_heads)
     known = draw_known(batches, options.validation_heads)
-    save_examples(known, options.out / "examples.png")
+    if team.leads:
+        save_examples(known, options.out / "examples.png")
     torch.manual_seed(options.seed)
     plan = NetworkPlan(
         input_size=options.size,
@@ -118,7 +126,7 @@ def prepare(options: argparse.Namespace, device: torch.device) -> Trainer:
     )
     start = options.start_from
     network = FaceNetwork(plan) if start is None else load_face_network(start, trainable=True)
-    generator = torch.Generator(device).manual_seed(options.seed + 1)
+    generator = torch.Generator(device).manual_seed(team.seed(options.seed + 1))
     trainer = Trainer(
         network.to(device),
         batches,
@@ -131,6 +139,7 @@ def prepare(options: argparse.Namespace, device: torch.device) -> Trainer:
             log_every=options.log_every,
             validate_every=options.validate_every,
         ),
+        team,
     )
     if start is None:
         trainer.start_from_mean()

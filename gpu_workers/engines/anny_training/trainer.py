@@ -16,6 +16,7 @@ from gpu_workers.engines.anny_training.batches import Batch, BatchMaker
 from gpu_workers.engines.anny_training.checkpoint import load_checkpoint, save_checkpoint
 from gpu_workers.engines.anny_training.losses import measure_losses
 from gpu_workers.engines.anny_training.schedule import Budget, learning_rate
+from gpu_workers.engines.anny_training.team import Team
 from gpu_workers.engines.anny_training.validation import Errors, measure_errors
 from gpu_workers.engines.anny_training.vertex_map import VertexMap
 
@@ -52,6 +53,7 @@ class Trainer:
         surface: the map from points to the surface.
         known: batches for validation.
         options: how.
+        team: the processes that train it together.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Trainer:
         surface: VertexMap,
         known: Sequence[Batch],
         options: TrainerOptions,
+        team: Team | None = None,
     ) -> None:
         self.network = network.train()
         use_channels_last(network)
@@ -70,6 +73,7 @@ class Trainer:
         self.images = 0
         self._batches, self._generator, self._surface = batches, generator, surface
         self._known, self._options = list(known), options
+        self._team = team or Team()
         self._on_gpu = batches.maker.device.type == "cuda"
         self._optimiser = _make_optimiser(network, options.peak_rate)
         self._sums = torch.zeros(len(_COLUMNS), device=batches.maker.device)
@@ -82,28 +86,34 @@ class Trainer:
             for network in (self.network, self.average):
                 network.answer.bias[:count] = mean.flatten()
 
-    def run(self, budget: Budget) -> Errors:
-        """Train until the budget is over; return the errors of the average network."""
+    def run(self, budget: Budget) -> Errors | None:
+        """Train until the budget is over; return the errors of the average network if this process leads."""
+        # Devices of one kind may differ in a last bit of the mean face.
+        self._team.follow([*self.network.state_dict().values(), *self.average.state_dict().values()])
         if self.step == 0:
             # What the mean face, the answer of an untrained network, is worth.
-            self.validate(budget)
+            self._validate_if_leading(budget)
         saved, logged, seen = budget.elapsed, budget.elapsed, self.images
-        while not budget.over(self.step):
-            rate = learning_rate(self._options.peak_rate, budget.progress(self.step), self.step)
+        while True:
+            over, progress = self._team.agree([budget.over(self.step), budget.progress(self.step)])
+            if over:
+                break
+            rate = learning_rate(self._options.peak_rate, progress, self.step)
             self.train_step(self._batches.draw(self._generator), rate)
             if self.step % self._options.log_every == 0:
                 values = (self._sums / self._options.log_every).tolist()
                 self._sums.zero_()
                 speed = (self.images - seen) / max(budget.elapsed - logged, 1e-9)
                 logged, seen = budget.elapsed, self.images
-                self._write_log(budget, rate, speed, values)
+                if self._team.leads:
+                    self._write_log(budget, rate, speed, values)
             if self.step % self._options.validate_every == 0:
-                self.validate(budget)
+                self._validate_if_leading(budget)
             if budget.elapsed - saved > self._options.save_seconds:
                 saved = budget.elapsed
                 self.save(budget)
         self.save(budget)
-        return self.validate(budget)
+        return self._validate_if_leading(budget)
 
     def train_step(self, batch: Batch, rate: float) -> None:
         """Take one step; nothing here waits for the device."""
@@ -115,10 +125,11 @@ class Trainer:
         losses = measure_losses(estimate, batch.targets, self._surface)
         self._optimiser.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
+        self._team.average([p.grad for p in self.network.parameters() if p.grad is not None])
         gradient = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         self._optimiser.step()
         self.step += 1
-        self.images += len(planes)
+        self.images += len(planes) * self._team.size
         self._follow()
         parts = [losses.plane, losses.depth, losses.correlation, losses.millimetres, gradient]
         self._sums += torch.stack([*(part.detach().float() for part in parts), batch.dropped.float()])
@@ -132,6 +143,9 @@ class Trainer:
         torch._foreach_lerp_(own, other, 1 - keep)
         for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
             mine.copy_(theirs)
+
+    def _validate_if_leading(self, budget: Budget) -> Errors | None:
+        return self.validate(budget) if self._team.leads else None
 
     def validate(self, budget: Budget) -> Errors:
         """Measure the average network on the known heads, and write it down."""
@@ -152,7 +166,9 @@ class Trainer:
         return errors
 
     def save(self, budget: Budget) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, if this process leads."""
+        if not self._team.leads:
+            return
         state = {
             "plan": self.network.plan.to_json(),
             "step": self.step,
@@ -164,6 +180,8 @@ class Trainer:
     def resume(self) -> float:
         """Go on from the checkpoint; return the seconds that were spent before it.
 
+        The generator's state is the first process's; the others begin new sequences, of the step's number.
+
         Raises:
             ConfigurationError: there is none, or it is of another network.
         """
@@ -171,6 +189,8 @@ class Trainer:
             self.checkpoint_path, self._networks(), self._optimiser, self._generator
         )
         self.step, self.images = int(state["step"]), int(state["images"])
+        if not self._team.leads:
+            self._generator.manual_seed(self._team.seed(self.step))
         return float(state["seconds"])
 
     @property
