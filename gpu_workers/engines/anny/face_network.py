@@ -30,8 +30,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from face3d.errors import EngineUnavailable
 
-#: The file in the model folder; the number changes whenever the plan or the points do.
+#: The trained network, part of the package (docs/training.md); the number changes whenever the plan or the
+#: points do.
 FACE_NETWORK_FILE = "face_network_v1.safetensors"
+FACE_NETWORK = Path(__file__).parent / "data" / FACE_NETWORK_FILE
+FACE_NETWORK_SHA256 = "54b690932c0e84287bd36d0dbf70b6e78f66ad3eb48c7dc15b78377464905b6e"
 #: Range of the logarithm of deviations, half sides of the crop: 0.25 % to 160 %.
 _LOG_DEVIATION = (-6.0, 0.5)
 #: Mean and spread of sRGB values 0..1, to start from.

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from gpu_workers.engines.anny.correspondence import LANDMARKS
 from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
-from gpu_workers.engines.anny.fit import DTYPE, Fit, FitBasis, Observation, refine_fit, start_fit
+from gpu_workers.engines.anny.fit import Fit, refine_fit, start_fit
+from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.observation import NetworkPoints, Observation
 from gpu_workers.engines.anny.pose import Pose
 
 #: Larger batches are fitted without a graph.
@@ -23,7 +25,7 @@ class GraphedFit:
         self._host = FitBasis(data, torch.device("cpu"))
         #: The plain form, on the device.
         self.basis = basis
-        self._graphs: dict[int, _BatchGraph] = {}
+        self._graphs: dict[tuple[int, int | None], _BatchGraph] = {}
         self._lock = threading.Lock()
 
     def fit(self, seen: Observation) -> Fit:
@@ -38,13 +40,14 @@ class GraphedFit:
         batch = len(target)
         if batch > _LARGEST_BATCH:
             device = self.basis.device
-            moved = Observation(**{name: value.to(device) for name, value in vars(seen).items()})
+            moved = seen.to(device)
             start = Pose(pose.rotation.to(device), pose.translation.to(device))
             return to_host(refine_fit(self.basis, moved, target.to(device), start))
         with self._lock:
-            if batch not in self._graphs:
-                self._graphs[batch] = _BatchGraph(self.basis, batch)
-            graph = self._graphs[batch]
+            rank = None if seen.network is None else seen.network.loadings.shape[-1]
+            if (batch, rank) not in self._graphs:
+                self._graphs[batch, rank] = _BatchGraph(self.basis, batch, rank)
+            graph = self._graphs[batch, rank]
         return graph.fit(seen, target, pose)
 
 
@@ -81,9 +84,13 @@ def _pack(values: list[Tensor]) -> Tensor:
 
 
 class _BatchGraph:
-    def __init__(self, basis: FitBasis, batch: int) -> None:
+    """A graph for B photos; `rank` is that of the network's loadings, None without a network."""
+
+    def __init__(self, basis: FitBasis, batch: int, rank: int | None) -> None:
         size, points = basis.size, (LANDMARKS, 3)
-        self._given = _Layout(shapes=(points, (), (2,), (size,), (3, 3), (3,)))
+        every = (len(basis.base), 3)
+        network = () if rank is None else (every, every, (3 * len(basis.base), rank))
+        self._given = _Layout(shapes=(points, (), (2,), (size,), (3, 3), (3,), *network))
         self._found = _Layout(shapes=((3, 3), (3,), (size,), points, (LANDMARKS,), points))
         self._input = torch.zeros(batch, self._given.total, dtype=DTYPE, device=basis.device)
         self._staging = torch.zeros(batch, self._given.total, dtype=DTYPE).pin_memory()
@@ -94,6 +101,8 @@ class _BatchGraph:
     def fit(self, seen: Observation, target: Tensor, pose: Pose) -> Fit:
         with replay_lock, torch.cuda.device(self._basis.device):
             given = [seen.landmarks, seen.focal, seen.centre, target, pose.rotation, pose.translation]
+            if seen.network is not None:
+                given += [seen.network.points, seen.network.precision, seen.network.loadings]
             self._staging.copy_(_pack(given))
             self._input.copy_(self._staging, non_blocking=True)
             if self._captured is None:
@@ -107,9 +116,12 @@ class _BatchGraph:
         return Fit(pose=pose, coefficients=coefficients, points=points, errors=errors, bias=bias)
 
     def _run(self) -> Tensor:
-        landmarks, focal, centre, target, rotation, translation = self._given.split(self._input)
+        landmarks, focal, centre, target, rotation, translation, *rest = self._given.split(self._input)
+        network = NetworkPoints(points=rest[0], precision=rest[1], loadings=rest[2]) if rest else None
         # The scores have done their part in the target.
-        seen = Observation(landmarks=landmarks, scores=target[:, :0], focal=focal, centre=centre)
+        seen = Observation(
+            landmarks=landmarks, scores=target[:, :0], focal=focal, centre=centre, network=network
+        )
         fit = refine_fit(self._basis, seen, target, Pose(rotation, translation))
         return _pack(
             [fit.pose.rotation, fit.pose.translation, fit.coefficients, fit.points, fit.errors, fit.bias]

@@ -3,17 +3,16 @@
 import torch
 
 from gpu_workers.engines.anny.fit import (
-    DTYPE,
     STEPS,
     Fit,
-    FitBasis,
-    Observation,
     bounded_step,
     finish_fit,
     fit_landmarks,
-    normal_equations,
     start_fit,
 )
+from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
+from gpu_workers.engines.anny.fit_equations import normal_equations
+from gpu_workers.engines.anny.observation import Observation
 from gpu_workers.engines.anny.pose import Pose, rotation_matrix
 
 

@@ -13,11 +13,13 @@ from face3d.head import ARKIT_NAMES, Head, head_to_tensors
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from face3d.states import Quality
-from gpu_workers.engines.anny.fit import DTYPE, Fit, FitBasis, Observation, fit_landmarks, level_eyes
+from gpu_workers.engines.anny.fit import Fit, fit_landmarks
+from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.fit_graph import GraphedFit, to_host
 from gpu_workers.engines.anny.fit_views import fit_views
 from gpu_workers.engines.anny.head_assembly import AssembledHead, FittedPhoto, assemble_head
 from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.observation import NetworkPoints, Observation, join_photos, level_eyes
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.pose import Pose
 
@@ -109,8 +111,7 @@ def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> Fit:
     """Return the fit of a person's frontal photo, row 0, and of their turned one."""
     plain = basis if isinstance(basis, FitBasis) else basis.basis
     views = [_observe([prepared], prefix, plain.device) for prefix in ("", "view/")]
-    both = {name: torch.cat([getattr(view, name) for view in views]) for name in vars(views[0])}
-    fit = _fit_level(Observation(**both), partial(fit_views, plain))
+    fit = _fit_level(join_photos(views), partial(fit_views, plain))
     return fit if plain.device.type == "cpu" else to_host(fit)
 
 
@@ -121,7 +122,25 @@ def _observe(prepared: list[StageResult], prefix: str, device: torch.device) -> 
         scores=_stack([photo.tensors[f"{prefix}scores"] for photo in prepared], device),
         focal=cameras[:, 0],
         centre=cameras[:, 1:],
+        network=_network_points(prepared, f"{prefix}network/", device),
     )
+
+
+def _network_points(prepared: list[StageResult], prefix: str, device: torch.device) -> NetworkPoints | None:
+    """Return the network's points of photos, without weight where a photo has none; None if all are so."""
+    names = ("points", "deviation", "loadings")
+    asked = next((photo.tensors for photo in prepared if f"{prefix}points" in photo.tensors), None)
+    if asked is None:
+        return None
+    unknown = {name: np.zeros_like(asked[f"{prefix}{name}"]) for name in names}
+    unknown["deviation"][:] = np.inf
+    points, deviation, loadings = (
+        _stack([photo.tensors.get(f"{prefix}{name}", unknown[name]) for photo in prepared], device)
+        for name in names
+    )
+    variance = (torch.cat([deviation[..., :1], deviation], dim=2)) ** 2
+    own = (1 + (loadings**2).sum(-1)).reshape(variance.shape)
+    return NetworkPoints(points=points, precision=(own / variance).sqrt(), loadings=loadings)
 
 
 def _fit_level(seen: Observation, fit_level: Callable[[Observation], Fit]) -> Fit:

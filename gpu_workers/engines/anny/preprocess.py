@@ -13,6 +13,8 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
+from gpu_workers.engines.anny.face_network import FaceNetwork
+from gpu_workers.engines.anny.face_network_photo import look_at_face, network_word
 from gpu_workers.engines.anny.face_search import MeasuredFace, find_faces, measure_face
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.landmarker import FaceLandmarker, FaceLandmarks
@@ -52,6 +54,7 @@ def preprocess_photo(
     options: JobOptions,
     limits: PhotoLimits,
     landmarker: FaceLandmarker,
+    network: FaceNetwork,
     head_data: HeadData,
     device: torch.device = _CPU,
     early: Callable[[StageResult], None] | None = None,
@@ -64,13 +67,14 @@ def preprocess_photo(
         early: is called with the tensors before the face's quality is measured, so that later stages may
             begin on them; they count only if this function returns.
         strict: also refuse a face of which the landmark models are unsure, as they are of a turned one.
-        device: where the photo is cut and resampled for the landmark models.
+        device: where the photo is cut and resampled for the landmark models, and where the network is.
     Returns:
         Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
             camera, same unit; the first pixel's centre is 0.5); `scores` (52,) float32 expression scores in
-            ARKIT_NAMES' order; `camera` (3,) float64: assumed focal length and principal point, pixels.
+            ARKIT_NAMES' order; `network/...`, see face_network_photo.py; `camera` (3,) float64: assumed focal
+            length and principal point, pixels.
             Facts: measurements, `crop` (left, top, right, bottom in pixels of the upright original),
-            `focal_from`.
+            `focal_from`, and whether the face network's points are used.
     Raises:
         RefusedError: see gpu_workers/photo.py and photo_checks.py; no_face and several_faces.
     """
@@ -93,9 +97,15 @@ def preprocess_photo(
         "scores": face.scores.astype(np.float32),
         "camera": camera,
     }
+    angles = _angles(face, head_data)
+    network_facts: dict[str, Any] = {"used": False}
+    if word := network_word(angles[0]):
+        seen, disagreement = look_at_face(network, photo, landmarks, word, device)
+        tensors |= seen
+        network_facts = {"used": bool(seen), "disagreement": round(disagreement, 4)}
     if early is not None:
         early(StageResult(tensors=tensors))
-    quality = measure_quality(rgb, face, _angles(face, head_data), enlarged)
+    quality = measure_quality(rgb, face, angles, enlarged)
     refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
     facts: dict[str, Any] = {
         "photo": {
@@ -105,6 +115,7 @@ def preprocess_photo(
             "crop": [round(edge * enlarged) for edge in box],
         },
         "face": quality.facts(),
+        "face_network": network_facts,
         "focal_from": focal_from,
         "faces_found": len(faces),
     }
@@ -112,19 +123,25 @@ def preprocess_photo(
 
 
 def measure_view(
-    data: bytes, options: JobOptions, limits: PhotoLimits, landmarker: FaceLandmarker, head_data: HeadData
+    data: bytes,
+    options: JobOptions,
+    limits: PhotoLimits,
+    landmarker: FaceLandmarker,
+    network: FaceNetwork,
+    head_data: HeadData,
+    device: torch.device = _CPU,
 ) -> StageResult:
     """Measure a second photo of a person, in which the head is turned.
 
     Returns:
-        Tensors `view/landmarks`, `view/scores`, `view/camera`, as `preprocess_photo` names them, and the fact
-        `view` with the head's angles.
+        The tensors of `preprocess_photo` but the photo, named `view/...`, and the fact `view` with the head's
+        angles.
     Raises:
         RefusedError: as `preprocess_photo`, but a head may be turned further.
     """
     turned = replace(limits, max_yaw_degrees=max(limits.max_yaw_degrees, _VIEW_YAW))
-    found = preprocess_photo(data, options, turned, landmarker, head_data, strict=False)
-    tensors = {f"view/{name}": found.tensors[name] for name in ("landmarks", "scores", "camera")}
+    found = preprocess_photo(data, options, turned, landmarker, network, head_data, device, strict=False)
+    tensors = {f"view/{name}": value for name, value in found.tensors.items() if name != "photo"}
     return StageResult(tensors=tensors, facts={"view": found.facts["face"]})
 
 

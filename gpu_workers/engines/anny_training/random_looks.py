@@ -22,6 +22,9 @@ _IRIS = (
     (0.030, 0.015, 0.008), (0.07, 0.035, 0.015), (0.12, 0.08, 0.04), (0.10, 0.14, 0.08),
     (0.12, 0.20, 0.32), (0.20, 0.22, 0.24),
 )  # fmt: skip
+#: Standard deviation of how far textures slip on the face (share of the texture; 1 mm is 0.0044): brows and
+#: lips up or down, anything in small, parts of the face down and to the right.
+_SLIP = (0.0145, 0.0035, 0.0070, 0.0110, 0.0075)
 #: Where the picture's light comes from: spread of the main light's direction about the camera, radians.
 _KEY_SPREAD, _FILL_SPREAD, _ABOVE = 0.8, 1.5, 0.45
 
@@ -60,7 +63,7 @@ class SkinLook:
     #: (B,) and (B,): strength and exponent of the gloss.
     gloss: Tensor
     gloss_power: Tensor
-    #: (B, 3) how far the texture slips on the face (share of the texture): brows, lips, anywhere.
+    #: (B, 5) how far the texture slips on the face, see _SLIP.
     slip: Tensor
     #: (B, 2) where in the noise this head lies.
     seed: Tensor
@@ -217,7 +220,7 @@ def _sample_skin(dice: Dice, hair: Tensor, textures: int) -> SkinLook:
         beard_reach=dice.uniform(0.2, 0.8),
         gloss=dice.uniform() ** 2 * 0.35,
         gloss_power=dice.log_uniform(5, 55),
-        slip=dice.normal(1.0, 3) * constant((0.0145, 0.0035, 0.0070), dice.device),
+        slip=dice.normal(1.0, 5) * constant(_SLIP, dice.device),
         seed=dice.uniform(0, 1, 2),
     )
 

@@ -38,7 +38,12 @@ def paint_skin(skin: SkinLook, hair: HairLook, mouth: Tensor, maps: AtlasMaps, m
     )
     painted = _paint_tone(skin, maps, broad, fine)
     if len(material.textures):
-        textured = _slide_texture(skin, maps, material, warp) * _by_head(skin.gain)
+        wide = sample_noise(
+            material.noise[:2],
+            (x + 0.3 * z).expand(batch, -1, -1) * 2.2 + shift[:, 1, None, None],
+            (y + 0.5 * z).expand(batch, -1, -1) * 2.2 + shift[:, 0, None, None],
+        )
+        textured = _slide_texture(skin, maps, material, warp, wide) * _by_head(skin.gain)
         colour = mix(textured, painted, _by_head(skin.procedural))
     else:
         colour = painted
@@ -79,19 +84,22 @@ def _paint_tone(skin: SkinLook, maps: AtlasMaps, broad: Tensor, fine: Tensor) ->
     return (_by_head(skin.tone) * mottled * (1 + red * flush)).clamp(min=0.004)
 
 
-def _slide_texture(skin: SkinLook, maps: AtlasMaps, material: Material, warp: Tensor) -> Tensor:
+def _slide_texture(skin: SkinLook, maps: AtlasMaps, material: Material, warp: Tensor, wide: Tensor) -> Tensor:
     """Return (B, 3, S, S) linear: two textures mixed, perhaps mirrored, and moved a little against the face.
 
-    The textures were laid on the atlas by a landmark detector, whose errors the network must not learn.
+    The textures were laid on the atlas by a landmark detector, whose errors the network must not learn: by
+    features (brows, lips), anywhere in small (warp, (B, S, S)), and by whole parts of a face, such as the
+    nose (wide, (2, B, S, S)).
     """
     chosen = material.textures[skin.textures].float()
     share = skin.texture_mix[:, None, None, None]
     picture = mix(chosen[:, 0], chosen[:, 1], share).permute(0, 3, 1, 2) / 255
     size = maps.lips.shape[0]
     centres = (torch.arange(size, device=warp.device) + 0.5) / size
-    brow, lip, anywhere = (skin.slip[:, k, None, None] for k in range(3))
+    brow, lip, anywhere, part_down, part_right = (skin.slip[:, k, None, None] for k in range(5))
     down = centres[:, None] + brow * maps.brow_zone + lip * maps.lip_zone + 0.5 * anywhere * warp
-    right = centres[None, :] + 0.5 * anywhere * warp.flip(1)
+    down = down + part_down * wide[0]
+    right = centres[None, :] + 0.5 * anywhere * warp.flip(1) + part_right * wide[1]
     turn = 1 - 2 * skin.mirrored[:, None, None] * maps.symmetric
     grid = torch.stack([(right * 2 - 1) * turn, down * 2 - 1], -1)
     moved = functional.grid_sample(picture, grid, mode="bilinear", padding_mode="border", align_corners=False)

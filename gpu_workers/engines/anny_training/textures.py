@@ -15,7 +15,7 @@ from face3d.errors import ConfigurationError
 
 #: How much of a texture's own light and shade is divided out (0..1), and on what share of the atlas it counts
 #: as light: broader than lips and brows, narrower than a face.
-_FLATTEN = 0.45
+_FLATTEN = 0.3
 _FLATTEN_CELLS = 10
 _NOISE_SIZE = 256
 

@@ -1,0 +1,80 @@
+"""The trained network on a photo of a real person, and its way through preprocess and geometry."""
+
+import numpy as np
+import pytest
+import torch
+
+from face3d.head import head_from_tensors
+from face3d.messages import StageResult
+from face3d.options import JobOptions
+from gpu_workers.engines.anny import preprocess
+from gpu_workers.engines.anny.face_network import FACE_NETWORK, FACE_NETWORK_SHA256, load_face_network
+from gpu_workers.engines.anny.face_network_photo import look_at_face, network_word
+from tests.unit.anny_support import LIMITS, astronaut, engine, model_dir, png, prepared_astronaut
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _models():
+    model_dir()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_face_network(FACE_NETWORK, FACE_NETWORK_SHA256)
+
+
+def test_the_network_in_the_package_finds_the_astronauts_face(network):
+    landmarks = prepared_astronaut().tensors["landmarks"]
+    tensors, disagreement = look_at_face(network, astronaut(), landmarks, 1.0, CPU)
+    # Two detectors that share no weight and no training picture.
+    assert disagreement < 0.03
+    eyes = np.linalg.norm(landmarks[33, :2] - landmarks[263, :2])
+    points = tensors["network/points"]
+    assert len(points) == 628
+    nose, ear = points[1, 2], points[234, 2]
+    assert 0.4 * eyes < ear - nose < 1.4 * eyes, "the nose stands before the ear"
+    deviation = tensors["network/deviation"] / eyes
+    assert (deviation > 0.005).all()
+    assert np.median(deviation[:468, 0]) < np.median(deviation[468:, 0]), "it knows the face best"
+
+
+def test_a_softer_word_makes_the_points_weaker_and_not_others(network):
+    landmarks = prepared_astronaut().tensors["landmarks"]
+    loud, _ = look_at_face(network, astronaut(), landmarks, 1.0, CPU)
+    soft, _ = look_at_face(network, astronaut(), landmarks, 0.25, CPU)
+    np.testing.assert_allclose(soft["network/deviation"], 2 * loud["network/deviation"], rtol=1e-5)
+    np.testing.assert_array_equal(soft["network/points"], loud["network/points"])
+
+
+def test_points_far_from_the_landmarks_are_dropped(network):
+    wrong = prepared_astronaut().tensors["landmarks"].copy()
+    wrong[:468:2, :2] += 25
+    tensors, disagreement = look_at_face(network, astronaut(), wrong, 1.0, CPU)
+    assert tensors == {}
+    assert disagreement > 0.08
+
+
+def test_the_network_is_asked_about_turned_faces_only():
+    assert network_word(0.0) == network_word(-4.0) == 0
+    assert 0 < network_word(6.0) == network_word(-6.0) < 1
+    assert network_word(15.0) == 1
+    assert prepared_astronaut().facts["face_network"] == {"used": False}
+
+
+def test_a_turned_face_is_fitted_with_the_network_alone_and_beside_others(monkeypatch):
+    monkeypatch.setattr(preprocess, "network_word", lambda _: 1.0)
+    turned = engine().preprocess(png(astronaut()), JobOptions(), LIMITS)
+    assert turned.facts["face_network"]["used"]
+    alone = engine().geometry(turned, JobOptions())
+    plain = engine().geometry(prepared_astronaut(), JobOptions())
+    together = engine().geometry_batch([prepared_astronaut(), turned], [JobOptions(), JobOptions()])
+
+    def skin(result: StageResult) -> np.ndarray:
+        return head_from_tensors(result.tensors).part("skin").positions
+
+    moved = np.linalg.norm(skin(alone) - skin(plain), axis=1)
+    assert 2e-4 < np.median(moved) < 0.006
+    np.testing.assert_allclose(skin(together[0]), skin(plain), atol=5e-5)
+    np.testing.assert_allclose(skin(together[1]), skin(alone), atol=5e-5)
