@@ -17,7 +17,7 @@ from gpu_workers.engines.hrn_synthetic.points import landmarks_68, landmarks_106
 StateDict = dict[str, Tensor]
 
 #: Sides of the maps on which the 106 landmarks are found.
-_SIDE = 7
+_SIDE = 14
 
 
 def _output_ones(norm: nn.Module) -> None:
@@ -78,7 +78,7 @@ def make_landmark_network() -> dict[str, StateDict]:
     _output_ones(network.get_submodule("block18.1"))
     weights = network.state_dict()
     points = landmarks_106()
-    kernels = np.stack([_landmark_kernel(x / 2.3 + 0.43, 0.43 - y / 2.3) for x, y in points])
+    kernels = np.stack([_landmark_kernel(x / 2.3 + 0.5, 0.4 - y / 2.3) for x, y in points])
     kernel = torch.from_numpy(kernels / weights["block19.weight"].shape[1])
     weights["block19.weight"].copy_(kernel[:, None].expand_as(weights["block19.weight"]))
     return {"state_dict": {f"module.{name}": value for name, value in weights.items()}}
@@ -87,16 +87,18 @@ def make_landmark_network() -> dict[str, StateDict]:
 def _landmark_kernel(across: float, down: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """Return the 3x3 kernel whose soft argmax over ones, rows as x, lies at two shares of a map's side."""
     seen = np.linalg.inv(np.array([[0.0, 1, 1], [1, 1, 1], [1, 1, 0]]))
-    row, column = (_edge_values(_SIDE * float(np.clip(share, 0.02, 0.84))) for share in (across, down))
+    row, column = (_edge_values(_SIDE * float(np.clip(share, 0.02, 0.9))) for share in (across, down))
     kernel = seen @ (row[:, None] + column[None]) @ seen.T
     return cast("np.ndarray[tuple[int, int], np.dtype[np.float64]]", kernel)
 
 
 def _edge_values(target: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return the logits of first, inner and last rows whose mean row is `target` in 0..6."""
-    if target < 3:
-        return np.array([log(15 / target - 5), 0, -30])
-    return np.array([-30, 0, log(max(5 * target - 15, 1e-9) / (6 - target))])
+    """Return the logits of first, inner and last rows whose mean row is `target`."""
+    inner, last = _SIDE - 2, _SIDE - 1
+    total = inner * last / 2
+    if target < last / 2:
+        return np.array([log(total / target - inner), 0, -30])
+    return np.array([-30, 0, log(max(inner * target - total, 1e-9) / (last - target))])
 
 
 class Heatmaps(nn.Module):

@@ -22,9 +22,9 @@ _DETAIL_SHARE = 0.2
 def make_checkpoint() -> dict[str, StateDict | Tensor]:
     """Return `pytorch_model.pt`."""
     network = coefficient_network()
-    _settle(network, smooth_pictures(4, 224))
+    _settle(network, varied_pictures(8, 224))
     with torch.no_grad():
-        features = network.get_submodule("backbone")(smooth_pictures(4, 224))
+        features = network.get_submodule("backbone")(varied_pictures(8, 224))
         size = float(features.square().mean().sqrt()) * math.sqrt(features.shape[1])
         for layer, spread in zip(network.get_submodule("final_layers").children(), _SPREADS, strict=True):
             nn.init.normal_(layer.get_parameter("weight"), 0, spread / size)
@@ -40,18 +40,20 @@ def make_checkpoint() -> dict[str, StateDict | Tensor]:
 def make_retouching_checkpoint() -> dict[str, StateDict]:
     """Return `de_retouching_model.pth`."""
     network = retouching_network()
-    _settle(network, 2 * smooth_pictures(1, 256) - 1)
+    _settle(network, 2 * varied_pictures(2, 256) - 1)
     return {"generator": network.state_dict()}
 
 
-def smooth_pictures(count: int, side: int) -> Tensor:
-    """Return (count, 3, side, side) in 0..1 without sharp edges."""
-    noise = [torch.rand(count, 3, grain, grain) for grain in (9, 56)]
-    large, small = (
-        functional.interpolate(grain, (side, side), mode="bicubic", align_corners=False).clamp(0, 1)
-        for grain in noise
-    )
-    return 0.75 * large + 0.25 * small
+def varied_pictures(count: int, side: int) -> Tensor:
+    """Return (count, 3, side, side) in 0..1: soft shades in one, hard edges and noise in the next."""
+    noise = [torch.rand(count, 3, grain, grain) for grain in (3, 9, 56)]
+    soft = [functional.interpolate(n, (side, side), mode="bicubic", align_corners=False) for n in noise]
+    hard = [functional.interpolate(n, (side, side), mode="nearest") for n in noise]
+    mixed = [0.5 * kind[0] + 0.3 * kind[1] + 0.2 * kind[2] for kind in (soft, hard)]
+    odd = (torch.arange(count) % 2 == 1)[:, None, None, None]
+    contrast = torch.linspace(0.5, 1.8, count)[:, None, None, None]
+    pictures = torch.where(odd, mixed[1] + 0.1 * torch.randn(count, 3, side, side), mixed[0])
+    return ((pictures - 0.5) * contrast + 0.45).clamp(0, 1)
 
 
 def _settle(network: nn.Module, pictures: Tensor) -> None:
