@@ -28,6 +28,8 @@ _CROP = 512
 _LONG_SIDE, _REDUCED_SIDE = 2000, 1500
 #: From the camera's space to the world's: the camera stands so far in front of the face.
 CAMERA_DISTANCE = 10.0
+#: `align_img`'s: pixels of the small crop to the unit of the mean landmarks.
+_RESCALE = 102.0
 #: Pixels of the small crop.
 FOCAL, CENTRE = 1015.0, 112.0
 
@@ -45,6 +47,8 @@ class FaceCrops:
     widened: FloatArray
     #: (68, 2) pixels of the photo.
     landmarks: FloatArray
+    #: (4,) factors of x and y, then shifts: from pixels of the small crop to those of the photo.
+    to_photo: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,13 @@ class FrontReconstruction:
         """(68,) vertices of the 68 landmarks."""
         return self.model.facemodel_front.keypoints.cpu().numpy()  # type: ignore[no-any-return]
 
+    def warm_up(self) -> None:
+        """Let the pipeline compile what it compiles when it is first used (numba, 2.5 s)."""
+        from modelscope.models.cv.face_reconstruction.utils import image_warp_grid1
+
+        flow = np.zeros((8, 8, 2), np.float32)
+        image_warp_grid1(flow[..., 0], flow[..., 1], np.zeros((8, 8, 3), np.uint8), 1.0, [0, 0, 0, 0])
+
     @torch.no_grad()
     def crop(self, photo: NDArray[np.uint8]) -> FaceCrops:
         """Find and cut out the face of a photo (H, W, 3) sRGB.
@@ -118,6 +129,7 @@ class FrontReconstruction:
                 widened = self.pipeline.get_img_for_texture(small)
             except IndexError as error:  # It takes the first of no faces.
                 raise _no_face("third detection, in the crop,") from error
+        to_picture = self._crop_to_picture(landmarks, picture.shape[1], picture.shape[0])
         scale = np.array(photo.shape[1::-1]) / np.array(picture.shape[1::-1])
         return FaceCrops(
             small=small.numpy(),
@@ -125,7 +137,24 @@ class FrontReconstruction:
             mask=mask.numpy(),
             widened=widened.cpu().numpy(),
             landmarks=(landmarks * scale).astype(np.float32),
+            to_photo=np.concatenate([to_picture[:2] * scale, to_picture[2:] * scale]).astype(np.float32),
         )
+
+    def _crop_to_picture(
+        self, landmarks: NDArray[np.float64], width: int, height: int
+    ) -> NDArray[np.float64]:
+        """Return (4,) factors and shifts from the small crop to the picture: what `align_img` keeps to itself."""
+        from modelscope.models.cv.face_reconstruction.utils import POS, extract_5p
+
+        upright = landmarks.copy()
+        upright[:, 1] = height - 1 - upright[:, 1]
+        shift, scale = POS(extract_5p(upright).transpose(), self.pipeline.lm3d_std.transpose())
+        scale, (across, up) = _RESCALE / scale, shift.squeeze()
+        wide, high = int(width * scale), int(height * scale)
+        left = int(wide / 2 - CENTRE + (across - width / 2) * scale)
+        top = int(high / 2 - CENTRE + (height / 2 - up) * scale)
+        factors = np.array([width / wide, height / high])
+        return np.concatenate([factors, factors * [left, top]])
 
     def _find_landmarks(self, picture: NDArray[np.uint8], five: NDArray[np.float64]) -> NDArray[np.float64]:
         try:
