@@ -6,7 +6,7 @@ from face3d.errors import ConfigurationError, EngineUnavailable
 from face3d.settings import Settings
 from gpu_workers.engines.base import Engine
 
-_engines: dict[tuple[str, str, str], Engine] = {}
+_engines: dict[tuple[str, ...], Engine] = {}
 _lock = threading.Lock()
 
 
@@ -21,7 +21,7 @@ def load_engine(name: str, settings: Settings, device: str) -> Engine:
         EngineUnavailable: it cannot run here (model files, libraries or device missing).
         ConfigurationError: there is no engine of that name.
     """
-    key = (name, str(settings.model_dir), device)
+    key = (name, str(settings.model_dir), str(settings.hrn_model_dir), device)
     with _lock:
         if key not in _engines:
             engine = _build_engine(name, settings, device)

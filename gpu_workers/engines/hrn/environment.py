@@ -34,7 +34,7 @@ REQUIRED: dict[str, str | None] = {
     "einops": None,
     "onnxruntime": None,
 }
-INSTALL = "install it with `make hrn` in a checkout, or `pip install 'face3d[hrn]' -c constraints-hrn.txt`"
+INSTALL = "`make hrn` in a checkout makes it in .venv-hrn"
 
 _lock = threading.RLock()
 

@@ -1,5 +1,6 @@
 """The made-up morphable model: a bumpy dome with the vertex and face counts of the real front."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,38 @@ _FACES_PER_VERTEX = 8
 _AMPLITUDE = 0.02
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeanFace:
+    """The mesh; x to the person's left, y up, z out of the face."""
+
+    #: (N, 3)
+    shape: FloatArray
+    #: (F, 3) anticlockwise seen from outside.
+    faces: IndexArray
+    #: (N, 2) in 0..1, v up.
+    uvs: NDArray[np.float32]
+    #: (68,) vertices.
+    keypoints: IndexArray
+
+
+def make_mean_face() -> MeanFace:
+    """Return the made-up mean face."""
+    plane = _scatter_points()
+    shape = _raise_dome(plane)
+    _, keypoints = cKDTree(shape[:, :2]).query(landmarks_68())
+    return MeanFace(
+        shape=shape,
+        faces=_triangulate(plane),
+        uvs=(0.47 * plane + 0.5).astype(np.float32),
+        keypoints=keypoints.astype(np.int64),
+    )
+
+
 def write_face_model(folder: Path) -> None:
     """Write the files of `assets/`."""
     folder.mkdir(parents=True, exist_ok=True)
-    plane = _scatter_points()
-    faces = _triangulate(plane)
-    shape = _raise_dome(plane)
-    _, keypoints = cKDTree(shape[:, :2]).query(landmarks_68())
+    mean = make_mean_face()
+    shape, faces, keypoints = mean.shape, mean.faces, mean.keypoints
     random = np.random.default_rng(7)
     savemat(
         folder / "BFM_model_front.mat",
@@ -45,7 +71,7 @@ def write_face_model(folder: Path) -> None:
             "skinmask": np.ones((1, FRONT_VERTICES), np.uint8),
         },
     )
-    np.save(folder / "bfm_uvs2.npy", (0.47 * plane + 0.5).astype(np.float32))
+    np.save(folder / "bfm_uvs2.npy", mean.uvs)
     _write_texture_model(folder, random)
     with (folder / "template_bfm.obj").open("w") as stream:
         np.savetxt(stream, shape, "v %.5f %.5f %.5f")
