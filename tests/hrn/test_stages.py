@@ -41,8 +41,12 @@ def test_an_expression_changes_without_a_network(
     front: FrontReconstruction, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted = front.fit(front.crop(photo))
-    monkeypatch.setattr(front.model, "net_recon", None)
-    monkeypatch.setattr(front.model, "mid_net", None)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a network was asked")
+
+    for network in (front.model.net_recon, front.model.mid_net, front.model.high_net):
+        monkeypatch.setattr(type(network), "forward", refuse)
     np.testing.assert_allclose(front.express(fitted, np.zeros(64, np.float32)), fitted.neutral, atol=1e-6)
     smiling = front.express(fitted, np.eye(64, dtype=np.float32)[3])
     assert np.abs(smiling - fitted.neutral).max() > 0.01

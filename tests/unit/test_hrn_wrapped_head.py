@@ -1,0 +1,147 @@
+"""A model's front laid onto our head: what moves, what stays, and what makes no difference."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from face3d.options import JobOptions
+from gpu_workers.engines.anny.geometry import BegunGeometry
+from gpu_workers.engines.anny.personal_shapes import PersonalShapes
+from gpu_workers.engines.hrn.front_binding import FrontBinding, align, bind_front
+from gpu_workers.engines.hrn.wrapped_head import WrappedHead, wrap_head
+from gpu_workers.engines.hrn_synthetic.face_model import MeanFace, make_mean_face
+from tests.unit.anny_support import engine, head_data, prepared_astronaut
+
+
+@lru_cache(maxsize=1)
+def mean_face() -> MeanFace:
+    return make_mean_face()
+
+
+@lru_cache(maxsize=1)
+def binding() -> FrontBinding:
+    face = mean_face()
+    return bind_front(head_data(), face.shape, face.faces, face.keypoints)
+
+
+@lru_cache(maxsize=1)
+def shapes() -> PersonalShapes:
+    return PersonalShapes(head_data())
+
+
+@lru_cache(maxsize=1)
+def begun() -> BegunGeometry:
+    return engine().begin_geometry(prepared_astronaut(), JobOptions())
+
+
+@lru_cache(maxsize=1)
+def own_front() -> np.ndarray:
+    """The front (35709, 3) that says what the fitted head says already, as well as the binding can sample it."""
+    skin = begun().head.part("skin").positions.astype(np.float64)
+    template = head_data().positions[: len(skin)].astype(np.float64)
+    places = binding().sample(mean_face().shape)
+    matrix, shift = align(places, template, np.maximum(binding().trust, 1e-6))
+    # Each front vertex that a skin vertex asks takes its place; the others are asked by none.
+    front = mean_face().shape @ matrix.T + shift
+    rows = binding().vertices[np.arange(len(skin)), binding().weights.argmax(1)]
+    front[rows] = skin
+    return front
+
+
+def wrap(front: np.ndarray, *, posed: bool = False) -> WrappedHead:
+    return wrap_head(shapes(), begun(), binding(), front, expression_in_base=posed)
+
+
+def skin_of(wrapped: WrappedHead) -> np.ndarray:
+    return wrapped.begun.head.part("skin").positions
+
+
+def test_align_finds_the_similarity_that_was_applied() -> None:
+    random = np.random.default_rng(2)
+    points = random.normal(size=(50, 3))
+    turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    turn *= np.linalg.det(turn)
+    matrix, shift = align(points, 1.7 * points @ turn.T + [1, 2, 3], np.ones(50))
+    np.testing.assert_allclose(matrix, 1.7 * turn, atol=1e-9)
+    np.testing.assert_allclose(shift, [1, 2, 3], atol=1e-9)
+
+
+def test_the_front_is_trusted_on_the_face_and_nowhere_else() -> None:
+    masks, trust = head_data().masks, binding().trust
+    face = (masks["face"] > 0.9) & (masks["eye_socket"] < 0.1) & (masks["mouth_interior"] < 0.1)
+    assert trust[face].mean() > 0.6
+    for name in ("scalp", "ears", "neck", "eye_socket", "mouth_interior"):
+        assert trust[masks[name] > 0.99].max() < 0.02
+
+
+def test_landmarks_are_bound_to_their_own_places() -> None:
+    # The tip of the nose, the front's 31st landmark, is MediaPipe's 4: bound places must agree.
+    data, face = head_data(), mean_face()
+    corners = data.landmark_vertices[4]
+    bound = binding().sample(face.shape)[corners].mean(0)
+    assert np.linalg.norm(bound - face.shape[face.keypoints[30]]) < 0.12  # of a face 2.2 high
+
+
+def test_where_the_front_is_placed_unturned_or_scaled_makes_no_difference() -> None:
+    random = np.random.default_rng(4)
+    turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    turn *= np.linalg.det(turn)
+    plain, moved = wrap(mean_face().shape), wrap(3.0 * mean_face().shape @ turn.T + [5, -2, 1])
+    np.testing.assert_allclose(skin_of(plain), skin_of(moved), atol=2e-6)
+    place = mean_face().shape[100]
+    other = 3.0 * turn @ place + [5, -2, 1]
+    here = plain.placement[:, :3] @ place + plain.placement[:, 3]
+    np.testing.assert_allclose(here, moved.placement[:, :3] @ other + moved.placement[:, 3], atol=1e-5)
+
+
+def test_a_deeper_face_gets_deeper_and_keeps_its_place_in_the_picture() -> None:
+    # The same front with a longer nose: only that changes, outwards, and the back of the head stays.
+    front = mean_face().shape
+    longer = front.copy()
+    longer[:, 2] += 0.06 * np.exp(-((front[:, 0]) ** 2 + (front[:, 1] + 0.05) ** 2) / (2 * 0.12**2))
+    plain, other = skin_of(wrap(front)), skin_of(wrap(longer))
+    data = head_data()
+    tip = data.landmark_vertices[4]
+    grown = (other - plain)[tip].mean(0)
+    assert grown[2] > 0.0005
+    assert np.abs(grown[:2]).max() < 0.5 * grown[2]
+    back = data.masks["scalp"] > 0.99
+    assert np.abs((other - plain)[back]).max() < 0.0015
+
+
+def test_the_head_stays_a_head_of_our_topology() -> None:
+    wrapped, before = wrap(mean_face().shape), begun().head
+    head = wrapped.begun.head
+    for part, old in zip(head.parts, before.parts, strict=True):
+        np.testing.assert_array_equal(part.quads, old.quads)
+        assert part.positions.dtype == part.morph_deltas.dtype == np.float32
+        assert np.isfinite(part.morph_deltas).all()
+    eyes = [head.part(name).positions for name in ("eye_left", "eye_right")]
+    centre = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)
+    np.testing.assert_allclose(centre, 0, atol=1e-5)
+    # Whatever the front is, no vertex leaves its head by more than was allowed, and lids and lips.
+    assert np.abs(skin_of(wrapped) - before.part("skin").positions).max() < 0.03
+
+
+def test_a_front_that_agrees_with_the_fit_changes_little() -> None:
+    agreed, foreign = wrap(own_front()), wrap(mean_face().shape)
+    assert agreed.disagreement < 0.6 * foreign.disagreement
+    assert agreed.moved[0] < 0.6 * foreign.moved[0]
+
+
+def test_the_photos_landmarks_are_still_met() -> None:
+    before = begun().assembled.error
+    assert wrap(own_front()).begun.assembled.error < before + 0.006
+    # Even a front that is no face may not tear them off.
+    assert wrap(mean_face().shape).begun.assembled.error < before + 0.015
+
+
+def test_the_photos_expression_can_be_in_the_base() -> None:
+    neutral, posed = wrap(mean_face().shape), wrap(mean_face().shape, posed=True)
+    head = neutral.begun.head
+    skin = head.part("skin")
+    expected = skin.positions + np.tensordot(head.expression, skin.morph_deltas, 1)
+    np.testing.assert_allclose(skin_of(posed), expected, atol=2e-5)
+    assert posed.begun.head.expression_in_base
+
+
