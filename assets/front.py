@@ -22,8 +22,8 @@ _MATERIAL = "front"
 #: The tensors of `face_front.safetensors`.
 _KEPT = ("coefficients", "deformation", "displacement", "placement")
 _LAYOUT = {
-    "coefficients": "(1, 257): identity 0:80, expression 80:144, texture 144:224, angles 224:227, light 227:254 "
-    "(3 x 9 spherical harmonics), translation 254:257; unit-scaled bases of the Basel Face Model",
+    "coefficients": "(1, 257): identity 0:80, expression 80:144, texture 144:224, angles 224:227, "
+    "light 227:254 (3 x 9 spherical harmonics), translation 254:257; bases of the Basel Face Model",
     "deformation": "(1, 64, 64, 3) offsets in UV space, unit of the model",
     "displacement": "(1, 1, 256, 256) height in UV space, unit of the model",
     "placement": "(3, 4) from the model's unturned face to the head's frame, metres",

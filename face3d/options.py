@@ -114,7 +114,9 @@ def allowed_values(option: str) -> str:
         case "lod":
             return ", ".join(str(level) for level in get_args(LevelOfDetail))
         case "formats":
-            return "a comma-separated list of " + ", ".join(get_args(AssetFormat)) + " (front: engine hrn only)"
+            return (
+                "a comma-separated list of " + ", ".join(get_args(AssetFormat)) + " (front: engine hrn only)"
+            )
         case "view-of":
             return "the key of a photo in the same bucket"
         case "ref":

@@ -1,7 +1,7 @@
 """`make hrn` and `make test-hrn`: the environment of engine hrn in .venv-hrn, and its tests in it.
 
-Standard library only. The environment is made anew when its locks change; downloads are tried three times. The
-tests are skipped when they passed before on the very same code (a digest of what they depend on, kept in
+Standard library only. The environment is made anew when its locks change; downloads are tried three times.
+The tests are skipped when they passed before on the very same code (a digest of what they depend on, kept in
 FACE3D_CI_CACHE or ~/.cache/face3d), and only then.
 """
 
@@ -29,8 +29,8 @@ CODE = (
     "gpu_workers/engines/hrn", "gpu_workers/engines/hrn_synthetic", "gpu_workers/engines/anny",
     "gpu_workers/engines/base.py", "gpu_workers/engines/registry.py", "gpu_workers/rasteriser.py",
     "gpu_workers/photo.py", "assets", "face3d/head.py", "face3d/messages.py", "face3d/options.py",
-    "face3d/settings.py", "face3d/cli/models.py", "tests/hrn", "tests/data", "scripts/hrn.py", "pyproject.toml",
-    *(lock.name for lock in LOCKS),
+    "face3d/settings.py", "face3d/cli/models.py", "tests/hrn", "tests/data", "scripts/hrn.py",
+    "pyproject.toml", *(lock.name for lock in LOCKS),
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ HEAD = """\
 """
 
 HRN_HEAD = """\
-# What engine hrn needs besides requirements.lock, in exact versions; installed after it, without dependencies:
+# What engine hrn needs besides requirements.lock, in exact versions, installed after it without dependencies:
 # face-alignment asks for opencv-python, which is here as opencv-python-headless, and no window is opened.
 # fsspec is named in both files: `datasets` needs the older one. Also pip's constraints for `face3d[hrn]`.
 # Written by scripts/write_lock.py hrn.

@@ -10,9 +10,9 @@ from face3d.errors import ConfigurationError
 
 _LICENCE = """\
 Engine hrn's model directory holds parts of the Basel Face Model 2009, which is for academic, non-commercial
-research under an agreement of your own with the University of Basel, and may not be passed on. The weights come
-without a licence of their own. Face3D ships none of it; every asset's manifest names these terms. Engine anny
-has no such terms.
+research under an agreement of your own with the University of Basel, and may not be passed on. The weights
+come without a licence of their own. Face3D ships none of it; every asset's manifest names these terms.
+Engine anny has no such terms.
 """
 
 _Engine = Annotated[str, typer.Argument(metavar="ENGINE", help="hrn: the only engine with files of yours.")]
@@ -60,7 +60,7 @@ def check(engine: _Engine, folder: _Folder = None) -> None:
 
 
 def convert(engine: _Engine, folder: _Folder = None) -> None:
-    """Turn the face mask's TensorFlow graph into ONNX, and compare both; the engine then needs no TensorFlow."""
+    """Turn the face mask's TensorFlow graph into ONNX and compare both; only this needs TensorFlow."""
     from gpu_workers.engines.hrn.conversion import convert_mask
 
     target = _target(engine, folder)

@@ -1,4 +1,4 @@
-"""Engine hrn on a made-up model directory, in its own environment: `make test-hrn`. Nobody asks a network here."""
+"""Engine hrn on a made-up model directory, in its own environment (`make test-hrn`), without a network."""
 
 import os
 from collections.abc import Iterator

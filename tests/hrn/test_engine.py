@@ -94,7 +94,7 @@ def test_maps_say_what_their_texels_are(stages) -> None:
 
 
 def test_the_fronts_map_shows_the_photo_sharper_than_the_fit(engine: HrnEngine, stages) -> None:
-    prepared, geometry, texture = stages
+    _, _, texture = stages
     image = texture.tensors["albedo/front"].astype(np.float64).mean(2)
     middle = image[256:768, 256:768]
     small = np.asarray(Image.fromarray(middle.astype(np.uint8)).resize((128, 128), Image.Resampling.BOX))
@@ -118,7 +118,9 @@ def test_the_asset_holds_front_coefficients_and_licences(engine: HrnEngine, stag
         engine=EngineEntry(name=engine.name, version=engine.version, licences=engine.licences()),
         stages=[],
     )
-    assert {"head.glb", "face_front.glb", "face_front.obj", "face_front.mtl", "albedo_front.png"} <= set(files)
+    assert {"head.glb", "face_front.glb", "face_front.obj", "face_front.mtl", "albedo_front.png"} <= set(
+        files
+    )
     assert b"map_Kd albedo_front.png" in files["face_front.mtl"]
     lines = files["face_front.obj"].splitlines()
     assert sum(line.startswith(b"v ") for line in lines) == FRONT_VERTICES

@@ -36,7 +36,7 @@ def begun() -> BegunGeometry:
 
 @lru_cache(maxsize=1)
 def own_front() -> np.ndarray:
-    """The front (35709, 3) that says what the fitted head says already, as well as the binding can sample it."""
+    """The front (35709, 3) that says what the fitted head says, as well as it can be sampled."""
     skin = begun().head.part("skin").positions.astype(np.float64)
     template = head_data().positions[: len(skin)].astype(np.float64)
     places = binding().sample(mean_face().shape)
@@ -143,5 +143,3 @@ def test_the_photos_expression_can_be_in_the_base() -> None:
     expected = skin.positions + np.tensordot(head.expression, skin.morph_deltas, 1)
     np.testing.assert_allclose(skin_of(posed), expected, atol=2e-5)
     assert posed.begun.head.expression_in_base
-
-

@@ -22,7 +22,7 @@ def convert_mask(folder: Path) -> float:
     """Write `segment_face.onnx` beside the graph, and return the largest difference between both, of 255.
 
     Raises:
-        ConfigurationError: TensorFlow or tf2onnx is missing, the graph is, or the two differ; nothing is left then.
+        ConfigurationError: a library or the graph is missing, or the two differ; nothing is left then.
     """
     missing = [name for name in ("tensorflow", "tf2onnx", "onnxruntime") if find_spec(name) is None]
     if missing:

@@ -1,7 +1,7 @@
 """Engine `hrn`: ModelScope's face reconstruction behind the contract of gpu_workers/engines/base.py.
 
-Engine anny works beside it: it decodes and refuses photos, finds the landmarks, and lends topology, shapes and
-baking, so that an asset looks the same to its readers whichever engine made the face.
+Engine anny works beside it: it decodes and refuses photos, finds the landmarks, and lends topology, shapes
+and baking, so that an asset looks the same to its readers whichever engine made the face.
 """
 
 import threading
@@ -92,7 +92,7 @@ class HrnEngine:
         self._loaded: _Loaded | None = None
 
     def warm_up(self) -> None:
-        """Load weights and constant data, and run once: the pipeline compiles parts of itself when first used.
+        """Load weights and constant data, and compile what the pipeline compiles when first used.
 
         Raises:
             EngineUnavailable: a library, a file or the device is missing, with what to do.
@@ -115,10 +115,10 @@ class HrnEngine:
         """Fit the head and lay the model's front onto it.
 
         Returns:
-            Besides the head, tensors `front/...`: `positions` (35709, 3) metres, `triangles`, `uvs`, and what the
+            Besides the head, tensors `front/...`: `positions` (35709, 3) metres, `triangles`, `uvs`; what the
             model made them from: `coefficients`, `deformation`, `displacement`, `albedo`, `vertices` and
-            `neutral` in its own unit, `placement` (3, 4) from there to the head's frame. Facts as engine anny's,
-            and `front`.
+            `neutral` in its own unit; `placement` (3, 4) from there to the head's frame. Facts as engine
+            anny's, and `front`.
         """
         parts = self._parts()
         fitted = parts.front.fit(_load(_CROPS, FaceCrops, prepared))
@@ -145,8 +145,8 @@ class HrnEngine:
         """Bake engine anny's maps with the fitted texture beneath, and with format `front` the front's own.
 
         Returns:
-            Facts: `texel_shares` has `fitted` besides: of the face, what shows the model's texture. With format
-            `front`, tensor `albedo/front`, and fact `front_texel_shares`.
+            Facts: `texel_shares` has `fitted` besides: of the face, what shows the model's texture. With
+            format `front`, tensor `albedo/front`, and fact `front_texel_shares`.
         """
         parts = self._parts()
         crops, fitted = _load(_CROPS, FaceCrops, prepared), _load(_FRONT, FittedFront, geometry)
@@ -180,7 +180,7 @@ class HrnEngine:
         return StageResult(tensors=tensors, facts=facts)
 
     def express(self, geometry: StageResult, expression: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the front (35709, 3), metres, head's frame, with another expression (64,); no network is asked."""
+        """Return the front (35709, 3), metres, head's frame, with another expression (64,)."""
         moved = self._parts().front.express(_load(_FRONT, FittedFront, geometry), expression)
         return _place(geometry.tensors[f"{_FRONT}placement"], moved)
 

@@ -1,7 +1,7 @@
 """The libraries of engine `hrn`: what must be installed, and what stands in for the rest while they load.
 
 ModelScope's modules import nvdiffrast, PyTorch3D and TensorFlow. Their work is done by our rasteriser and by
-onnxruntime (rendering.py, mask.py), so that their modules are only names here, lent for the time of an import.
+onnxruntime (rendering.py, mask.py), so that these are only names here, lent for the time of an import.
 """
 
 import io
@@ -62,7 +62,8 @@ def check_environment() -> None:
     missing = find_missing()
     if missing:
         raise EngineUnavailable(
-            f"Engine hrn needs libraries of its own environment: {', '.join(missing)} missing here; {INSTALL}. "
+            f"Engine hrn needs libraries of its own environment: {', '.join(missing)} missing here; "
+            f"{INSTALL}. "
             "Or choose engine anny, which needs no downloads."
         )
 
@@ -123,7 +124,7 @@ def _pytorch3d_names() -> dict[str, ModuleType]:
 
 
 def _define_missing_operators() -> None:
-    """Name torchvision's operators where they do not load, beside another build of torch, to be able to import it.
+    """Name torchvision's operators where they do not load, beside another build of torch: it imports then.
 
     ModelScope calls one of them, `nms`, and gets ours (loading.py).
     """
@@ -131,11 +132,13 @@ def _define_missing_operators() -> None:
     if spec is None or spec.origin is None or hasattr(torch.ops.torchvision, "nms"):
         return
     try:
-        torch.ops.load_library(spec.origin.replace("__init__.py", "_C.so"))
+        path = spec.origin.replace("__init__.py", "_C.so")
+        torch.ops.load_library(path)  # type: ignore[no-untyped-call]
     except OSError:
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            signature = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            library.define(signature)  # type: ignore[no-untyped-call]
         _kept.append(library)
 
 

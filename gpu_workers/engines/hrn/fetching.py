@@ -1,4 +1,4 @@
-"""How the model directory comes to be: downloaded at the pinned revision, or copied from the operator's own."""
+"""The model directory: downloaded at the pinned revision, or copied from the operator's own."""
 
 import shutil
 from pathlib import Path

@@ -13,7 +13,7 @@ MODEL_REVISION = "v2.0.0-HRN"
 FRONT_VERTICES = 35709
 FRONT_FACES = 70789
 
-#: The face mask as the pipeline ships it, a frozen TensorFlow graph, and as `face3d models convert hrn` writes it.
+#: The face mask: the pipeline's frozen TensorFlow graph, and what `face3d models convert hrn` makes of it.
 MASK_GRAPH = "segment_face.pb"
 MASK_NETWORK = "segment_face.onnx"
 

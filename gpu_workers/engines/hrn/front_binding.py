@@ -1,7 +1,7 @@
 """Which place of the model's front each vertex of our head's skin is: once a topology, from landmarks.
 
-The model's mean face is bent onto our template by its 68 landmarks (a thin-plate spline), and each skin vertex
-takes the nearest place of it. A face of any shape then says where these vertices belong.
+The model's mean face is bent onto our template by its 68 landmarks (a thin-plate spline), and each skin
+vertex takes the nearest place of it. A face of any shape then says where these vertices belong.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.mesh_math import cotangent_laplacian, vertex_normals
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.integer]
 
 #: MediaPipe's landmark at each of iBUG's 68: contour, brows, nose, eyes, outer and inner lips.
@@ -60,10 +60,10 @@ class FrontBinding:
         return np.asarray((values[self.vertices] * self.weights[..., None]).sum(1))
 
     def spread(self, displacements: FloatArray) -> FloatArray:
-        """Return (S, 3): displacements (S, 3), as far as they are trusted, carried on smoothly and to nothing.
+        """Return displacements (S, 3) as far as they are trusted, carried on smoothly and to nothing.
 
-        D = argmin sum trust a |D - d|^2 + 0.02 |L D|^2 over M + 0.02 (1 - trust) a |D|^2, in centimetres, as the
-        biharmonic residual of engine anny (residual.py).
+        D = argmin sum trust a |D - d|^2 + 0.02 |L D|^2 over M + 0.02 (1 - trust) a |D|^2, in centimetres, as
+        the biharmonic residual of engine anny (residual.py).
         """
         right = (self.trust * self._areas)[:, None] * displacements
         return np.asarray(self._smooth.solve(right))
@@ -140,7 +140,7 @@ def _border(triangles: IndexArray) -> IndexArray:
 def _nearest(
     points: FloatArray, own: IndexArray, surface: FloatArray, triangles: IndexArray
 ) -> tuple[IndexArray, FloatArray, FloatArray, FloatArray]:
-    """Return corners (P, 3) and weights (P, 3) of the nearest places, distances (P,) and cosines of normals."""
+    """Return corners and weights (P, 3) of the nearest places, distances (P,), cosines of normals (P,)."""
     middles = surface[triangles].mean(1)
     _, near = cKDTree(middles).query(points, k=_CANDIDATES)
     corners = surface[triangles[near]]

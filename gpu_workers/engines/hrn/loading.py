@@ -1,8 +1,7 @@
-"""The pipeline of a model directory, built on one device without a GPU library of others or the home folder."""
+"""The pipeline of a model directory, on one device, without foreign GPU libraries or the home folder."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

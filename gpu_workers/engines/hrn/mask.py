@@ -1,4 +1,4 @@
-"""The face mask of the pipeline: its TensorFlow graph, or the ONNX that `face3d models convert hrn` made of it."""
+"""The pipeline's face mask: its TensorFlow graph, or the ONNX that `face3d models convert hrn` made."""
 
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -42,7 +42,7 @@ class MaskNetwork:
 
 
 class TensorFlowMask:
-    """The mask by the graph itself, where TensorFlow is installed: what the converted one is compared with."""
+    """The mask by the graph itself, where TensorFlow is installed: the converted one's measure."""
 
     def __init__(self, path: Path) -> None:
         from tensorflow.compat import v1
@@ -103,12 +103,12 @@ def open_mask(folder: Path) -> MaskNetwork | TensorFlowMask:
 
 
 def stand_in_for_tensorflow() -> ModuleType:
-    """Return what the pipeline imports as TensorFlow: it opens the graph in vain, its mask comes from here."""
+    """Return what the pipeline imports as TensorFlow; its mask comes from the classes above."""
     module = ModuleType("tensorflow")
     module.__spec__ = ModuleSpec("tensorflow", None)
     nothing = _Anything()
     names = ("ConfigProto", "Graph", "Session", "gfile", "GraphDef", "import_graph_def")
-    vars(module).update({name: nothing for name in (*names, "global_variables_initializer")})
+    vars(module).update(dict.fromkeys((*names, "global_variables_initializer"), nothing))
     # Below 2, so that the pipeline does not ask for the compatible interface.
     vars(module)["__version__"] = "1.15.0"
     return module

@@ -1,8 +1,9 @@
 """Is a model directory what engine `hrn` needs? Every file, its digest where known, every key and shape."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ _FETCH = f"fetch it anew: face3d models fetch hrn (revision {MODEL_REVISION})"
 _NAMED = 3
 
 Shapes = dict[str, tuple[int, ...]]
+#: From what a file holds to (label, weights, what they should be), part by part.
+_Reader = Callable[[Any], Iterator[tuple[str, Mapping[str, Any], nn.Module | Shapes]]]
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,20 @@ def check_model_folder(folder: Path) -> list[Finding]:
     """Return what is missing or different in a model directory; needs the libraries of the environment."""
     findings = list(_check_presence(folder))
     missing = {finding.file for finding in findings}
-    for data in DATA_FILES:
-        if data.name not in missing:
-            findings += _guarded(data.name, lambda data=data: list(_check_arrays(folder, data)))
-    for name, size in SIZED_FILES.items():
+    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+        *((data.name, partial(_check_arrays, folder, data)) for data in DATA_FILES),
+        *((name, partial(_check_size, folder, name, size)) for name, size in SIZED_FILES.items()),
+        *((name, partial(_check_weights, folder / name, name, read)) for name, read in _CHECKPOINTS.items()),
+    ]
+    for name, check in checks:
         if name not in missing:
-            findings += _guarded(name, lambda name=name, size=size: list(_check_size(folder, name, size)))
-    for name, read in _CHECKPOINTS.items():
-        if name not in missing:
-            findings += _guarded(name, lambda name=name, read=read: _check_weights(folder / name, name, read))
+            findings += _guarded(name, check)
     for name, digest in KNOWN_DIGESTS.items():
         if name not in missing and not _digest(folder / name).startswith(digest):
             problem = f"its SHA-256 does not begin with {digest}, as that of the published file does"
-            findings.append(Finding(name, problem, "make sure that you know where it comes from", wrong=False))
+            findings.append(
+                Finding(name, problem, "make sure that you know where it comes from", wrong=False)
+            )
     return findings
 
 
@@ -82,11 +86,11 @@ def _check_presence(folder: Path) -> Iterator[Finding]:
             yield Finding(MASK_GRAPH, "is missing", _FETCH)
 
 
-def _guarded(name: str, check: Callable[[], list[Finding]]) -> list[Finding]:
+def _guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """Run a check; a file that cannot be read is a finding, whatever its reader raises."""
     try:
-        return check()
-    except Exception as error:  # noqa: BLE001
+        return list(check())
+    except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return [Finding(name, f"cannot be read: {first[:200]}", _FETCH)]
 
@@ -115,9 +119,7 @@ def _read_shapes(path: Path) -> Shapes:
     return {name: shape for name, shape, _ in whosmat(str(path))}
 
 
-def _check_weights(
-    path: Path, name: str, read: Callable[[Any], Iterator[tuple[str, Mapping[str, Any], nn.Module | Shapes]]]
-) -> list[Finding]:
+def _check_weights(path: Path, name: str, read: _Reader) -> list[Finding]:
     with borrowed_modules(), torch.device("meta"):
         parts = list(read(torch.load(path, map_location="cpu", weights_only=True, mmap=True)))
     return [finding for label, found, wanted in parts for finding in _compare(name, label, found, wanted)]
@@ -159,24 +161,24 @@ def _read_checkpoint(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Mo
     yield "the file", scalars, {"alpha": (1,), "beta": (1,)}
 
 
-def _read_retouching(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Module]]:
+def _read_retouching(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Module | Shapes]]:
     yield "generator", state["generator"], networks.retouching_network()
 
 
-def _read_landmarks(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Module]]:
+def _read_landmarks(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Module | Shapes]]:
     found = {key.replace("module.", ""): value for key, value in state["state_dict"].items()}
     yield "state_dict", found, networks.landmark_network()
 
 
-def _read_face_detector(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Module]]:
+def _read_face_detector(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Module | Shapes]]:
     yield "the file", state, networks.face_detector()
 
 
-def _read_square_detector(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Module]]:
+def _read_square_detector(state: Any) -> Iterator[tuple[str, Mapping[str, Any], nn.Module | Shapes]]:
     yield "the file", state, networks.square_detector()
 
 
-_CHECKPOINTS: dict[str, Callable[[Any], Iterator[tuple[str, Mapping[str, Any], nn.Module | Shapes]]]] = {
+_CHECKPOINTS: dict[str, _Reader] = {
     CHECKPOINT: _read_checkpoint,
     RETOUCHING: _read_retouching,
     LANDMARKS: _read_landmarks,

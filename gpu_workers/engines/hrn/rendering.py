@@ -97,7 +97,7 @@ def rasterize_meshes(
     perspective_correct: bool = False,
     **unused: Any,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return (B, H, W, 1) triangle of the whole batch or -1, depth, (B, H, W, 1, 3) weights, and no distances.
+    """Return (B, H, W, 1) triangle of the whole batch or -1, and depth; (B, H, W, 1, 3) weights; zeros.
 
     Vertices are PyTorch3D's: x to the left, y up, both in -1..1.
     """

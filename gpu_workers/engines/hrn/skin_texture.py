@@ -1,4 +1,4 @@
-"""The fitted texture laid under engine anny's bake of the skin, where the camera saw neither side of the face.
+"""The fitted texture under engine anny's bake of the skin, where the camera saw neither side.
 
 What hair covers stays engine anny's: the pipeline's texture shows the hair there.
 """
@@ -58,9 +58,11 @@ def lay_under(
     texture, uvs = fit
     seen, reached = _seen(prepared_photo, head, atlas)
     reached = torch.maximum(reached, reached.flip(-1) * atlas.main)
-    places = _send(np.column_stack([binding.sample(uvs), binding.trust]), device)
+    places = _send(np.column_stack([binding.sample(uvs.astype(np.float64)), binding.trust]), device)
     across, up, trust = atlas.spread(places)
-    colour = sample_picture(_send(texture, device).permute(2, 0, 1), torch.stack([across, 1 - up]), mode="bicubic")
+    colour = sample_picture(
+        _send(texture, device).permute(2, 0, 1), torch.stack([across, 1 - up]), mode="bicubic"
+    )
     region = trust.clamp(0, 1) * atlas.covered
     share = region * (1 - reached)
     size = albedo.shape[0]
@@ -86,11 +88,14 @@ def lay_under(
 def _seen(
     prepared_photo: tuple[NDArray[np.uint8], NDArray[np.float32]], head: Head, atlas: SkinAtlas
 ) -> tuple[Tensor, Tensor]:
-    """Return (S, S) 0..1 each: how well the photo shows each texel as skin, and as whatever it shows there."""
+    """Return (S, S) 0..1 each: how well the photo shows each texel as skin, and as anything at all."""
     device = atlas.triangles.device
     masks = find_masks(*prepared_photo)
     projection = project_skin(
-        _send(stack_vertices(head), device), _send(pack_camera(head.camera), device), atlas, masks.confidence.shape
+        _send(stack_vertices(head), device),
+        _send(pack_camera(head.camera), device),
+        atlas,
+        masks.confidence.shape,
     )
     confidence = sample_picture(_send(masks.confidence, device)[None], projection.coordinates)
     facing = ((projection.cosine - 0.1) / 0.3).clamp(0, 1)

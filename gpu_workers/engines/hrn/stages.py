@@ -1,8 +1,8 @@
 """The pipeline's way from a photo to a textured face, cut where the stages meet; nothing is kept in between.
 
 The order of operations is that of ModelScope's `predict_base`, `predict_results_base`, `forward` and
-`save_results_hrn`, of which pictures, frames, loops over normals and the second run of the detail networks are
-left out. A test compares the result with the pipeline's own call.
+`save_results_hrn`, of which pictures, frames, loops over normals and the second run of the detail networks
+are left out. A test compares the result with the pipeline's own call.
 """
 
 from dataclasses import dataclass
@@ -88,9 +88,10 @@ class FrontReconstruction:
         return self.model.bfm_UVs.cpu().numpy().astype(np.float32)  # type: ignore[no-any-return]
 
     @property
-    def mean_shape(self) -> FloatArray:
+    def mean_shape(self) -> NDArray[np.float64]:
         """(35709, 3) the model's mean face."""
-        return self.model.facemodel_front.mean_shape.reshape(-1, 3).cpu().numpy()  # type: ignore[no-any-return]
+        shape = self.model.facemodel_front.mean_shape.reshape(-1, 3)
+        return np.asarray(shape.cpu().numpy(), np.float64)
 
     @property
     def keypoints(self) -> NDArray[np.int64]:
@@ -143,7 +144,7 @@ class FrontReconstruction:
     def _crop_to_picture(
         self, landmarks: NDArray[np.float64], width: int, height: int
     ) -> NDArray[np.float64]:
-        """Return (4,) factors and shifts from the small crop to the picture: what `align_img` keeps to itself."""
+        """Return (4,) factors and shifts from the small crop to the picture, which `align_img` hides."""
         from modelscope.models.cv.face_reconstruction.utils import POS, extract_5p
 
         upright = landmarks.copy()
@@ -200,7 +201,7 @@ class FrontReconstruction:
 
     @torch.no_grad()
     def shape(self, coefficients: Tensor, deformation: Tensor, expression: Tensor | None = None) -> Tensor:
-        """Return the unturned face (1, 35709, 3) with details, with another expression (1, 64) if one is given.
+        """Return the unturned face (1, 35709, 3) with details, and with an expression (1, 64) if given.
 
         No network is asked: an expression is changed by this alone.
         """

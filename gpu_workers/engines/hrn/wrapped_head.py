@@ -79,11 +79,15 @@ def wrap_head(
     move = binding.spread(cut)
     move -= _keep_in_picture(data, begun, move)
     weights = head.expression
-    expected = _landmarks(data, neutral + np.tensordot(weights, before, 1)) + _landmarks(data, _follow(data, move))
+    expected = _landmarks(data, neutral + np.tensordot(weights, before, 1)) + _landmarks(
+        data, _follow(data, move)
+    )
     neutral = neutral + _follow(data, move)
     shapes.settle_neutral(neutral)
     deltas = shapes.carry(neutral)
-    _credit_mouth(data, weights, deltas, expected - _landmarks(data, neutral + np.tensordot(weights, deltas, 1)))
+    _credit_mouth(
+        data, weights, deltas, expected - _landmarks(data, neutral + np.tensordot(weights, deltas, 1))
+    )
     shapes.settle(neutral, deltas)
     neutral, deltas = bind_parts(data, neutral, deltas)
     eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
@@ -121,7 +125,9 @@ def _follow(data: HeadData, move: FloatArray) -> FloatArray:
     whole = np.zeros((len(data.positions), 3))
     whole[data.parts[0].vertices] = move
     for name, rows in _FOLLOWED.items():
-        picked = (move[data.landmark_vertices[list(rows)]] * data.landmark_weights[list(rows)][..., None]).sum(1)
+        picked = (
+            move[data.landmark_vertices[list(rows)]] * data.landmark_weights[list(rows)][..., None]
+        ).sum(1)
         whole[data.part(name).vertices] = picked.mean(0)
     return whole
 

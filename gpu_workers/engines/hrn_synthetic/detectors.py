@@ -104,6 +104,8 @@ def _edge_values(target: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 class Heatmaps(nn.Module):
     """In place of FAN: 68 Gaussians, wherever the picture's face lies."""
 
+    place: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         points = torch.from_numpy(landmarks_68()).float()
@@ -115,7 +117,8 @@ class Heatmaps(nn.Module):
         step = torch.arange(64, device=picture.device)
         across = (step[None, None, :] - self.place[:, 0, None, None]) ** 2
         down = (step[None, :, None] - self.place[:, 1, None, None]) ** 2
-        return torch.exp(-(across + down) / 4)[None] + 0 * self.mix(picture)
+        maps: Tensor = torch.exp(-(across + down) / 4)[None] + 0 * self.mix(picture)
+        return maps
 
 
 class Depths(nn.Module):
@@ -127,4 +130,5 @@ class Depths(nn.Module):
 
     def forward(self, stack: Tensor) -> Tensor:
         """Return (1, 68) of picture and heatmaps (1, 71, 256, 256)."""
-        return 0 * self.mix(stack).mean((2, 3))
+        depths: Tensor = 0 * self.mix(stack).mean((2, 3))
+        return depths

@@ -94,7 +94,7 @@ def _scatter_points() -> FloatArray:
 
 def _triangulate(plane: FloatArray) -> IndexArray:
     """Return triangles (F, 3), anticlockwise seen from the front."""
-    faces = Delaunay(plane).simplices.astype(np.int64)
+    faces: IndexArray = Delaunay(plane).simplices.astype(np.int64)
     first, second, third = (plane[faces[:, corner]] for corner in range(3))
     b, c = second - first, third - first
     turned = b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0] < 0

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from gpu_workers.engines.hrn.environment import borrowed_modules
 from gpu_workers.engines.hrn.files import MASK_NETWORK
@@ -39,13 +40,15 @@ def make_model_directory(folder: Path) -> None:
         alignment = folder / "face_alignment"
         alignment.mkdir(exist_ok=True)
         torch.save(make_square_detector(), alignment / "s3fd-619a316812.pth")
-    torch.jit.save(
-        torch.jit.trace(Heatmaps().eval(), torch.rand(1, 3, 256, 256)), alignment / "3DFAN4-4a694010b9.zip"
-    )
-    torch.jit.save(
-        torch.jit.trace(Depths().eval(), torch.rand(1, 71, 256, 256)), alignment / "depth-6c4283c0e0.zip"
-    )
+    _save_script(Heatmaps(), 3, alignment / "3DFAN4-4a694010b9.zip")
+    _save_script(Depths(), 71, alignment / "depth-6c4283c0e0.zip")
     _write_mask_network(folder / MASK_NETWORK)
+
+
+def _save_script(network: nn.Module, channels: int, path: Path) -> None:
+    """Write a network of pictures (1, channels, 256, 256) as TorchScript."""
+    example = torch.rand(1, channels, 256, 256)
+    torch.jit.save(torch.jit.trace(network.eval(), example), path)  # type: ignore[no-untyped-call]
 
 
 def _write_mask_network(path: Path) -> None:
