@@ -71,4 +71,4 @@ def engine(settings: Settings, home: Path) -> HrnEngine:
 
 @pytest.fixture(scope="session")
 def front(engine: HrnEngine) -> FrontReconstruction:
-    return engine._parts().front
+    return engine.front

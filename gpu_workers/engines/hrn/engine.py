@@ -184,6 +184,11 @@ class HrnEngine:
         moved = self._parts().front.express(_load(_FRONT, FittedFront, geometry), expression)
         return _place(geometry.tensors[f"{_FRONT}placement"], moved)
 
+    @property
+    def front(self) -> FrontReconstruction:
+        """The pipeline's part alone, loaded."""
+        return self._parts().front
+
     def _parts(self) -> _Loaded:
         with self._lock:
             if self._loaded is None:
