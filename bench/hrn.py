@@ -1,4 +1,4 @@
-"""ModelScope's pipeline as it is called, its networks and fit alone, and the engines hrn and anny, side by side.
+"""ModelScope's pipeline as it is called, its networks and fit alone, engines hrn and anny: side by side.
 
 All draw with our rasteriser: nvdiffrast and PyTorch3D are not part of the environment. Made-up weights serve
 as well as real ones: time depends on shapes and numbers of steps, and those are the real ones.

@@ -66,23 +66,23 @@ def lay_under(
     region = trust.clamp(0, 1) * atlas.covered
     share = region * (1 - reached)
     size = albedo.shape[0]
-    small = functional.interpolate(
-        torch.from_numpy(albedo).permute(2, 0, 1)[None].float() / 255, share.shape[-2:], mode="area"
-    )[0].to(device)
+    out = torch.from_numpy(albedo).to(device).permute(2, 0, 1)
+    small = functional.interpolate(out[None].float() / 255, share.shape[-2:], mode="area")[0]
     colour = (colour.clamp(0, 1) * _gain(colour, small, (seen > 0.9) & (region > 0.9))).clamp(0, 1)
-    out = albedo.copy()
-    layer = torch.cat([colour, share[None]])
+    out, layer = out.clone(), torch.cat([colour, share[None]])
+    columns = (torch.arange(size, device=device) + 0.5) / size
     for top in range(0, size, _BAND):
-        band = slice(top, min(top + _BAND, size))
-        rows = (torch.arange(band.start, band.stop, device=device) + 0.5) / size
-        columns = (torch.arange(size, device=device) + 0.5) / size
+        rows = columns[top : top + _BAND]
         grid = torch.stack([columns.expand(len(rows), size), rows[:, None].expand(len(rows), size)])
         large = sample_picture(layer, grid)
-        above = torch.from_numpy(out[band]).to(device).permute(2, 0, 1) / 255
+        above = out[:, top : top + _BAND] / 255
         mixed = above + (large[:3] - above) * large[3]
-        out[band] = (mixed * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+        out[:, top : top + _BAND] = (mixed * 255).round().to(torch.uint8)
     face = atlas.masks["face"] * atlas.covered
-    return FittedSkin(albedo=out, share=float((share * face).sum() / face.sum().clamp(min=1)))
+    return FittedSkin(
+        albedo=np.ascontiguousarray(out.permute(1, 2, 0).cpu().numpy()),
+        share=float((share * face).sum() / face.sum().clamp(min=1)),
+    )
 
 
 def _seen(
