@@ -67,6 +67,9 @@ DATA_FILES = (
     DataFile("assets/bfm_uvs2.npy", {"": (FRONT_VERTICES, 2)}),
 )
 
+#: Rows that may as well be columns.
+RESHAPED = ("meanshape", "keypoints")
+
 #: Arrays that are reshaped when they are read: only how many numbers they hold counts.
 SIZED_FILES = {"assets/bfm_tex_mean2.npy": _TEXELS, "assets/bfm_texmap_base2.npy": _TEXELS * 80}
 

@@ -23,6 +23,7 @@ from gpu_workers.engines.hrn.files import (
     MASK_NETWORK,
     MODEL_REVISION,
     PLAIN_FILES,
+    RESHAPED,
     RETOUCHING,
     SIZED_FILES,
     SQUARE_DETECTOR,
@@ -101,7 +102,7 @@ def _check_arrays(folder: Path, data: DataFile) -> Iterator[Finding]:
         label = f"array {name}" if name else "its array"
         if name not in found:
             yield Finding(data.name, f"{label} is missing", _FETCH)
-        elif found[name] != wanted:
+        elif found[name] != wanted and not (name in RESHAPED and sorted(found[name]) == sorted(wanted)):
             yield Finding(data.name, f"{label} has shape {found[name]} in place of {wanted}", _FETCH)
 
 
@@ -120,8 +121,9 @@ def _read_shapes(path: Path) -> Shapes:
 
 
 def _check_weights(path: Path, name: str, read: _Reader) -> list[Finding]:
+    state = torch.load(path, map_location="cpu", weights_only=True)
     with borrowed_modules(), torch.device("meta"):
-        parts = list(read(torch.load(path, map_location="cpu", weights_only=True, mmap=True)))
+        parts = list(read(state))
     return [finding for label, found, wanted in parts for finding in _compare(name, label, found, wanted)]
 
 

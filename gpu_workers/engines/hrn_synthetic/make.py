@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from gpu_workers.engines.hrn.environment import borrowed_modules
-from gpu_workers.engines.hrn.files import MASK_NETWORK
+from gpu_workers.engines.hrn.files import (
+    CHECKPOINT,
+    DEPTHS,
+    FACE_DETECTOR,
+    HEATMAPS,
+    LANDMARKS,
+    MASK_NETWORK,
+    RETOUCHING,
+    SQUARE_DETECTOR,
+)
 from gpu_workers.engines.hrn_synthetic.detectors import (
     Depths,
     Heatmaps,
@@ -33,15 +42,15 @@ def make_model_directory(folder: Path) -> None:
     (folder / "configuration.json").write_text(json.dumps(_CONFIGURATION, indent=1))
     write_face_model(folder / "assets")
     with borrowed_modules():
-        torch.save(make_checkpoint(), folder / "pytorch_model.pt")
-        torch.save(make_retouching_checkpoint(), folder / "de_retouching_model.pth")
-        torch.save(make_landmark_network(), folder / "large_base_net.pth")
-        torch.save(make_face_detector(), folder / "retinaface_resnet50_2020-07-20_old_torch.pth")
-        alignment = folder / "face_alignment"
-        alignment.mkdir(exist_ok=True)
-        torch.save(make_square_detector(), alignment / "s3fd-619a316812.pth")
-    _save_script(Heatmaps(), 3, alignment / "3DFAN4-4a694010b9.zip")
-    _save_script(Depths(), 71, alignment / "depth-6c4283c0e0.zip")
+        torch.save(make_checkpoint(), folder / CHECKPOINT)
+        torch.save(make_retouching_checkpoint(), folder / RETOUCHING)
+        torch.save(make_landmark_network(), folder / LANDMARKS)
+        # In the format of torch before 1.6, as the file's name says.
+        torch.save(make_face_detector(), folder / FACE_DETECTOR, _use_new_zipfile_serialization=False)
+        (folder / SQUARE_DETECTOR).parent.mkdir(exist_ok=True)
+        torch.save(make_square_detector(), folder / SQUARE_DETECTOR, _use_new_zipfile_serialization=False)
+    _save_script(Heatmaps(), 3, folder / HEATMAPS)
+    _save_script(Depths(), 71, folder / DEPTHS)
     _write_mask_network(folder / MASK_NETWORK)
 
 
