@@ -116,3 +116,13 @@ def test_a_directory_of_the_operators_is_copied(tmp_path: Path) -> None:
 def test_converting_says_what_it_needs(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="tensorflow"):
         convert_mask(tmp_path)
+
+
+def test_the_doctor_speaks_of_it_to_those_who_mean_to_use_it(tmp_path: Path) -> None:
+    from face3d.cli.diagnosis import examine_engine_hrn
+
+    assert not list(examine_engine_hrn(Settings(model_dir=tmp_path)))
+    (finding,) = examine_engine_hrn(Settings(model_dir=tmp_path, engine="hrn"))
+    assert not finding.ok
+    assert "modelscope==1.40.0" in finding.detail
+    assert "make hrn" in finding.remedy
