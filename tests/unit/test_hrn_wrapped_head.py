@@ -3,7 +3,11 @@
 from functools import lru_cache
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
 
+from face3d.head import Head
+from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.geometry import BegunGeometry
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
@@ -143,3 +147,68 @@ def test_the_photos_expression_can_be_in_the_base() -> None:
     expected = skin.positions + np.tensordot(head.expression, skin.morph_deltas, 1)
     np.testing.assert_allclose(skin_of(posed), expected, atol=2e-5)
     assert posed.begun.head.expression_in_base
+
+
+def true_skin() -> np.ndarray:
+    """A face (S, 3), metres, that engine anny's basis cannot have: broad cheeks and a long nose."""
+    data = head_data()
+    random = np.random.default_rng(3)
+    whole = data.positions.astype(np.float64)
+    whole += np.tensordot(random.normal(0, 0.9, len(data.identity)), data.identity.astype(np.float64), 1)
+    skin, rest = whole[data.parts[0].vertices], data.positions[data.parts[0].vertices].astype(np.float64)
+    reach, ahead = 2 * 0.012**2, rest[:, 2] > 0
+    cheeks = np.exp(-((np.abs(rest[:, 0]) - 0.035) ** 2 + (rest[:, 1] + 0.03) ** 2) / reach)
+    nose = np.exp(-(rest[:, 0] ** 2 + (rest[:, 1] + 0.04) ** 2) / reach)
+    skin[:, 2] += (0.005 * cheeks + 0.003 * nose) * ahead
+    return skin
+
+
+def front_that_says(skin: np.ndarray) -> np.ndarray:
+    """The front (35709, 3) nearest to the mean face that is this skin where it is bound."""
+    bound = binding()
+    places = bound.sample(mean_face().shape)
+    matrix, shift = align(places, skin, np.maximum(bound.trust, 1e-6))
+    front = mean_face().shape @ matrix.T + shift
+    used = np.flatnonzero(bound.trust > 0)
+    rows = np.repeat(np.arange(len(used)), 3)
+    entries = (bound.weights[used].ravel(), (rows, bound.vertices[used].ravel()))
+    sampling = scipy.sparse.coo_matrix(entries, (len(used), len(front))).tocsr()
+    missing = (skin - bound.sample(front))[used]
+    return front + np.column_stack([scipy.sparse.linalg.lsqr(sampling, column)[0] for column in missing.T])
+
+
+def photo_of(skin: np.ndarray) -> StageResult:
+    """What preprocess says of a photo of it, with a relief that is 30 % too flat, as detectors have it."""
+    data = head_data()
+    whole = data.positions.astype(np.float64)
+    whole[data.parts[0].vertices] = skin
+    points = (whole[data.landmark_vertices] * data.landmark_weights[..., None]).sum(1) * [1, -1, -1]
+    focal, side, distance = 2000.0, 1000, 0.9
+    pixels = focal * points[:, :2] / (points[:, 2:] + distance) + side / 2
+    depth = 0.7 * (points[:, 2:] - points[:468, 2].mean()) * focal / distance
+    return StageResult(
+        tensors={
+            "photo": np.zeros((side, side, 3), np.uint8),
+            "landmarks": np.hstack([pixels, depth]).astype(np.float32),
+            "scores": data.score_baseline,
+            "camera": np.array([focal, side / 2, side / 2]),
+        }
+    )
+
+
+def test_a_true_front_brings_the_head_nearer_to_the_truth() -> None:
+    skin = true_skin()
+    fitted = engine().begin_geometry(photo_of(skin), JobOptions())
+    wrapped = wrap_head(shapes(), fitted, binding(), front_that_says(skin), expression_in_base=False)
+    trusted = np.where(binding().trust > 0.5, 1.0, 1e-9)
+
+    def errors(head: Head) -> np.ndarray:
+        found = head.part("skin").positions.astype(np.float64)
+        matrix, shift = align(found, skin, trusted)
+        return np.linalg.norm(found @ matrix.T + shift - skin, axis=1)[binding().trust > 0.5]
+
+    before, after = errors(fitted.head), errors(wrapped.begun.head)
+    # Measured: median 0.78 to 0.23 mm, 95th percentile 2.45 to 0.47 mm.
+    assert np.median(after) < 0.5 * np.median(before)
+    assert np.percentile(after, 95) < 0.001 < np.percentile(before, 95)
+    assert wrapped.begun.assembled.error < fitted.assembled.error + 0.001
