@@ -1,5 +1,6 @@
 """The pipeline of a model directory, on one device, without foreign GPU libraries or the home folder."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -36,6 +37,8 @@ def load_pipeline(folder: Path, device: torch.device) -> Any:
             "`face3d models check hrn` names them all."
         )
     mask = open_mask(folder)
+    # It warns of a missing preprocessor that it does not need, and names folders: not for a worker's log.
+    logging.getLogger("modelscope").addFilter(_is_error)
     with borrowed_modules(), on_device(device), _own_places(folder, device):
         from modelscope.pipelines.cv.face_reconstruction_pipeline import FaceReconstructionPipeline
 
@@ -47,6 +50,10 @@ def load_pipeline(folder: Path, device: torch.device) -> Any:
         predict_single.nms = suppress_overlaps
     pipeline.face_sess = mask
     return pipeline
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:
