@@ -72,7 +72,8 @@ def bench_hrn(
         for name, way in ways.items():
             for row in range(len(photos)):
                 parts = way(row)
-                for part, seconds in {"whole": sum(parts.values()), **parts}.items():
+                whole = {"whole": sum(parts.values())}
+                for part, seconds in (whole | parts if len(parts) > 1 else whole).items():
                     taken.setdefault((name, part), []).append(seconds)
                     rows.append(
                         {
