@@ -45,7 +45,7 @@ Csv = Annotated[Path | None, typer.Option(help="Write one row a request to this 
 
 
 Options = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE, several times.")]
-Engine = Annotated[str, typer.Option(help="anny or null.")]
+Engine = Annotated[str, typer.Option(help="anny, null, or hrn in its own environment.")]
 
 
 def pipeline(

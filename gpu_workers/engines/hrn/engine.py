@@ -5,6 +5,7 @@ and baking, so that an asset looks the same to its readers whichever engine made
 """
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ LICENCES = {
 
 #: The pipeline's own number of steps.
 TEXTURE_STEPS = 100
-#: Metres between the front and the fitted head above which somebody should look at the head.
-_DISAGREEMENT = 0.010
+#: Metres between the front and the fitted head above which the two are not of one face: somebody should look.
+DISAGREEMENT = 0.010
 _CROPS, _FRONT = "hrn/crops/", "front/"
 
 
@@ -153,24 +154,22 @@ class HrnEngine:
         texture = parts.front.colour(crops, fitted, self._steps)
         baked = self._anny.texture(prepared, geometry, options)
         photo = prepared.tensors["photo"]
-        skin = lay_under(
-            baked.tensors["albedo/skin"],
-            (photo, prepared.tensors["landmarks"]),
-            head_from_tensors(geometry.tensors),
-            parts.data,
-            parts.binding,
-            (texture, parts.uvs),
-            self._device,
-        )
-        tensors = {**baked.tensors, "albedo/skin": skin.albedo}
+        tensors = dict(baked.tensors)
         facts = {**baked.facts, "texture_steps": self._steps, "fit_texels": texture.shape[0]}
-        shares = dict(baked.facts["texel_shares"])
-        fitted_share = min(skin.share, shares["completed"])
-        facts["texel_shares"] = {
-            **shares,
-            "completed": round(shares["completed"] - fitted_share, 4),
-            "fitted": round(fitted_share, 4),
-        }
+        share = 0.0
+        # A front beside the face has the background painted on it.
+        if geometry.facts["front"]["disagreement_mm"] <= 1e3 * DISAGREEMENT:
+            skin = lay_under(
+                baked.tensors["albedo/skin"],
+                (photo, prepared.tensors["landmarks"]),
+                head_from_tensors(geometry.tensors),
+                parts.data,
+                parts.binding,
+                (texture, parts.uvs),
+                self._device,
+            )
+            tensors["albedo/skin"], share = skin.albedo, skin.share
+        facts["texel_shares"] = _add_share(baked.facts["texel_shares"], share)
         if "front" in options.formats:
             topology = (parts.triangles, parts.uvs)
             front = bake_front(photo, crops, fitted, texture, topology, options.texture_size, self._device)
@@ -222,13 +221,19 @@ def _place(placement: Array, places: Array) -> NDArray[np.float32]:
     return np.asarray(places @ placement[:, :3].T + placement[:, 3], np.float32)
 
 
+def _add_share(shares: Mapping[str, float], fitted: float) -> dict[str, float]:
+    """Return texel shares with that of the fitted texture, which takes the place of completed ones."""
+    fitted = min(fitted, shares["completed"])
+    return {**shares, "completed": round(shares["completed"] - fitted, 4), "fitted": round(fitted, 4)}
+
+
 def _add_facts(facts: dict[str, Any], wrapped: WrappedHead) -> dict[str, Any]:
     median, most = wrapped.moved
     facts["front"] = {
         "moved_mm": {"median": round(1e3 * median, 2), "p95": round(1e3 * most, 2)},
         "disagreement_mm": round(1e3 * wrapped.disagreement, 2),
     }
-    if wrapped.disagreement > _DISAGREEMENT:
+    if wrapped.disagreement > DISAGREEMENT:
         facts["quality"] = "review"
         facts["quality_reasons"] = [*facts["quality_reasons"], "the model's front and the landmarks disagree"]
     return facts
