@@ -18,6 +18,7 @@ from face3d.messages import StageResult, dump_result, load_result
 from face3d.options import JobOptions
 from face3d.settings import Settings
 from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.engines.hrn import wrapped_head
 from gpu_workers.engines.hrn.engine import HrnEngine
 from gpu_workers.engines.hrn.files import FRONT_FACES, FRONT_VERTICES
 from gpu_workers.engines.registry import load_engine
@@ -44,18 +45,27 @@ def test_the_head_is_the_same_kind_as_engine_annys(engine: HrnEngine, stages) ->
     prepared, geometry, _ = stages
     head = head_from_tensors(geometry.tensors)
     plain = head_from_tensors(engine._anny.geometry(prepared, OPTIONS).tensors)
-    moved = 0.0
     for part, other in zip(head.parts, plain.parts, strict=True):
         assert (part.name, part.material) == (other.name, other.material)
         np.testing.assert_array_equal(part.quads, other.quads)
         np.testing.assert_array_equal(part.uvs, other.uvs)
         assert part.morph_deltas.shape == (len(ARKIT_NAMES), *part.positions.shape)
-        assert np.isfinite(part.positions).all()
-        moved = max(moved, float(np.abs(part.positions - other.positions).max()))
-    # The made-up front is no face: the head follows it as far as is allowed, and no farther.
-    assert 0.002 < moved < 0.03
+        # The made-up front is no face, and the head does not follow it.
+        np.testing.assert_allclose(part.positions, other.positions, atol=5e-4)
+    assert geometry.facts["front"]["moved_mm"]["median"] == 0
     assert geometry.facts["quality"] == "review"
     assert "the model's front and the landmarks disagree" in geometry.facts["quality_reasons"]
+
+
+def test_the_head_follows_a_front_that_is_believed(
+    engine: HrnEngine, stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, before, _ = stages
+    monkeypatch.setattr(wrapped_head, "DISAGREEMENT", 1.0)
+    believed = engine.geometry(prepared, OPTIONS)
+    skins = [head_from_tensors(one.tensors).part("skin").positions for one in (before, believed)]
+    assert 0.002 < np.abs(skins[1] - skins[0]).max() < 0.03
+    assert believed.facts["front"]["moved_mm"]["median"] > 1
 
 
 def test_the_front_lies_on_the_head_and_its_expression_changes(engine: HrnEngine, stages) -> None:

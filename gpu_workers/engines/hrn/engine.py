@@ -28,7 +28,7 @@ from gpu_workers.engines.hrn.front_texture import bake_front
 from gpu_workers.engines.hrn.loading import load_pipeline
 from gpu_workers.engines.hrn.skin_texture import lay_under
 from gpu_workers.engines.hrn.stages import FaceCrops, FittedFront, FrontReconstruction
-from gpu_workers.engines.hrn.wrapped_head import WrappedHead, wrap_head
+from gpu_workers.engines.hrn.wrapped_head import DISAGREEMENT, WrappedHead, wrap_head
 
 #: Said wherever a user chooses this engine, and in each of its assets.
 LICENCES = {
@@ -45,8 +45,6 @@ LICENCES = {
 
 #: The pipeline's own number of steps.
 TEXTURE_STEPS = 100
-#: Metres between the front and the fitted head above which the two are not of one face: somebody should look.
-DISAGREEMENT = 0.010
 _CROPS, _FRONT = "hrn/crops/", "front/"
 
 

@@ -20,7 +20,10 @@ from gpu_workers.engines.hrn.front_binding import FrontBinding, align
 
 FloatArray = NDArray[np.floating]
 
-#: Metres; farther the front moves no vertex: such a difference is a wrong fit, not a face.
+#: Metres between front and fitted head above which the two are not of one face; at twice that the front is
+#: not followed at all.
+DISAGREEMENT = 0.010
+#: Metres; farther the front moves no vertex.
 _FARTHEST = 0.012
 #: Landmarks that a part inside follows rigidly: lids, base of the nose, below the lower lip.
 _FOLLOWED = {
@@ -75,8 +78,9 @@ def wrap_head(
     length = np.linalg.norm(wanted, axis=1, keepdims=True)
     trusted = binding.trust > 0.5
     disagreement = float(np.percentile(length[trusted], 95)) * scale
+    belief = float(np.clip(2 - disagreement / DISAGREEMENT, 0, 1))
     cut = wanted * np.minimum(1, _FARTHEST / np.maximum(length, 1e-9))
-    move = binding.spread(cut)
+    move = belief * binding.spread(cut)
     move -= _keep_in_picture(data, begun, move)
     weights = head.expression
     expected = _landmarks(data, neutral + np.tensordot(weights, before, 1)) + _landmarks(
