@@ -71,6 +71,7 @@ def run_tests() -> int:
         say(f"engine hrn: its tests passed on this very code before ({passed})")
         return 0
     make_environment()
+    run(str(PYTHON), str(ROOT / "scripts" / "check_licences.py"), LOCKS[1].name)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     command = (str(PYTHON), "-m", "pytest", "-m", "hrn", "tests/hrn")
     code = subprocess.run(command, cwd=str(ROOT), env=environment, check=False).returncode
