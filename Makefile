@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := face3d storage db migrations tasks gpu_workers assets web bench compose
 
-.PHONY: help env demo up test check bench lock clean
+.PHONY: help env demo up test hrn test-hrn check bench lock clean
 
 help:  ## Say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 env:  ## Make .venv and the model data; instant when nothing changed
 	@$(PYTHON) scripts/setup.py
@@ -19,6 +19,12 @@ up: env  ## Keep the local stack until Ctrl-C
 
 test: env  ## All tests
 	@$(BIN)/python -m pytest
+
+hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models fetch hrn)
+	@$(PYTHON) scripts/hrn.py env
+
+test-hrn: env  ## The tests of engine hrn, in .venv-hrn, on a made-up model; skipped where they passed on this code
+	@$(PYTHON) scripts/hrn.py test
 
 check: env  ## Format, lint, types, licences
 	$(BIN)/ruff check .
@@ -33,4 +39,4 @@ lock:  ## Write requirements.lock from .venv
 	@$(BIN)/python scripts/write_lock.py
 
 clean:  ## Remove the environment, caches and outputs; the stack's data stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache out node_modules face3d.egg-info
+	rm -rf .venv .venv-hrn .mypy_cache .ruff_cache .pytest_cache out node_modules face3d.egg-info

@@ -27,6 +27,7 @@ _SURFACES = {
     "eyes": Surface(roughness=0.45),
     "cornea": Surface(roughness=0.04, transparent=True, tint=(0.0, 0.0, 0.0, 0.2)),
     "mouth": Surface(roughness=0.3, specular=0.25),
+    "front": Surface(roughness=0.55, specular=0.7),
     "lashes": Surface(roughness=0.6, specular=0.3, double_sided=True, transparent=True),
 }
 _PLAIN = Surface(roughness=0.5)

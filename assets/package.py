@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from assets.front import build_front, has_front
 from assets.gltf import write_glb
 from assets.levels import head_at_level
 from assets.manifest import (
@@ -80,6 +81,8 @@ def build_asset(
     head = head_from_tensors(geometry.tensors)
     textures = select_embedded_maps(encoded)
     files = _build_shapes(head, photo, geometry, textures, options)
+    if has_front(geometry.tensors):
+        files |= build_front(head, geometry.tensors, textures, options)
     files |= select_asset_maps(encoded)
     entries = {name: describe_file(data) for name, data in files.items()} | dict(described or {})
     facts = {"geometry": geometry.facts, "texture": texture.facts}

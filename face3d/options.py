@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from face3d.errors import ErrorCode, RefusedError
 from face3d.states import Tier
@@ -25,7 +25,7 @@ TextureSize = Literal[4096, 1024, 2048, 8192]
 TextureFormat = Literal["png", "webp", "jpeg"]
 InputSize = Literal[1280, 960, 2048, 4096, 7680]
 CompileMode = Literal["auto", "off", "reduce-overhead", "max-autotune"]
-AssetFormat = Literal["glb", "obj", "preview", "lods"]
+AssetFormat = Literal["glb", "obj", "preview", "lods", "front"]
 LevelOfDetail = Literal[0, 1, 2]
 
 #: Names that option `gpu-type` takes; `any` lets the router choose.
@@ -60,6 +60,13 @@ class JobOptions(BaseModel):
     def _known_gpu_type(cls, value: str) -> str:
         if value != "any" and value not in GPU_TYPE_NAMES:
             raise ValueError(f"any, {', '.join(GPU_TYPE_NAMES)}")
+        return value
+
+    @field_validator("formats")
+    @classmethod
+    def _front_of_its_engine(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "front" in value and info.data.get("engine") != "hrn":
+            raise ValueError("only engine hrn has a front of its own")
         return value
 
     def stated(self) -> list[str]:
@@ -107,7 +114,9 @@ def allowed_values(option: str) -> str:
         case "lod":
             return ", ".join(str(level) for level in get_args(LevelOfDetail))
         case "formats":
-            return "a comma-separated list of " + ", ".join(get_args(AssetFormat))
+            return (
+                "a comma-separated list of " + ", ".join(get_args(AssetFormat)) + " (front: engine hrn only)"
+            )
         case "view-of":
             return "the key of a photo in the same bucket"
         case "ref":

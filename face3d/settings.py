@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     landmark_model: Path | None = Field(
         default=None, description="A face_landmarker_v2.task to use in place of the one in model_dir."
     )
+    hrn_model_dir: Path | None = Field(
+        default=None, description="Model directory of engine hrn; `hrn` in model_dir when empty."
+    )
+    hrn_texture_steps: int = Field(
+        default=100, description="Steps of engine hrn's texture fit; 0 keeps the colours of its model."
+    )
     engine: Literal["anny", "hrn", "null"] = Field(
         default="anny", description="Engine of jobs that name none."
     )

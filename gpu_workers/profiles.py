@@ -89,6 +89,10 @@ def lighter_options(options: JobOptions, stated: Sequence[str]) -> Iterator[JobO
         yield options.model_copy(update={"input_size": _LIGHT_INPUT})
 
 
+#: Activations of its networks, the largest of which sees 512 x 512 pixels: assumed, never measured on a card.
+_HRN_GEOMETRY_MB = 1500.0
+
+
 def expected_peak_mb(stage: StageName, engine: str, texture_size: int) -> float:
     """Return the device memory that one job of a stage is assumed to need, MB, before it was measured here.
 
@@ -97,7 +101,7 @@ def expected_peak_mb(stage: StageName, engine: str, texture_size: int) -> float:
     if engine == "null":
         return 1.0
     if stage is StageName.GEOMETRY:
-        return 300.0
+        return _HRN_GEOMETRY_MB if engine == "hrn" else 300.0
     return 300.0 + 1200.0 * (texture_size / 4096) ** 2
 
 

@@ -1,5 +1,7 @@
 """The licence of every package that requirements.lock names: `.venv/bin/python scripts/check_licences.py`.
 
+An argument names another lock, of the environment that runs this.
+
 Permissive licences pass, and LGPL for libraries that we use unmodified. GPL, AGPL, non-commercial and unknown
 ones are refused unless REVIEWED names the package with a reason.
 """
@@ -91,11 +93,12 @@ def _to_spdx(text: str) -> str:
 
 def main() -> int:
     """Print what is refused; the return value is the exit code."""
-    refused = find_refused(ROOT / "requirements.lock")
+    lock = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "requirements.lock")
+    refused = find_refused(lock)
     for name, stated in refused.items():
         sys.stderr.write(f"licence refused: {name}: {stated}\n")
     if not refused:
-        sys.stdout.write("licences: all of requirements.lock are allowed\n")
+        sys.stdout.write(f"licences: all of {lock.name} are allowed\n")
     return 1 if refused else 0
 
 

@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example:  face3d bench heads --photos DIR --out OUT --option expression=photo")(
         heads
     )
+    group.command(epilog="Example:  face3d bench hrn --device cuda -n 5 --rounds 3")(hrn)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -44,7 +45,7 @@ Csv = Annotated[Path | None, typer.Option(help="Write one row a request to this 
 
 
 Options = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE, several times.")]
-Engine = Annotated[str, typer.Option(help="anny or null.")]
+Engine = Annotated[str, typer.Option(help="anny, null, or hrn in its own environment.")]
 
 
 def pipeline(
@@ -91,6 +92,32 @@ def event(
         photos=_make_photos(photos, count),
         rounds=rounds,
         options=read_options(option or []),
+        csv=csv,
+        say=_say,
+    )
+
+
+def hrn(
+    device: Device = "cpu",
+    count: Annotated[int, typer.Option("-n", help="Photos.", min=1)] = 5,
+    rounds: Rounds = 3,
+    texture_size: Annotated[int, typer.Option(help="Texels a side of the engines' maps.")] = 4096,
+    photos: Photos = None,
+    csv: Csv = None,
+) -> None:
+    """ModelScope's pipeline, its networks and fit alone, and engines hrn and anny; in .venv-hrn."""
+    from gpu_workers.engines.hrn.environment import check_environment
+
+    check_environment()
+    from bench.hrn import bench_hrn
+    from face3d.settings import get_settings
+
+    bench_hrn(
+        settings=get_settings(),
+        device=device,
+        photos=_make_photos(photos, count),
+        rounds=rounds,
+        texture_size=texture_size,
         csv=csv,
         say=_say,
     )

@@ -34,6 +34,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from examine_machine(settings)
     yield from examine_libraries()
     yield from examine_models(settings)
+    yield from examine_engine_hrn(settings)
     yield examine_stack(settings)
     yield from examine_servers(settings)
 
@@ -101,6 +102,23 @@ def examine_models(settings: Settings) -> Iterator[Finding]:
         lambda: f"{path}, version {load_head_data(settings.model_dir).version}",
         f"delete {settings.model_dir / '.stamp'} and run `make env`",
     )
+
+
+def examine_engine_hrn(settings: Settings) -> Iterator[Finding]:
+    """Yield a finding on engine hrn where somebody means to use it; `face3d models check hrn` says more."""
+    from gpu_workers.engines.hrn.environment import INSTALL, find_missing
+    from gpu_workers.engines.hrn.files import find_model_folder
+
+    folder = find_model_folder(settings)
+    if settings.engine != "hrn" and not folder.is_dir():
+        return
+    missing = find_missing()
+    if missing:
+        yield _wrong("engine hrn", f"lacks {', '.join(missing)}", INSTALL)
+    elif not folder.is_dir():
+        yield _wrong("engine hrn", f"{folder} is missing", "face3d models fetch hrn")
+    else:
+        yield Finding(subject="engine hrn", ok=True, detail=f"libraries and {folder} are there")
 
 
 def examine_stack(settings: Settings) -> Finding:

@@ -6,7 +6,7 @@ from face3d.errors import ConfigurationError, EngineUnavailable
 from face3d.settings import Settings
 from gpu_workers.engines.base import Engine
 
-_engines: dict[tuple[str, str, str], Engine] = {}
+_engines: dict[tuple[str, ...], Engine] = {}
 _lock = threading.Lock()
 
 
@@ -21,7 +21,7 @@ def load_engine(name: str, settings: Settings, device: str) -> Engine:
         EngineUnavailable: it cannot run here (model files, libraries or device missing).
         ConfigurationError: there is no engine of that name.
     """
-    key = (name, str(settings.model_dir), device)
+    key = (name, str(settings.model_dir), str(settings.hrn_model_dir), device)
     with _lock:
         if key not in _engines:
             engine = _build_engine(name, settings, device)
@@ -43,7 +43,18 @@ def _build_engine(name: str, settings: Settings, device: str) -> Engine:
                 raise EngineUnavailable("Engine anny needs a library that is not installed.") from error
             return AnnyEngine(settings.model_dir, settings.landmark_model, device)
         case "hrn":
-            raise EngineUnavailable(
-                "Engine hrn is not part of this version: choose engine anny, which needs no downloads."
+            from gpu_workers.engines.hrn.environment import check_environment
+            from gpu_workers.engines.hrn.files import find_model_folder
+
+            # Before the engine's own imports: what is missing is said by name.
+            check_environment()
+            from gpu_workers.engines.hrn.engine import HrnEngine
+
+            return HrnEngine(
+                settings.model_dir,
+                find_model_folder(settings),
+                settings.landmark_model,
+                device,
+                texture_steps=settings.hrn_texture_steps,
             )
     raise ConfigurationError(f"There is no engine {name!r}: anny, hrn or null.")

@@ -1,0 +1,237 @@
+"""Engine `hrn`: ModelScope's face reconstruction behind the contract of gpu_workers/engines/base.py.
+
+Engine anny works beside it: it decodes and refuses photos, finds the landmarks, and lends topology, shapes
+and baking, so that an asset looks the same to its readers whichever engine made the face.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from face3d.head import head_from_tensors
+from face3d.messages import Array, StageResult
+from face3d.options import JobOptions
+from gpu_workers.engines.anny.engine import AnnyEngine
+from gpu_workers.engines.anny.geometry import finish_geometry
+from gpu_workers.engines.anny.head_data import HeadData, load_head_data
+from gpu_workers.engines.anny.personal_shapes import PersonalShapes
+from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.engines.hrn.environment import check_environment
+from gpu_workers.engines.hrn.front_binding import FrontBinding, bind_front
+from gpu_workers.engines.hrn.front_texture import bake_front
+from gpu_workers.engines.hrn.loading import load_pipeline
+from gpu_workers.engines.hrn.skin_texture import lay_under
+from gpu_workers.engines.hrn.stages import FaceCrops, FittedFront, FrontReconstruction
+from gpu_workers.engines.hrn.wrapped_head import DISAGREEMENT, WrappedHead, wrap_head
+
+#: Said wherever a user chooses this engine, and in each of its assets.
+LICENCES = {
+    "Basel Face Model 2009 (in HRN's assets)": (
+        "academic, non-commercial research under an agreement of your own with the University of Basel; "
+        "no redistribution"
+    ),
+    "HRN weights (damo/cv_resnet50_face-reconstruction, v2.0.0-HRN)": (
+        "no statement of their own; made from the Basel Face Model"
+    ),
+    "ModelScope and HRN code": "Apache-2.0",
+    "face-alignment and its models": "BSD-3-Clause",
+}
+
+#: The pipeline's own number of steps.
+TEXTURE_STEPS = 100
+_CROPS, _FRONT = "hrn/crops/", "front/"
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What a process keeps of the engine."""
+
+    front: FrontReconstruction
+    data: HeadData
+    shapes: PersonalShapes
+    binding: FrontBinding
+    triangles: NDArray[np.int32]
+    uvs: NDArray[np.float32]
+
+
+class HrnEngine:
+    """ModelScope's `cv_resnet50_face-reconstruction` on CPU or CUDA.
+
+    Args:
+        model_dir: folder of engine anny's built data.
+        hrn_model_dir: the pipeline's model directory (files.py).
+        landmark_model: another face_landmarker_v2.task to use.
+        device: `cpu`, `cuda`, `cuda:1`, ...
+        texture_steps: of the texture's fit.
+    """
+
+    name = "hrn"
+    version = "1"
+
+    def __init__(
+        self,
+        model_dir: Path,
+        hrn_model_dir: Path,
+        landmark_model: Path | None = None,
+        device: str = "cpu",
+        *,
+        texture_steps: int = TEXTURE_STEPS,
+    ) -> None:
+        self._model_dir, self._hrn_model_dir = model_dir, hrn_model_dir
+        self._device = torch.device(device)
+        self._steps = texture_steps
+        self._anny = AnnyEngine(model_dir, landmark_model, device)
+        self._lock = threading.Lock()
+        self._loaded: _Loaded | None = None
+
+    def warm_up(self) -> None:
+        """Load weights and constant data, and compile what the pipeline compiles when first used.
+
+        Raises:
+            EngineUnavailable: a library, a file or the device is missing, with what to do.
+        """
+        check_environment()
+        self._anny.warm_up()
+        self._parts()
+
+    def licences(self) -> dict[str, str]:
+        """Return data set or model to licence."""
+        return {**LICENCES, **self._anny.licences()}
+
+    def preprocess(self, photo: bytes, options: JobOptions, limits: PhotoLimits) -> StageResult:
+        """Decode and measure a photo, and cut out the pipeline's crops: tensors `hrn/crops/...`."""
+        prepared = self._anny.preprocess(photo, options, limits)
+        crops = self._parts().front.crop(prepared.tensors["photo"])
+        return StageResult(tensors={**prepared.tensors, **_dump(_CROPS, crops)}, facts=prepared.facts)
+
+    def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:
+        """Fit the head and lay the model's front onto it.
+
+        Returns:
+            Besides the head, tensors `front/...`: `positions` (35709, 3) metres, `triangles`, `uvs`; what the
+            model made them from: `coefficients`, `deformation`, `displacement`, `albedo`, `vertices` and
+            `neutral` in its own unit; `placement` (3, 4) from there to the head's frame. Facts as engine
+            anny's, and `front`.
+        """
+        parts = self._parts()
+        fitted = parts.front.fit(_load(_CROPS, FaceCrops, prepared))
+        neutral_options = options.model_copy(update={"expression": "neutral"})
+        begun = self._anny.begin_geometry(prepared, neutral_options)
+        in_base = options.expression == "photo"
+        wrapped = wrap_head(parts.shapes, begun, parts.binding, fitted.neutral, expression_in_base=in_base)
+        own = fitted.coefficients[0, 80:144] if in_base else np.zeros(64, np.float32)
+        positions = _place(wrapped.placement, parts.front.express(fitted, own))
+        result = finish_geometry(prepared, wrapped.begun, parts.data)
+        front: dict[str, Array] = {
+            "positions": positions,
+            "triangles": parts.triangles,
+            "uvs": parts.uvs,
+            "placement": wrapped.placement,
+        }
+        tensors = {f"{_FRONT}{name}": array for name, array in front.items()}
+        return StageResult(
+            tensors={**result.tensors, **tensors, **_dump(_FRONT, fitted)},
+            facts=_add_facts(dict(result.facts), wrapped),
+        )
+
+    def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
+        """Bake engine anny's maps with the fitted texture beneath, and with format `front` the front's own.
+
+        Returns:
+            Facts: `texel_shares` has `fitted` besides: of the face, what shows the model's texture. With
+            format `front`, tensor `albedo/front`, and fact `front_texel_shares`.
+        """
+        parts = self._parts()
+        crops, fitted = _load(_CROPS, FaceCrops, prepared), _load(_FRONT, FittedFront, geometry)
+        texture = parts.front.colour(crops, fitted, self._steps)
+        baked = self._anny.texture(prepared, geometry, options)
+        photo = prepared.tensors["photo"]
+        tensors = dict(baked.tensors)
+        facts = {**baked.facts, "texture_steps": self._steps, "fit_texels": texture.shape[0]}
+        share = 0.0
+        # A front beside the face has the background painted on it.
+        if geometry.facts["front"]["disagreement_mm"] <= 1e3 * DISAGREEMENT:
+            skin = lay_under(
+                baked.tensors["albedo/skin"],
+                (photo, prepared.tensors["landmarks"]),
+                head_from_tensors(geometry.tensors),
+                parts.data,
+                parts.binding,
+                (texture, parts.uvs),
+                self._device,
+            )
+            tensors["albedo/skin"], share = skin.albedo, skin.share
+        facts["texel_shares"] = _add_share(baked.facts["texel_shares"], share)
+        if "front" in options.formats:
+            topology = (parts.triangles, parts.uvs)
+            front = bake_front(photo, crops, fitted, texture, topology, options.texture_size, self._device)
+            tensors["albedo/front"] = front.albedo
+            observed = round(front.observed, 4)
+            facts["front_texel_shares"] = {"observed": observed, "fitted": round(1 - observed, 4)}
+        return StageResult(tensors=tensors, facts=facts)
+
+    def express(self, geometry: StageResult, expression: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the front (35709, 3), metres, head's frame, with another expression (64,)."""
+        moved = self._parts().front.express(_load(_FRONT, FittedFront, geometry), expression)
+        return _place(geometry.tensors[f"{_FRONT}placement"], moved)
+
+    @property
+    def front(self) -> FrontReconstruction:
+        """The pipeline's part alone, loaded."""
+        return self._parts().front
+
+    def _parts(self) -> _Loaded:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    def _load(self) -> _Loaded:
+        front = FrontReconstruction(load_pipeline(self._hrn_model_dir, self._device), self._device)
+        data = load_head_data(self._model_dir)
+        triangles = front.faces
+        front.warm_up()
+        return _Loaded(
+            front=front,
+            data=data,
+            shapes=PersonalShapes(data),
+            binding=bind_front(data, front.mean_shape, triangles, front.keypoints),
+            triangles=triangles,
+            uvs=front.uvs,
+        )
+
+
+def _dump(prefix: str, holder: FaceCrops | FittedFront) -> dict[str, Array]:
+    return {f"{prefix}{name}": array for name, array in vars(holder).items()}
+
+
+def _load(prefix: str, kind: type[Any], result: StageResult) -> Any:
+    return kind(**{name: result.tensors[f"{prefix}{name}"] for name in kind.__dataclass_fields__})
+
+
+def _place(placement: Array, places: Array) -> NDArray[np.float32]:
+    return np.asarray(places @ placement[:, :3].T + placement[:, 3], np.float32)
+
+
+def _add_share(shares: Mapping[str, float], fitted: float) -> dict[str, float]:
+    """Return texel shares with that of the fitted texture, which takes the place of completed ones."""
+    fitted = min(fitted, shares["completed"])
+    return {**shares, "completed": round(shares["completed"] - fitted, 4), "fitted": round(fitted, 4)}
+
+
+def _add_facts(facts: dict[str, Any], wrapped: WrappedHead) -> dict[str, Any]:
+    median, most = wrapped.moved
+    facts["front"] = {
+        "moved_mm": {"median": round(1e3 * median, 2), "p95": round(1e3 * most, 2)},
+        "disagreement_mm": round(1e3 * wrapped.disagreement, 2),
+    }
+    if wrapped.disagreement > DISAGREEMENT:
+        facts["quality"] = "review"
+        facts["quality_reasons"] = [*facts["quality_reasons"], "the model's front and the landmarks disagree"]
+    return facts
