@@ -244,6 +244,7 @@ def test_what_is_exported_predicts_what_was_trained(tmp_path: Path) -> None:
 
 def _train_in_a_team(rank: int, folder: str, model_folder: str) -> None:
     os.environ["FACE3D_MODEL_DIR"] = model_folder
+    torch.set_num_threads(1)
     team = Team(rank, 2, CPU, f"file://{folder}/meeting")
     out = Path(folder) / str(rank)
     subject = trainer(out, seed=5, team=team)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from gpu_workers.engines.anny_training.pictures import Capacity, PictureMaker
+from gpu_workers.engines.anny_training.random_heads import RandomHeads
+from gpu_workers.engines.anny_training.random_looks import Looks
 from gpu_workers.engines.anny_training.targets import TargetMaker, Targets
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,10 @@ class BatchMaker:
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Return the generator's next batch."""
-        heads, looks = self.maker.sample(self.batch, generator)
+        return self.draw_these(*self.maker.sample(self.batch, generator), generator)
+
+    def draw_these(self, heads: RandomHeads, looks: Looks, generator: torch.Generator) -> Batch:
+        """Return the crops of B heads with B looks; the generator draws the grain."""
         pictures = self.maker.render(
             heads, looks, self.size, generator, supersample=self.supersample, capacity=self._capacity
         )
