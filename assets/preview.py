@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from assets.maps import decode_embedded_map
 from assets.png import encode_png
-from assets.render import FIELD, MIDDLE, Picture, PosedHead, load_texture, pose_head, render_rows
+from assets.render import HEAD_MIDDLE, Picture, PosedHead, aim_camera, load_texture, pose_head, render_rows
 from face3d.head import ARKIT_NAMES, FloatArray, Head
 
 #: Pixels a side of one picture of the row; the second where the photo's head is smaller than that anyway.
@@ -51,10 +51,10 @@ def render_preview(photo: Picture, head: Head, textures: Mapping[str, bytes]) ->
     tile = TILE if box[2] - box[0] >= _SMALLEST_HEAD else SMALL_TILE
 
     def pose(view: _View) -> PosedHead:
-        return pose_head(head, yaw_degrees=view.yaw_degrees, weights=view.weights)
+        return pose_head(head, aim_camera((tile, tile), yaw_degrees=view.yaw_degrees), weights=view.weights)
 
     def render(job: tuple[PosedHead, tuple[int, int]]) -> Picture:
-        return render_rows(job[0], maps, size=(tile, tile), rows=job[1])
+        return render_rows(job[0], maps, job[1])
 
     views = _list_views(head)
     bands = list(itertools.pairwise(tile * i // _BANDS for i in range(_BANDS + 1)))

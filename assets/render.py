@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 from assets.materials import find_surface
 from assets.mesh import find_normals, split_vertices
 from assets.raster import Fragments, rasterise
-from face3d.head import FloatArray, Head, IndexArray, MeshPart
+from face3d.head import Camera, FloatArray, Head, IndexArray, MeshPart
 
 Picture = NDArray[np.uint8]
 
 #: Pixels a side that are averaged into one.
 _SUPERSAMPLING = 2
-#: Distance of the camera from the head's origin, metres: a portrait lens, little distortion.
-_DISTANCE = 1.2
-#: Height of the visible field at the origin, metres, and how far below the eyes its middle lies.
-FIELD = 0.31
-MIDDLE = -0.018
+#: What a portrait looks at, metres: the middle of the head, a little below the eyes.
+HEAD_MIDDLE = (0.0, -0.018, -0.08)
+#: Distance of the camera from there, metres: a portrait lens, little distortion.
+_DISTANCE = 1.28
+#: Height there of the visible field, metres.
+_FIELD = 0.33
 #: A transparent surface that lies on another is not hidden by it: metres.
 _COPLANAR = 1e-5
 _BACKGROUND_TOP = (0.055, 0.075, 0.115)
@@ -47,6 +48,18 @@ _AMBIENT_UP = (0.30, 0.30, 0.31)
 _AMBIENT_DOWN = (0.17, 0.16, 0.155)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finish:
+    """What is painted besides the solid parts' light and colour."""
+
+    #: Highlights of the lamps.
+    gloss: bool = True
+    #: Lashes and corneas.
+    transparent: bool = True
+    #: Linear RGB behind the head; a soft ramp when None.
+    background: tuple[float, float, float] | None = None
+
+
 def load_texture(image: Picture) -> FloatArray:
     """Return an (H, W, 3) sRGB map as linear float32; a fourth channel is coverage, 0..1."""
     steps = np.arange(256) / 255
@@ -56,11 +69,49 @@ def load_texture(image: Picture) -> FloatArray:
     return linear
 
 
+def aim_camera(
+    size: tuple[int, int],
+    *,
+    target: tuple[float, float, float] = HEAD_MIDDLE,
+    yaw_degrees: float = 0.0,
+    pitch_degrees: float = 0.0,
+    distance: float = _DISTANCE,
+    field: float = _FIELD,
+) -> Camera:
+    """Return a camera that looks at a point of the head, upright; a portrait from the front by default.
+
+    Args:
+        size: height, width of the picture in pixels.
+        target: the point in its middle, metres.
+        yaw_degrees: positive shows more of the person's left side.
+        pitch_degrees: positive looks down on the head.
+        distance: from the target, metres.
+        field: height of what the picture shows at the target, metres.
+    """
+    yaw, pitch = np.radians(-yaw_degrees), np.radians(pitch_degrees)
+    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    rotation = np.diag([1, -1, -1]) @ tilt @ turn
+    focal = size[0] * distance / field
+    return Camera(
+        focal=(focal, focal),
+        centre=(size[1] / 2, size[0] / 2),
+        rotation=rotation.astype(np.float32),
+        translation=(np.array([0, 0, distance]) - rotation @ np.array(target)).astype(np.float32),
+        width=size[1],
+        height=size[0],
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PosedHead:
-    """A head as the camera sees it, all parts in one mesh of N vertices and M triangles."""
+    """A head before a camera, all parts in one mesh of N vertices and M triangles.
 
-    #: (N, 3) metres, head turned and expression applied; and unit normals.
+    Frame: the camera's turned upright: x right, y up, z to the viewer, who is at the origin.
+    """
+
+    camera: Camera
+    #: (N, 3) metres, expression applied; and unit normals.
     positions: FloatArray
     normals: FloatArray
     #: (N, 2) v up.
@@ -72,18 +123,19 @@ class PosedHead:
     materials: tuple[str, ...]
 
 
-def pose_head(head: Head, *, yaw_degrees: float = 0.0, weights: FloatArray | None = None) -> PosedHead:
-    """Return the head in a pose.
+def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) -> PosedHead:
+    """Return the head in a pose before a camera: one of `aim_camera`, or the photo's own.
 
     Args:
-        yaw_degrees: turn of the head; positive shows more of the person's left side.
         weights: (52,) ARKit weights added to the base shape; none when omitted.
     """
     points, normals, triangles, owners = [], [], [], []
     meshes = [split_vertices(part) for part in head.parts]
+    upright = np.array([1, -1, -1], np.float32)
     first = 0
     for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
-        moved = _turn(_pose(part, weights), yaw_degrees)
+        placed = (_pose(part, weights) @ camera.rotation.T + camera.translation) * upright
+        moved = placed.astype(np.float32)
         smooth = find_normals(moved, part.quads)
         points.append(moved[mesh.vertices])
         normals.append(smooth[mesh.vertices])
@@ -91,6 +143,7 @@ def pose_head(head: Head, *, yaw_degrees: float = 0.0, weights: FloatArray | Non
         owners.append(np.full(len(mesh.triangles), index, np.int32))
         first += len(mesh.vertices)
     return PosedHead(
+        camera=camera,
         positions=np.concatenate(points),
         normals=np.concatenate(normals),
         uvs=np.concatenate([mesh.uvs for mesh in meshes]),
@@ -100,20 +153,27 @@ def pose_head(head: Head, *, yaw_degrees: float = 0.0, weights: FloatArray | Non
     )
 
 
+def render(posed: PosedHead, textures: Mapping[str, FloatArray], finish: Finish = Finish()) -> Picture:
+    """Return the picture, (H, W, 3) uint8 sRGB; see `render_rows`."""
+    return render_rows(posed, textures, (0, posed.camera.height), finish)
+
+
 def render_rows(
-    posed: PosedHead, textures: Mapping[str, FloatArray], *, size: tuple[int, int], rows: tuple[int, int]
+    posed: PosedHead,
+    textures: Mapping[str, FloatArray],
+    rows: tuple[int, int],
+    finish: Finish = Finish(),
 ) -> Picture:
     """Return rows `rows[0]` to `rows[1]` of a picture, (rows, width, 3) uint8 sRGB.
 
     Args:
         textures: material to linear map (see `load_texture`); a material without one has its
             surface's tint.
-        size: height, width of the whole picture in pixels.
     """
-    height, width = size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING
+    height, width = posed.camera.height * _SUPERSAMPLING, posed.camera.width * _SUPERSAMPLING
     top, bottom = (row * _SUPERSAMPLING for row in rows)
-    picture = _paint_background(height, width, top, bottom)
-    points = _project(posed.positions, height, width)
+    picture = _paint_background(height, width, top, bottom, finish)
+    points = _project(posed) * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
     points[:, 1] -= top
     rows_of = points[posed.triangles, 1]
     reached = (rows_of.min(1) < bottom - top) & (rows_of.max(1) > 0)
@@ -124,10 +184,10 @@ def render_rows(
     solid = triangles[~clear]
     seen = rasterise(points, solid, *picture.shape[:2])
     depth[seen.pixels] = _blend(points[:, 2:], solid[seen.triangles], seen)[:, 0]
-    _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]))
+    _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]), finish)
     for material in dict.fromkeys(posed.materials):
         surface = find_surface(material)
-        if not surface.transparent:
+        if not surface.transparent or not finish.transparent:
             continue
         own = np.isin(owners, [k for k, name in enumerate(posed.materials) if name == material])
         sheet, parts = triangles[own], owners[own]
@@ -137,7 +197,7 @@ def render_rows(
         seen = rasterise(points, sheet, *picture.shape[:2])
         hits = _list_hits(seen, sheet, parts)
         nearer = _blend(points[:, 2:], hits.corners, seen)[:, 0] < depth[hits.pixels] + _COPLANAR
-        _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)))
+        _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)), finish)
     return to_srgb(_shrink(picture))
 
 
@@ -158,12 +218,14 @@ def _list_hits(seen: Fragments, triangles: IndexArray, owners: IndexArray) -> _H
     return _Hits(seen.pixels, triangles[seen.triangles], seen.weights, owners[seen.triangles])
 
 
-def _paint(flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray], hits: _Hits) -> None:
+def _paint(
+    flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray], hits: _Hits, finish: Finish
+) -> None:
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
     uv = _blend(posed.uvs, hits.corners, hits)
     facing = _blend(posed.normals, hits.corners, hits)
     _normalise(facing)
-    towards = np.array([0, 0, _DISTANCE], np.float32) - _blend(posed.positions, hits.corners, hits)
+    towards = -_blend(posed.positions, hits.corners, hits)
     _normalise(towards)
     for index, material in enumerate(posed.materials):
         own = np.flatnonzero(hits.parts == index)
@@ -176,7 +238,7 @@ def _paint(flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray
         if surface.double_sided:
             normal = normal * np.sign(np.einsum("pc,pc->p", normal, towards[own]))[:, None]
         matte, highlight = shade(albedo[:, :3], normal, towards[own], surface.roughness)
-        highlight *= np.float32(surface.specular)
+        highlight *= np.float32(surface.specular if finish.gloss else 0)
         pixels = hits.pixels[own]
         if surface.transparent:
             # A clear surface mirrors no less for being clear.
@@ -195,23 +257,11 @@ def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
     return moved
 
 
-def _turn(positions: FloatArray, yaw_degrees: float) -> FloatArray:
-    """Turn the head about the vertical through its middle."""
-    angle = np.radians(-yaw_degrees)
-    rotation = np.array(
-        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]], np.float32
-    )
-    pivot = np.array([0, 0, -0.08], np.float32)
-    turned: FloatArray = ((positions - pivot) @ rotation.T + pivot).astype(np.float32)
-    return turned
-
-
-def _project(positions: FloatArray, height: int, width: int) -> FloatArray:
-    """Return (V, 3) pixel x, pixel y, depth."""
-    depth = _DISTANCE - positions[:, 2]
-    focal = height * _DISTANCE / FIELD
-    x = width / 2 + focal * positions[:, 0] / depth
-    y = height / 2 - focal * (positions[:, 1] - MIDDLE) / depth
+def _project(posed: PosedHead) -> FloatArray:
+    """Return (N, 3) pixel x, pixel y, depth."""
+    depth = -posed.positions[:, 2]
+    x = posed.camera.centre[0] + posed.camera.focal[0] * posed.positions[:, 0] / depth
+    y = posed.camera.centre[1] - posed.camera.focal[1] * posed.positions[:, 1] / depth
     return np.stack([x, y, depth], axis=1).astype(np.float32)
 
 
@@ -273,7 +323,9 @@ def shade(
     return matte, highlight
 
 
-def _paint_background(height: int, width: int, first: int, end: int) -> FloatArray:
+def _paint_background(height: int, width: int, first: int, end: int, finish: Finish) -> FloatArray:
+    if finish.background is not None:
+        return np.tile(np.array(finish.background, np.float32), (end - first, width, 1))
     ramp = np.linspace(0, 1, height, dtype=np.float32)[first:end, None, None] ** 1.5
     top, bottom = np.array(_BACKGROUND_TOP, np.float32), np.array(_BACKGROUND_BOTTOM, np.float32)
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]

@@ -31,7 +31,7 @@ _TONGUE_PAST_LIPS = 0.009
 #: The jaw slides without turning in these; what it carries slides alike.
 _SLIDES = ("jawForward", "jawLeft", "jawRight")
 #: Parts that open with the jaw, whichever of them the head has.
-_JAW_PARTS = ("teeth_lower", "gum_lower", "tongue")
+_JAW_PARTS = ("teeth_lower", "gums_lower", "tongue")
 _EYES = {"Left": "eye_left", "Right": "eye_right"}
 #: Shapes that bring the lids together.
 _CLOSING = ("eyeBlink", "eyeSquint", "eyeLookDown", "cheekSquint")
