@@ -38,6 +38,8 @@ class OwnHead:
 
 
 def settled(sculpted: np.ndarray) -> OwnHead:
+    sculpted = sculpted.copy()
+    personal_shapes().seat_teeth(sculpted)
     neutral = sculpted.copy()
     personal_shapes().settle_neutral(neutral)
     deltas = personal_shapes().carry(neutral)

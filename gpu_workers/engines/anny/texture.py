@@ -28,7 +28,12 @@ from gpu_workers.engines.anny.texture_eyes import (
 )
 from gpu_workers.engines.anny.texture_lashes import paint_lashes
 from gpu_workers.engines.anny.texture_masks import FaceMasks, find_masks
-from gpu_workers.engines.anny.texture_mouth import paint_mouth
+from gpu_workers.engines.anny.texture_mouth import (
+    MouthPaint,
+    find_tooth_tint,
+    paint_mouth,
+    prepare_mouth,
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class _Constants:
     """What is the same for every person; the head data is kept so that its id is not given to another."""
 
     head_data: HeadData
-    mouth: NDArray[np.uint8]
+    mouth: MouthPaint
     eyes: EyePaint
 
 
@@ -121,7 +126,9 @@ def bake_on_device(
             facts["iris_colour"] = _round(iris.tolist())
             maps = {
                 "albedo/eyes": to_host(_finish(eyes)),
-                "albedo/mouth": constants.mouth,
+                "albedo/mouth": to_host(
+                    _finish(paint_mouth(find_tooth_tint(bake.linear, landmarks), constants.mouth))
+                ),
                 "albedo/lashes": paint_lashes(),
             }
             clock.lap("eyes and mouth")
@@ -167,7 +174,7 @@ def _load_constants(data: HeadData, device: torch.device) -> _Constants:
     key = (id(data), str(device))
     with _constants_lock:
         if key not in _constants:
-            mouth = _finish(paint_mouth(data, device)).cpu().numpy()
+            mouth = prepare_mouth(data, device)
             _constants[key] = _Constants(data, mouth, prepare_eyes(locate_iris(data, device)))
         return _constants[key]
 
