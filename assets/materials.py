@@ -49,6 +49,26 @@ def name_map(material: str, texture_format: TextureFormat) -> str:
     return f"{stem}.{_SUFFIXES[kept]}"
 
 
+#: The skin's maps besides its albedo: the engine's name to the file's stem.
+_SURFACE_MAPS = {
+    "normal": "normal", "roughness": "roughness", "occlusion": "ao", "displacement": "displacement",
+}  # fmt: skip
+#: What head.glb holds besides albedo maps: tangent-space normals; occlusion, roughness and metalness in red,
+#: green and blue. Appended to the material's name.
+NORMAL, ORM = ".normal", ".orm"
+
+
+def name_surface_map(kind: str, texture_format: TextureFormat) -> str | None:
+    """Return the file name of one of the skin's further maps, None for what is none.
+
+    Displacement has 16 bits, which only PNG keeps.
+    """
+    if kind not in _SURFACE_MAPS:
+        return None
+    kept: TextureFormat = "png" if kind == "displacement" else texture_format
+    return f"{_SURFACE_MAPS[kind]}.{_SUFFIXES[kept]}"
+
+
 def name_embedded_map(material: str) -> str:
     """Return the name of the picture that goes into head.glb; it is no file of the asset by itself."""
     return f"glb/{material}.{'png' if find_surface(material).transparent else 'jpg'}"

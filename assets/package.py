@@ -24,7 +24,7 @@ from assets.manifest import (
     make_finite,
 )
 from assets.maps import select_asset_maps, select_embedded_maps
-from assets.materials import name_map
+from assets.materials import NORMAL, name_map, name_surface_map
 from assets.obj import write_mtl, write_obj
 from assets.preview import render_preview
 from face3d import __version__
@@ -152,8 +152,11 @@ def _write_shapes(
             )
     if "obj" in options.formats:
         files["head.obj"] = write_obj(delivered)
-        maps = {material: name_map(material, options.texture_format) for material in textures}
-        files["head.mtl"] = write_mtl(delivered, maps)
+        materials = {part.material for part in delivered.parts}
+        maps = {name: name_map(name, options.texture_format) for name in textures if name in materials}
+        kinds = ("normal", "roughness") if "skin" + NORMAL in textures else ()
+        named = {kind: name_surface_map(kind, options.texture_format) for kind in kinds}
+        files["head.mtl"] = write_mtl(delivered, maps, {kind: file for kind, file in named.items() if file})
     if "preview" in options.formats:
         files["preview.png"] = render_preview(photo, delivered, textures)
     return files

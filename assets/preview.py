@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from assets.maps import decode_embedded_map
 from assets.png import encode_png
-from assets.render import HEAD_MIDDLE, Picture, PosedHead, aim_camera, load_texture, pose_head, render_rows
+from assets.render import Picture, PosedHead, aim_camera, load_texture, pose_head, render_rows
 from face3d.head import ARKIT_NAMES, FloatArray, Head
 
 #: Pixels a side of one picture of the row; the second where the photo's head is smaller than that anyway.

@@ -1,4 +1,4 @@
-"""A small software renderer for previews: perspective, textures, three soft lights, sRGB."""
+"""A small software renderer for previews: any pinhole camera, all maps, soft lights and a soft shadow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.materials import find_surface
-from assets.mesh import find_normals, split_vertices
+from assets.lights import Shadow, cast_shadow, normalise, shade
+from assets.materials import NORMAL, ORM, find_surface
+from assets.mesh import find_normals, find_tangents, split_vertices
 from assets.raster import Fragments, rasterise
 from face3d.head import Camera, FloatArray, Head, IndexArray, MeshPart
 
@@ -25,35 +26,16 @@ _FIELD = 0.33
 _COPLANAR = 1e-5
 _BACKGROUND_TOP = (0.055, 0.075, 0.115)
 _BACKGROUND_BOTTOM = (0.20, 0.225, 0.27)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Light:
-    #: Towards the light, in the camera's frame turned upright: x right, y up, z to the viewer.
-    direction: tuple[float, float, float]
-    #: Linear RGB.
-    colour: tuple[float, float, float]
-    #: How far light reaches past the terminator, 0..1: large for a soft box.
-    wrap: float
-    #: Share of the light that makes highlights.
-    gloss: float
-
-
-_LIGHTS = (
-    _Light(direction=(-0.45, 0.5, 0.74), colour=(0.74, 0.72, 0.70), wrap=0.35, gloss=1.0),
-    _Light(direction=(0.75, 0.1, 0.65), colour=(0.22, 0.24, 0.27), wrap=0.5, gloss=0.35),
-    _Light(direction=(0.5, 0.45, -0.75), colour=(0.34, 0.36, 0.42), wrap=0.1, gloss=0.0),
-)
-_AMBIENT_UP = (0.30, 0.30, 0.31)
-_AMBIENT_DOWN = (0.17, 0.16, 0.155)
+#: Above this, brightness approaches white instead of reaching it.
+_SHOULDER = 0.70
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
     """What is painted besides the solid parts' light and colour."""
 
-    #: Highlights of the lamps.
-    gloss: bool = True
+    #: Highlights, shadows, normals and occlusion: what a photo's own light does in its albedo already.
+    lit: bool = True
     #: Lashes and corneas.
     transparent: bool = True
     #: Linear RGB behind the head; a soft ramp when None.
@@ -114,6 +96,8 @@ class PosedHead:
     #: (N, 3) metres, expression applied; and unit normals.
     positions: FloatArray
     normals: FloatArray
+    #: (N, 3) unit vectors along which u grows.
+    tangents: FloatArray
     #: (N, 2) v up.
     uvs: FloatArray
     #: (M, 3)
@@ -129,7 +113,7 @@ def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) 
     Args:
         weights: (52,) ARKit weights added to the base shape; none when omitted.
     """
-    points, normals, triangles, owners = [], [], [], []
+    points, normals, tangents, triangles, owners = [], [], [], [], []
     meshes = [split_vertices(part) for part in head.parts]
     upright = np.array([1, -1, -1], np.float32)
     first = 0
@@ -139,6 +123,7 @@ def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) 
         smooth = find_normals(moved, part.quads)
         points.append(moved[mesh.vertices])
         normals.append(smooth[mesh.vertices])
+        tangents.append(find_tangents(points[-1], mesh.uvs, mesh.triangles))
         triangles.append(mesh.triangles + first)
         owners.append(np.full(len(mesh.triangles), index, np.int32))
         first += len(mesh.vertices)
@@ -146,11 +131,18 @@ def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) 
         camera=camera,
         positions=np.concatenate(points),
         normals=np.concatenate(normals),
+        tangents=np.concatenate(tangents),
         uvs=np.concatenate([mesh.uvs for mesh in meshes]),
         triangles=np.concatenate(triangles),
         owners=np.concatenate(owners),
         materials=tuple(part.material for part in head.parts),
     )
+
+
+def find_shadow(posed: PosedHead) -> Shadow:
+    """Return the key light's shadow of what is solid."""
+    solid = np.array([not find_surface(material).transparent for material in posed.materials])
+    return cast_shadow(posed.positions, posed.triangles[solid[posed.owners]])
 
 
 def render(posed: PosedHead, textures: Mapping[str, FloatArray], finish: Finish = Finish()) -> Picture:
@@ -163,13 +155,17 @@ def render_rows(
     textures: Mapping[str, FloatArray],
     rows: tuple[int, int],
     finish: Finish = Finish(),
+    shadow: Shadow | None = None,
 ) -> Picture:
     """Return rows `rows[0]` to `rows[1]` of a picture, (rows, width, 3) uint8 sRGB.
 
     Args:
-        textures: material to linear map (see `load_texture`); a material without one has its
-            surface's tint.
+        textures: material to linear map (see `load_texture`); a material without one has its surface's tint.
+            With `materials.NORMAL` or `materials.ORM` behind it: further maps, values in 0..1.
+        shadow: of `find_shadow`, made once for all strips of a picture.
     """
+    if shadow is None and finish.lit:
+        shadow = find_shadow(posed)
     height, width = posed.camera.height * _SUPERSAMPLING, posed.camera.width * _SUPERSAMPLING
     top, bottom = (row * _SUPERSAMPLING for row in rows)
     picture = _paint_background(height, width, top, bottom, finish)
@@ -184,7 +180,7 @@ def render_rows(
     solid = triangles[~clear]
     seen = rasterise(points, solid, *picture.shape[:2])
     depth[seen.pixels] = _blend(points[:, 2:], solid[seen.triangles], seen)[:, 0]
-    _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]), finish)
+    _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]), finish, shadow)
     for material in dict.fromkeys(posed.materials):
         surface = find_surface(material)
         if not surface.transparent or not finish.transparent:
@@ -197,8 +193,8 @@ def render_rows(
         seen = rasterise(points, sheet, *picture.shape[:2])
         hits = _list_hits(seen, sheet, parts)
         nearer = _blend(points[:, 2:], hits.corners, seen)[:, 0] < depth[hits.pixels] + _COPLANAR
-        _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)), finish)
-    return to_srgb(_shrink(picture))
+        _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)), finish, shadow)
+    return to_srgb(_shrink(_roll_off(picture) if finish.lit else picture))
 
 
 @dataclass(frozen=True)
@@ -219,14 +215,21 @@ def _list_hits(seen: Fragments, triangles: IndexArray, owners: IndexArray) -> _H
 
 
 def _paint(
-    flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray], hits: _Hits, finish: Finish
+    flat: FloatArray,
+    posed: PosedHead,
+    textures: Mapping[str, FloatArray],
+    hits: _Hits,
+    finish: Finish,
+    shadow: Shadow | None,
 ) -> None:
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
     uv = _blend(posed.uvs, hits.corners, hits)
     facing = _blend(posed.normals, hits.corners, hits)
-    _normalise(facing)
-    towards = -_blend(posed.positions, hits.corners, hits)
-    _normalise(towards)
+    normalise(facing)
+    place = _blend(posed.positions, hits.corners, hits)
+    sunlit = shadow.find_light(place) if shadow is not None else None
+    towards = -place
+    normalise(towards)
     for index, material in enumerate(posed.materials):
         own = np.flatnonzero(hits.parts == index)
         if not len(own):
@@ -237,8 +240,17 @@ def _paint(
         normal = facing[own]
         if surface.double_sided:
             normal = normal * np.sign(np.einsum("pc,pc->p", normal, towards[own]))[:, None]
-        matte, highlight = shade(albedo[:, :3], normal, towards[own], surface.roughness)
-        highlight *= np.float32(surface.specular if finish.gloss else 0)
+        roughness: float | FloatArray = surface.roughness
+        open_to_sky = None
+        if finish.lit and material + NORMAL in textures:
+            tangent = _blend(posed.tangents, hits.corners[own], hits.choose(own))
+            normal = _bend(normal, tangent, _pick(textures[material + NORMAL], uv[own]))
+        if finish.lit and material + ORM in textures:
+            packed = _pick(textures[material + ORM], uv[own])
+            open_to_sky, roughness = packed[:, :1], packed[:, 1:2]
+        lit = sunlit[own] if sunlit is not None and not surface.transparent else None
+        matte, highlight = shade(albedo[:, :3], normal, towards[own], roughness, lit, open_to_sky)
+        highlight *= np.float32(surface.specular if finish.lit else 0)
         pixels = hits.pixels[own]
         if surface.transparent:
             # A clear surface mirrors no less for being clear.
@@ -247,6 +259,18 @@ def _paint(
             flat[pixels] = flat[pixels] * (1 - coverage) + matte * coverage + gloss
         else:
             flat[pixels] = matte + highlight
+
+
+def _bend(normal: FloatArray, tangent: FloatArray, mapped: FloatArray) -> FloatArray:
+    """Return unit normals (P, 3) turned as a tangent-space map says, whose colours (P, 3) are 0..1."""
+    tangent -= normal * np.einsum("pc,pc->p", normal, tangent)[:, None]
+    normalise(tangent)
+    slope = mapped * 2 - 1
+    bent: FloatArray = normal * slope[:, 2:]
+    bent += tangent * slope[:, :1]
+    bent += np.cross(normal, tangent) * slope[:, 1:2]
+    normalise(bent)
+    return bent
 
 
 def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
@@ -272,11 +296,6 @@ def _blend(values: FloatArray, corner: NDArray[np.int32], seen: "Fragments | _Hi
     return blended
 
 
-def _normalise(vectors: FloatArray) -> None:
-    """Scale (P, 3) vectors to unit length, in place."""
-    vectors /= np.sqrt(np.einsum("pc,pc->p", vectors, vectors) + 1e-18)[:, None]
-
-
 def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
     """Return bilinear samples; row 0 of a texture lies at v = 1."""
     height, width = texture.shape[:2]
@@ -292,35 +311,20 @@ def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
     return sampled
 
 
-def shade(
-    albedo: FloatArray, normal: FloatArray, towards: FloatArray, roughness: float
-) -> tuple[FloatArray, FloatArray]:
-    """Return what a surface scatters under the preview's lamps (P, 3), and its highlights (P, 1), linear.
+def _pick(texture: FloatArray, uv: FloatArray) -> FloatArray:
+    """Return the nearest texels."""
+    height, width = texture.shape[:2]
+    column = np.clip(uv[:, 0] * np.float32(width), 0, width - 1).astype(np.int32)
+    row = np.clip((1 - uv[:, 1]) * np.float32(height), 0, height - 1).astype(np.int32)
+    return texture.reshape(-1, texture.shape[2]).take(row * width + column, axis=0)
 
-    Args:
-        albedo: (P, 3) linear.
-        normal: (P, 3) unit vectors, x right, y up, z to the viewer.
-        towards: (P, 3) unit vectors to the viewer.
-    """
-    up = (normal[:, 1:2] + 1) / 2
-    light = np.float32(1) * up * np.array(_AMBIENT_UP, np.float32)
-    light += (1 - up) * np.array(_AMBIENT_DOWN, np.float32)
-    exponent = min(400.0, max(4.0, 2 / roughness**4 - 2))
-    highlight = np.zeros((len(normal), 1), np.float32)
-    for lamp in _LIGHTS:
-        direction = np.array(lamp.direction, np.float32)
-        direction /= np.linalg.norm(direction)
-        cosine = normal @ direction
-        lit = np.clip((cosine + lamp.wrap) / (1 + lamp.wrap), 0, 1)
-        light += (lit**1.3)[:, None] * np.array(lamp.colour, np.float32)
-        if lamp.gloss:
-            half = towards + direction
-            _normalise(half)
-            shine = np.clip(np.einsum("pc,pc->p", normal, half), 0, 1) ** exponent
-            strength = lamp.gloss * (exponent + 8) / 8 * 0.028
-            highlight[:, 0] += np.minimum(strength * shine * np.clip(cosine * 4, 0, 1), 0.8)
-    matte: FloatArray = (albedo * light).astype(np.float32)
-    return matte, highlight
+
+def _roll_off(picture: FloatArray) -> FloatArray:
+    """Return the picture without clipped lights, in place."""
+    bright = picture > _SHOULDER
+    excess = (picture[bright] - _SHOULDER) / (1 - _SHOULDER)
+    picture[bright] = _SHOULDER + (1 - _SHOULDER) * (1 - np.exp(-excess))
+    return picture
 
 
 def _paint_background(height: int, width: int, first: int, end: int, finish: Finish) -> FloatArray:

@@ -33,7 +33,7 @@ _SHADE = 1.7
 #: Contact shade of the upper lid, the lower one and the corners, which no light of a viewer makes: strength,
 #: where it begins and where it is full, in radii of the iris.
 _UPPER_SHADE, _LOWER_SHADE, _CORNER_SHADE = (0.55, 0.30, 1.15), (0.30, 0.60, 1.35), (0.35, 1.35, 2.5)
-#: A dark iris in a photo is mostly noise and the sky's reflection: below this luminance it is taken for brown.
+#: A dark iris in a photo is mostly noise and reflections: below this luminance it is taken for brown.
 _DARK_IRIS = (0.02, 0.05)
 _DARKEST, _BRIGHTEST = 0.022, 0.22
 
@@ -176,7 +176,7 @@ def _paint(iris: Tensor, places: Tensor) -> Tensor:
 
 
 def _veins(angle: Tensor, distance: Tensor) -> Tensor:
-    """Return how much of a fine vessel lies on the white, 0..1: lines that wander from the corners inwards."""
+    """Return how much of a fine vessel lies on the white, 0..1: lines that wander inwards."""
     generator = torch.Generator().manual_seed(17)
     total = torch.zeros_like(angle)
     for count, width in ((7, 0.05), (13, 0.035), (23, 0.03)):

@@ -8,7 +8,6 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from face3d.messages import Array
-
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
