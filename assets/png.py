@@ -54,7 +54,7 @@ def encode_png(
     height, width = image.shape[:2]
     deep = image.dtype == np.uint16
     # PNG's samples are big-endian; the filter works byte by byte.
-    samples = image.astype(">u2") if deep else np.ascontiguousarray(image)
+    samples = np.ascontiguousarray(image, ">u2" if deep else np.uint8)
     rows: NDArray[np.uint8] = samples.reshape(height, -1).view(np.uint8)
     count = max(1, min(bands, height // _MIN_BAND_ROWS))
     edges = [height * i // count for i in range(count + 1)]

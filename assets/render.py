@@ -21,7 +21,7 @@ HEAD_MIDDLE = (0.0, -0.018, -0.08)
 #: Distance of the camera from there, metres: a portrait lens, little distortion.
 _DISTANCE = 1.28
 #: Height there of the visible field, metres.
-_FIELD = 0.33
+FIELD = 0.30
 #: A transparent surface that lies on another is not hidden by it: metres.
 _COPLANAR = 1e-5
 _BACKGROUND_TOP = (0.055, 0.075, 0.115)
@@ -58,7 +58,7 @@ def aim_camera(
     yaw_degrees: float = 0.0,
     pitch_degrees: float = 0.0,
     distance: float = _DISTANCE,
-    field: float = _FIELD,
+    field: float = FIELD,
 ) -> Camera:
     """Return a camera that looks at a point of the head, upright; a portrait from the front by default.
 
@@ -223,10 +223,10 @@ def _paint(
     shadow: Shadow | None,
 ) -> None:
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
-    uv = _blend(posed.uvs, hits.corners, hits)
-    facing = _blend(posed.normals, hits.corners, hits)
+    # Gathered at once: a vertex's values lie beside each other in memory.
+    vertices = np.concatenate([posed.positions, posed.normals, posed.tangents, posed.uvs], axis=1)
+    place, facing, along, uv = np.split(_blend(vertices, hits.corners, hits), (3, 6, 9), axis=1)
     normalise(facing)
-    place = _blend(posed.positions, hits.corners, hits)
     sunlit = shadow.find_light(place) if shadow is not None else None
     towards = -place
     normalise(towards)
@@ -243,12 +243,13 @@ def _paint(
         roughness: float | FloatArray = surface.roughness
         open_to_sky = None
         if finish.lit and material + NORMAL in textures:
-            tangent = _blend(posed.tangents, hits.corners[own], hits.choose(own))
-            normal = _bend(normal, tangent, _pick(textures[material + NORMAL], uv[own]))
+            normal = _bend(normal, along[own], _pick(textures[material + NORMAL], uv[own]))
         if finish.lit and material + ORM in textures:
             packed = _pick(textures[material + ORM], uv[own])
             open_to_sky, roughness = packed[:, :1], packed[:, 1:2]
-        lit = sunlit[own] if sunlit is not None and not surface.transparent else None
+        lit = None
+        if sunlit is not None and not surface.transparent:
+            lit = 1 - surface.shadowed * (1 - sunlit[own])
         matte, highlight = shade(albedo[:, :3], normal, towards[own], roughness, lit, open_to_sky)
         highlight *= np.float32(surface.specular if finish.lit else 0)
         pixels = hits.pixels[own]
@@ -290,9 +291,12 @@ def _project(posed: PosedHead) -> FloatArray:
 
 
 def _blend(values: FloatArray, corner: NDArray[np.int32], seen: "Fragments | _Hits") -> FloatArray:
-    blended: FloatArray = values[corner[:, 0]] * seen.weights[:, :1]
-    blended += values[corner[:, 1]] * seen.weights[:, 1:2]
-    blended += values[corner[:, 2]] * seen.weights[:, 2:]
+    blended: FloatArray = values.take(corner[:, 0], axis=0)
+    blended *= seen.weights[:, :1]
+    for k in (1, 2):
+        part = values.take(corner[:, k], axis=0)
+        part *= seen.weights[:, k : k + 1]
+        blended += part
     return blended
 
 
@@ -305,9 +309,13 @@ def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
     fx, fy = (x - column)[:, None].astype(np.float32), (y - row)[:, None].astype(np.float32)
     flat = texture.reshape(-1, texture.shape[2])
     start = row * width + column
-    top = flat[start] * (1 - fx) + flat[start + 1] * fx
-    bottom = flat[start + width] * (1 - fx) + flat[start + width + 1] * fx
-    sampled: FloatArray = (top * (1 - fy) + bottom * fy).astype(np.float32)
+    sampled: FloatArray = flat.take(start, axis=0)
+    sampled += (flat.take(start + 1, axis=0) - sampled) * fx
+    below = flat.take(start + width, axis=0)
+    below += (flat.take(start + width + 1, axis=0) - below) * fx
+    below -= sampled
+    below *= fy
+    sampled += below
     return sampled
 
 
@@ -316,7 +324,8 @@ def _pick(texture: FloatArray, uv: FloatArray) -> FloatArray:
     height, width = texture.shape[:2]
     column = np.clip(uv[:, 0] * np.float32(width), 0, width - 1).astype(np.int32)
     row = np.clip((1 - uv[:, 1]) * np.float32(height), 0, height - 1).astype(np.int32)
-    return texture.reshape(-1, texture.shape[2]).take(row * width + column, axis=0)
+    picked: FloatArray = texture.reshape(-1, texture.shape[2]).take(row * width + column, axis=0)
+    return picked
 
 
 def _roll_off(picture: FloatArray) -> FloatArray:

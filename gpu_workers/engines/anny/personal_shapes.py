@@ -31,8 +31,8 @@ _TONGUE_PAST_LIPS = 0.009
 _TONGUE_TIP = (0.55, 0.72)
 #: What parts the lips for the tongue, and by how much of their own shapes.
 _TONGUE_PARTS_LIPS = {"mouthLowerDown": 0.75, "mouthUpperUp": 0.30}
-#: Metres: the upper incisors' edges stand so far under the upper lip, and teeth are moved by so much at most.
-_SHOWN_INCISOR, _SEATED_AT_MOST = 0.0007, 0.005
+#: Metres: the closed upper lip just hides the upper incisors; teeth are moved by so much at most for that.
+_LIP_OVER_INCISOR, _SEATED_AT_MOST = 0.0002, 0.005
 #: Metres aside of the midline: the upper middle incisors.
 _INCISORS = 0.007
 #: The jaw slides without turning in these; what it carries slides alike.
@@ -113,7 +113,7 @@ class PersonalShapes:
         lip = neutral[self._skin][upper[:, upper.shape[1] // 2], 1].min()
         teeth = neutral[self.data.part("teeth_upper").vertices]
         edge = teeth[np.abs(teeth[:, 0]) < _INCISORS, 1].min()
-        lift = np.clip(lip - _SHOWN_INCISOR - edge, -_SEATED_AT_MOST, _SEATED_AT_MOST)
+        lift = np.clip(lip + _LIP_OVER_INCISOR - edge, -_SEATED_AT_MOST, _SEATED_AT_MOST)
         for name in ("teeth_upper", "gums_upper"):
             neutral[self.data.part(name).vertices, 1] += lift
 

@@ -232,9 +232,12 @@ def _reduce(albedo: Tensor, small: int) -> Tensor:
 def _build(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
     masks = atlas.masks
     device = atlas.covered.device
-    lids = atlas.spread(torch.from_numpy(data.masks["eyelids"][:, None]).float().to(device))[0].clamp(0, 1)
+    lids = torch.zeros_like(masks["lips"])
+    if "eyelids" in data.masks:
+        values = torch.from_numpy(data.masks["eyelids"][:, None]).float().to(device)
+        lids = atlas.spread(values)[0].clamp(0, 1)
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"])
-    bare = (1 - hidden) * (1 - masks["brows"]).clamp(0, 1) * (1 - masks["scalp"])
+    bare = (1 - hidden) * (1 - 3 * masks["brows"]).clamp(min=0) * (1 - masks["scalp"])
     folds = bare * masks["face"] * (1 - masks["lips"]) * (1 - 0.7 * lids) * atlas.main * atlas.inside
     # Brows and lids reach beyond their masks.
     folds = blur(-functional.max_pool2d(-folds[None], 9, stride=1, padding=4), 3.0)[0]
