@@ -100,9 +100,9 @@ class PersonalShapes:
             for index, shape in enumerate(skin_shapes)
             if index not in (_JAW_OPEN, _MOUTH_CLOSE) and np.abs(shape[lips]).max() > _RESTING
         ]
-        # What the template's closed lids leave open, at the corners, heads may leave open too.
+        # What the template's closed lids leave open, heads may leave open too; at the corners less of it.
         self._closed = {
-            side: eye.lids.gaps(rest + skin_shapes[self._blink(side)])
+            side: eye.lids.shorten(eye.lids.gaps(rest + skin_shapes[self._blink(side)]))
             for side, eye in self.openings.eyes.items()
         }
 
