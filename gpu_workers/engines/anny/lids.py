@@ -22,7 +22,7 @@ _SUNK = 0.0001
 #: to the border lie inside the eyeball, where they hide the lid's inside.
 _EDGE = (2, 3)
 #: Columns from a corner, and metres that shut lids may leave open there.
-_SHUT = ((1, 2, 3), (0.0008, 0.0005, 0.00012))
+_SHUT = ((1, 2, 3), (0.00072, 0.0006, 0.00012))
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Lids:
     def shorten(self, gaps: FloatArray) -> FloatArray:
         """Return `gaps` of which those of the edge, which are seen, are as short as they can be.
 
-        Beside the corners, where the lids are one steep fold, some is left: closed further, it would cut itself.
+        Beside the corners, where lids are one steep fold, some is left: closed further, it would cut itself.
         """
         from_corner = np.arange(gaps.shape[1])
         from_corner = np.minimum(from_corner, from_corner[::-1])
