@@ -1,7 +1,7 @@
 """Levels of detail of a head: 0 smooth (one Catmull-Clark step), 1 the cage that was fitted, 2 coarse.
 
-All three are linear maps of the cage, but for the coarse level's blink, and share its UV layout, so the same maps
-and the same 52 weights fit.
+All share the UV layout, so the same maps and the same 52 weights fit. They are linear maps of the cage, but
+for the coarse blink.
 """
 
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """Folds become normals, depth, occlusion; freckles and hair do not. Kernels against plain twins."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -132,7 +134,7 @@ def empty_maps(size: int) -> SurfaceMaps:
 def test_composition_agrees_with_the_plain_twin() -> None:
     generator = torch.Generator().manual_seed(8)
     size = 12
-    layers = torch.rand(6, size, size, generator=generator)
+    layers = torch.rand(4, size, size, generator=generator)
     layers[:2] = layers[:2] - 0.5
     layers[2] *= -0.0004
     layers[3] *= 3e-5
@@ -142,7 +144,7 @@ def test_composition_agrees_with_the_plain_twin() -> None:
     compose_surface(layers.clone(), pores, maps, slice(0, size))
     for row in range(size):
         for column in range(size):
-            right, up, fold, depth, roughness, occlusion = layers[:, row, column].tolist()
+            right, up, fold, depth = layers[:, row, column].tolist()
             slopes = pores[:, row, column].tolist()
             normal = np.array([-right - depth * slopes[0], -up - depth * slopes[1], 1.0])
             normal /= np.linalg.norm(normal)
@@ -150,9 +152,32 @@ def test_composition_agrees_with_the_plain_twin() -> None:
             assert np.abs(maps.normal[row, column].int().numpy() - expected).max() <= 1
             height = (fold + depth * slopes[2]) / DISPLACEMENT_RANGE
             assert int(maps.displacement[row, column]) == pytest.approx(32768 * (1 + height), abs=17)
-            rough = roughness - 0.035 / 3e-5 * depth * slopes[2]
-            assert int(maps.roughness[row, column]) == pytest.approx(255 * min(max(rough, 0), 1), abs=1.1)
-            assert int(maps.occlusion[row, column]) == pytest.approx(255 * occlusion, abs=1.1)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_bands_are_those_of_the_enlarged_whole(factor: int) -> None:
+    """The plain twin enlarges every map at once."""
+    picture = (paint(wrinkle()).permute(1, 2, 0) * 255).to(torch.uint8)
+    albedo = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    atlas = replace(plain_atlas(), pores=torch.zeros(SMALL, SMALL))
+    maps = make_surface(albedo, 30.0, atlas)
+    small = functional.interpolate(
+        albedo.permute(2, 0, 1)[None], size=(SMALL, SMALL), mode="bilinear", antialias=True
+    )
+    fold = find_folds(small[0].float() / 255, 30.0, atlas)
+
+    def enlarge(values: torch.Tensor) -> torch.Tensor:
+        size = (SMALL * factor, SMALL * factor)
+        return functional.interpolate(values[None, None], size=size, mode="bilinear")[0, 0]
+
+    right, up = (enlarge(slope) for slope in find_slopes(fold, atlas.metres))
+    normal = functional.normalize(torch.stack([-right, -up, torch.ones_like(up)], -1), dim=-1)
+    expected = (normal * 127.5 + 128).clamp(max=255).to(torch.uint8).int()
+    assert int((maps.normal.int() - expected).abs().max()) <= 1
+    depth = 32768 + 32768 * enlarge(fold) / DISPLACEMENT_RANGE
+    assert float((maps.displacement.int() - depth).abs().max()) <= 17
+    shaded = enlarge(0.9 / (1 - fold / 0.0016)) * 255
+    assert float((maps.occlusion.int() - shaded).abs().max()) <= 1.6
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
@@ -172,6 +197,7 @@ def test_maps_of_a_fold_agree_with_each_other(factor: int) -> None:
     below = normal[row + factor : row + reach, column - 20 : column + 20, 1].mean()
     assert float(above) < -0.01
     assert float(below) > 0.01
+    assert (maps.roughness == 128).all()
     depth = maps.displacement.int().float()
     assert float(depth[row, column - 9 : column + 9].mean()) < float(depth[4 * factor].mean()) - 500
     assert int(maps.occlusion[row, column]) < int(maps.occlusion[4 * factor, column])

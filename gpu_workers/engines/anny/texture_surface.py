@@ -15,16 +15,15 @@ from torch.nn import functional
 
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
-from gpu_workers.engines.anny.texture_compose import enlarge
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.texture_occlusion import find_occlusion
 from gpu_workers.engines.anny.texture_photo import blur
 from gpu_workers.engines.anny.texture_statistics import constant
 
 #: Metres of displacement at the ends of its 16 bits; the middle code is none. Codes are multiples of `_STEP`:
-#: half a micrometre, and files that deflate.
+#: a micrometre, and files that deflate.
 DISPLACEMENT_RANGE = 0.001
-_MIDDLE, _STEP = 32768, 16
+_MIDDLE, _STEP = 32768, 32
 #: Width of the folds looked for, in texels of the small maps and of twice and four times smaller ones; the
 #: finest in pixels of the photo.
 _FOLD_WIDTH, _OCTAVES, _FINEST = 1.5, 3, 0.8
@@ -39,8 +38,8 @@ _HAIR_BEGINS, _HAIR_SURE = 0.22, 0.50
 #: Pixels of the tile of pores, at 4096 a side; metres of a pore's depth on the cheek.
 _TILE, _TILE_SIZE = 1024, 4096
 _PORE = 0.000030
-#: Roughness of skin; what nose and forehead (oily), lips (wet), ears and scalp differ by; a pore's share.
-_ROUGHNESS, _OILY, _LIPS, _SCALP, _PORE_ROUGHNESS = 0.52, -0.09, -0.16, 0.12, 0.035
+#: Roughness of skin; what nose and forehead (oily), lips (wet) and scalp differ by.
+_ROUGHNESS, _OILY, _LIPS, _SCALP = 0.52, -0.09, -0.16, 0.12
 #: Least light that a hidden texel is given: mouths and eyes open, and the map is one for all poses.
 _DARKEST, _DARKEST_LID = 0.25, 0.65
 #: Metres of a fold that halve the light in it.
@@ -101,45 +100,62 @@ def make_surface(albedo: Tensor, photo_density: float, atlas: SurfaceAtlas) -> S
     size, small = albedo.shape[0], atlas.folds.shape[-1]
     factor = size // small
     fold = find_folds(_reduce(albedo, small), photo_density, atlas)
-    slopes = find_slopes(fold, atlas.metres)
-    layers = torch.cat([slopes, torch.stack([fold, atlas.pores, atlas.roughness, _shade(fold, atlas)])])
+    layers = torch.cat([find_slopes(fold, atlas.metres), fold[None], atlas.pores[None]])
+    flat = _enlarge_codes(torch.stack([atlas.roughness, _shade(fold, atlas)]), size)
     device = albedo.device
     maps = SurfaceMaps(
         normal=torch.empty(size, size, 3, dtype=torch.uint8, device=device),
-        roughness=torch.empty(size, size, dtype=torch.uint8, device=device),
-        occlusion=torch.empty(size, size, dtype=torch.uint8, device=device),
+        roughness=flat[0],
+        occlusion=flat[1],
         displacement=torch.empty(size, size, dtype=torch.uint16, device=device),
     )
     tile = _load_pores(size, str(device))
     band = small if albedo.is_cuda else _BAND
     for start in range(0, small, band):
         rows = slice(start * factor, (start + band) * factor)
-        compose_surface(
-            enlarge(layers, start, start + band, 0, small, factor), _cut(tile, rows, size), maps, rows
-        )
+        large = _enlarge_rows(layers, start, start + band, factor)
+        compose_surface(large, _cut(tile, rows, size), maps, rows)
     return maps
 
 
 def compose_surface(layers: Tensor, pores: Tensor, maps: SurfaceMaps, rows: slice) -> None:
-    """Write some rows of the maps.
+    """Write some rows of normals and displacement.
 
     Args:
-        layers: (6, R, S) slopes right and up, fold's depth, pores' depth, roughness, occlusion; overwritten.
+        layers: (4, R, S) slopes right and up, fold's depth, pores' depth; overwritten.
         pores: (3, R, S) slopes of a metre deep pores, right and up, and their height, -1..1.
     """
-    right, up, height, depth, roughness, occlusion = layers
+    right, up, height, depth = layers
     right.addcmul_(pores[0], depth)
     up.addcmul_(pores[1], depth)
-    scale = (right * right).addcmul_(up, up).add_(1).rsqrt_().mul_(127.5)
-    for channel, slope in enumerate((right, up)):
-        maps.normal[rows, :, channel] = slope.mul_(scale).neg_().add_(128).to(torch.uint8)
-    maps.normal[rows, :, 2] = scale.add_(128).clamp_(max=255).to(torch.uint8)
+    scale = (right * right).addcmul_(up, up).add_(1).rsqrt_().mul_(-127.5)
+    normal = maps.normal[rows]
+    normal[..., 0] = right.mul_(scale).add_(128)
+    normal[..., 1] = up.mul_(scale).add_(128)
+    normal[..., 2] = scale.neg_().add_(128).clamp_(max=255)
     height.addcmul_(pores[2], depth)
     codes = height.mul_(_MIDDLE / DISPLACEMENT_RANGE / _STEP).round_().mul_(_STEP).add_(_MIDDLE)
     maps.displacement[rows] = codes.clamp_(0, 65535).to(torch.int32).to(torch.uint16)
-    roughness.addcmul_(pores[2], depth, value=-_PORE_ROUGHNESS / _PORE)
-    maps.roughness[rows] = roughness.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8)
-    maps.occlusion[rows] = occlusion.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8)
+
+
+def _enlarge_rows(layers: Tensor, start: int, stop: int, factor: int) -> Tensor:
+    """Return some rows of (C, L, L) enlarged bilinearly, equal to the same rows of the enlarged whole."""
+    if factor == 1:
+        return layers[:, start:stop].clone()
+    rows = torch.arange(start - 1, stop + 1, device=layers.device).clamp(0, layers.shape[1] - 1)
+    large = functional.interpolate(layers[None, :, rows], scale_factor=factor, mode="bilinear")[0]
+    return large[:, factor:-factor]
+
+
+def _enlarge_codes(layers: Tensor, size: int) -> Tensor:
+    """Return (C, size, size) uint8 of layers (C, L, L) in 0..1."""
+    codes = (layers.clamp(0, 1) * 255).round()[None]
+    if not codes.is_cuda:
+        # Eight bits enlarge several times as fast on a CPU; a GPU has no such kernel.
+        codes = codes.to(torch.uint8)
+    if size > layers.shape[-1]:
+        codes = functional.interpolate(codes, size=(size, size), mode="bilinear", align_corners=False)
+    return codes[0].round().to(torch.uint8) if codes.is_cuda else codes[0]
 
 
 def find_folds(colour: Tensor, photo_density: float, atlas: SurfaceAtlas) -> Tensor:
