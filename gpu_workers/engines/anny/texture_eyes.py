@@ -32,7 +32,7 @@ _LIMBUS = 0.84
 _SHADE = 1.7
 #: Contact shade of the upper lid, the lower one and the corners, which no light of a viewer makes: strength,
 #: where it begins and where it is full, in radii of the iris.
-_UPPER_SHADE, _LOWER_SHADE, _CORNER_SHADE = (0.55, 0.30, 1.15), (0.30, 0.60, 1.35), (0.35, 1.35, 2.5)
+_UPPER_SHADE, _LOWER_SHADE, _CORNER_SHADE = (0.55, 0.30, 1.15), (0.30, 0.60, 1.35), (0.45, 1.25, 2.45)
 #: A dark iris in a photo is mostly noise and reflections: below this luminance it is taken for brown.
 _DARK_IRIS = (0.02, 0.05)
 _DARKEST, _BRIGHTEST = 0.022, 0.22

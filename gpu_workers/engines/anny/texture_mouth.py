@@ -182,13 +182,13 @@ def _paint_tongue(forward: Tensor, aside: Tensor, size: int) -> Tensor:
     """
     device = forward.device
     papillae = (make_noise(size, 1.6, seed=21) * 0.6 + make_noise(size, 6.0, seed=22) * 0.6).to(device)
-    light = ((forward - 0.30) / 0.62).clamp(0, 1)
+    light = ((forward - 0.46) / 0.50).clamp(0, 1)
     groove = (
         torch.exp(-((aside / 1.6) ** 2))
         * ((forward - 0.35) * 3).clamp(0, 1)
         * ((1 - forward) * 8).clamp(0, 1)
     )
-    shade = (0.10 + 0.90 * light**1.3) * (1 - 0.16 * groove) * (1 + 0.05 * papillae)
+    shade = (0.07 + 0.93 * light**1.2) * (1 - 0.16 * groove) * (1 + 0.05 * papillae)
     # Its back is coated, its rim and tip are redder.
     coat = ((0.9 - forward) * 4).clamp(0, 1) * torch.exp(-((aside / 13) ** 2))
     colour = _tint(_TONGUE, device) * (1 + coat * _tint((0.06, 0.16, 0.10), device))

@@ -30,11 +30,13 @@ _FOLD_WIDTH, _OCTAVES, _FINEST = 1.5, 3, 0.8
 #: Less is noise.
 _LEAST_CURVED = 0.007
 #: Metres of depth a unit of curved darkness and metre of width; the deepest fold.
-_FOLD_DEPTH, _DEEPEST = 1.7, 0.0005
+_FOLD_DEPTH, _DEEPEST = 1.7, 0.00035
 #: What melanin and blood take from green, of what they take from blue, and from red: Beer-Lambert in sRGB.
 _PIGMENT_RED, _PIGMENT_GREEN = 0.38, 0.80
 #: So much darker than the skin (natural logarithm) a neighbourhood begins to be hair, and is hair.
 _HAIR_BEGINS, _HAIR_SURE = 0.22, 0.50
+#: So is one whose shade changes so much from texel to texel: folds are single lines, hairs are many.
+_BUSY_BEGINS, _BUSY_SURE = 0.11, 0.20
 #: Pixels of the tile of pores, at 4096 a side; metres of a pore's depth on the cheek.
 _TILE, _TILE_SIZE = 1024, 4096
 _PORE = 0.000030
@@ -175,6 +177,8 @@ def find_folds(colour: Tensor, photo_density: float, atlas: SurfaceAtlas) -> Ten
     level = coarse.mean(0)
     usual = level[allowed > 0.5].median()
     hair = ((usual - level - _HAIR_BEGINS) / (_HAIR_SURE - _HAIR_BEGINS)).clamp(0, 1)
+    busy = blur(shade.abs()[None], 8.0)[0]
+    hair = torch.maximum(hair, ((busy - _BUSY_BEGINS) / (_BUSY_SURE - _BUSY_BEGINS)).clamp(0, 1))
     texel = float(atlas.metres.mean())
     finest = _FINEST * (0.01 / texel) / max(photo_density, 1.0)
     depth = torch.zeros_like(shade)
@@ -255,6 +259,8 @@ def _build(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"])
     bare = (1 - hidden) * (1 - 3 * masks["brows"]).clamp(min=0) * (1 - masks["scalp"])
     folds = bare * masks["face"] * (1 - masks["lips"]) * (1 - 0.7 * lids) * atlas.main * atlas.inside
+    # On the outline of the face ends what the photo shows.
+    folds = folds * ((blur(masks["face"][None], 24.0)[0] - 0.6) / 0.3).clamp(0, 1)
     # Brows and lids reach beyond their masks.
     folds = blur(-functional.max_pool2d(-folds[None], 9, stride=1, padding=4), 3.0)[0]
     calm = 1 - 0.75 * torch.maximum(lids, masks["lips"]) - 0.3 * masks["ears"] - 0.35 * (1 - masks["face"])
