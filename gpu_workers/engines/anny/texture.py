@@ -83,21 +83,18 @@ def bake_head(
         head: fitted to that photo, on the topology of `head_data`.
     Returns:
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
-        coverage as a fourth channel; of the skin's size `normal/skin`, `roughness/skin`, `occlusion/skin` and
-        `displacement/skin` (texture_surface.py); facts `texel_shares` of
-        the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds.
+        coverage as a fourth channel; with format `maps`, of the skin's size, `normal/skin`, `roughness/skin`,
+        `occlusion/skin` and `displacement/skin` (texture_surface.py); facts `texel_shares` of the face
+        (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds,
+        `displacement_range_m`.
     """
     with bake_on_device(prepared, head, head_data, options, device, graphs=graphs) as bake:
         skin = to_host(bake.skin)
-        rest, surface = bake.finish(), bake.surface()
-    return StageResult(
-        tensors={"albedo/skin": skin, **rest.tensors, **surface.tensors},
-        facts={
-            **rest.facts,
-            **surface.facts,
-            "timings": {**rest.facts["timings"], **surface.facts["timings"]},
-        },
-    )
+        rest = bake.finish()
+        surface = bake.surface() if "maps" in options.formats else StageResult()
+    tensors = {"albedo/skin": skin, **rest.tensors, **surface.tensors}
+    # Later facts know the earlier timings.
+    return StageResult(tensors=tensors, facts={**rest.facts, **surface.facts})
 
 
 @contextmanager
