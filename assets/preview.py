@@ -13,17 +13,8 @@ from assets.lights import Shadow
 from assets.maps import decode_embedded_map
 from assets.materials import NORMAL, ORM
 from assets.png import encode_png
-from assets.render import (
-    FIELD,
-    HEAD_MIDDLE,
-    Picture,
-    PosedHead,
-    aim_camera,
-    find_shadow,
-    load_texture,
-    pose_head,
-    render_rows,
-)
+from assets.render import Picture, find_shadow, load_texture, render_rows
+from assets.scene import FIELD, HEAD_MIDDLE, PosedHead, aim_camera, pose_head
 from face3d.head import ARKIT_NAMES, FloatArray, Head
 
 #: Pixels a side of a picture of the first row; the second where the photo's head is smaller than that anyway.
@@ -64,7 +55,7 @@ def render_preview(
         textures: material to JPEG or PNG bytes of its albedo map; further maps as `write_glb` takes them.
         facts: names and values to print.
     """
-    box = _frame(head)
+    box = frame_photo(head)
     tile = TILE if box[2] - box[0] >= _SMALLEST_HEAD else SMALL_TILE
     small = _find_small(tile)
     views = _list_views(head, tile, small)
@@ -122,7 +113,7 @@ def _weigh(shapes: Mapping[str, float]) -> FloatArray:
     return np.array([shapes.get(name, 0.0) for name in ARKIT_NAMES], np.float32)
 
 
-def _frame(head: Head) -> tuple[float, float, float, float]:
+def frame_photo(head: Head) -> tuple[float, float, float, float]:
     """Return the square of the photo that shows what the renders show: left, top, right, bottom in pixels."""
     camera = head.camera
     target = camera.rotation @ np.array(HEAD_MIDDLE, np.float32) + camera.translation

@@ -8,20 +8,14 @@ from numpy.typing import NDArray
 
 from assets.lights import Shadow, cast_shadow, normalise, shade
 from assets.materials import NORMAL, ORM, find_surface
-from assets.mesh import find_normals, find_tangents, split_vertices
 from assets.raster import Fragments, rasterise
-from face3d.head import Camera, FloatArray, Head, IndexArray, MeshPart
+from assets.scene import PosedHead, blend, project
+from face3d.head import FloatArray, IndexArray
 
 Picture = NDArray[np.uint8]
 
 #: Pixels a side that are averaged into one.
 _SUPERSAMPLING = 2
-#: What a portrait looks at, metres: the middle of the head, a little below the eyes.
-HEAD_MIDDLE = (0.0, -0.018, -0.08)
-#: Distance of the camera from there, metres: a portrait lens, little distortion.
-_DISTANCE = 1.28
-#: Height there of the visible field, metres.
-FIELD = 0.30
 #: A transparent surface that lies on another is not hidden by it: metres.
 _COPLANAR = 1e-5
 _BACKGROUND_TOP = (0.055, 0.075, 0.115)
@@ -49,94 +43,6 @@ def load_texture(image: Picture) -> FloatArray:
     linear: FloatArray = table[image]
     linear[..., 3:] = image[..., 3:] / np.float32(255)
     return linear
-
-
-def aim_camera(
-    size: tuple[int, int],
-    *,
-    target: tuple[float, float, float] = HEAD_MIDDLE,
-    yaw_degrees: float = 0.0,
-    pitch_degrees: float = 0.0,
-    distance: float = _DISTANCE,
-    field: float = FIELD,
-) -> Camera:
-    """Return a camera that looks at a point of the head, upright; a portrait from the front by default.
-
-    Args:
-        size: height, width of the picture in pixels.
-        target: the point in its middle, metres.
-        yaw_degrees: positive shows more of the person's left side.
-        pitch_degrees: positive looks down on the head.
-        distance: from the target, metres.
-        field: height of what the picture shows at the target, metres.
-    """
-    yaw, pitch = np.radians(-yaw_degrees), np.radians(pitch_degrees)
-    turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
-    rotation = np.diag([1, -1, -1]) @ tilt @ turn
-    focal = size[0] * distance / field
-    return Camera(
-        focal=(focal, focal),
-        centre=(size[1] / 2, size[0] / 2),
-        rotation=rotation.astype(np.float32),
-        translation=(np.array([0, 0, distance]) - rotation @ np.array(target)).astype(np.float32),
-        width=size[1],
-        height=size[0],
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PosedHead:
-    """A head before a camera, all parts in one mesh of N vertices and M triangles.
-
-    Frame: the camera's turned upright: x right, y up, z to the viewer, who is at the origin.
-    """
-
-    camera: Camera
-    #: (N, 3) metres, expression applied; and unit normals.
-    positions: FloatArray
-    normals: FloatArray
-    #: (N, 3) unit vectors along which u grows.
-    tangents: FloatArray
-    #: (N, 2) v up.
-    uvs: FloatArray
-    #: (M, 3)
-    triangles: IndexArray
-    #: (M,) number of the part that a triangle belongs to, and each part's material.
-    owners: IndexArray
-    materials: tuple[str, ...]
-
-
-def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) -> PosedHead:
-    """Return the head in a pose before a camera: one of `aim_camera`, or the photo's own.
-
-    Args:
-        weights: (52,) ARKit weights added to the base shape; none when omitted.
-    """
-    points, normals, tangents, triangles, owners = [], [], [], [], []
-    meshes = [split_vertices(part) for part in head.parts]
-    upright = np.array([1, -1, -1], np.float32)
-    first = 0
-    for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
-        placed = (_pose(part, weights) @ camera.rotation.T + camera.translation) * upright
-        moved = placed.astype(np.float32)
-        smooth = find_normals(moved, part.quads)
-        points.append(moved[mesh.vertices])
-        normals.append(smooth[mesh.vertices])
-        tangents.append(find_tangents(points[-1], mesh.uvs, mesh.triangles))
-        triangles.append(mesh.triangles + first)
-        owners.append(np.full(len(mesh.triangles), index, np.int32))
-        first += len(mesh.vertices)
-    return PosedHead(
-        camera=camera,
-        positions=np.concatenate(points),
-        normals=np.concatenate(normals),
-        tangents=np.concatenate(tangents),
-        uvs=np.concatenate([mesh.uvs for mesh in meshes]),
-        triangles=np.concatenate(triangles),
-        owners=np.concatenate(owners),
-        materials=tuple(part.material for part in head.parts),
-    )
 
 
 def find_shadow(posed: PosedHead) -> Shadow:
@@ -169,7 +75,7 @@ def render_rows(
     height, width = posed.camera.height * _SUPERSAMPLING, posed.camera.width * _SUPERSAMPLING
     top, bottom = (row * _SUPERSAMPLING for row in rows)
     picture = _paint_background(height, width, top, bottom, finish)
-    points = _project(posed) * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
+    points = project(posed) * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
     points[:, 1] -= top
     rows_of = points[posed.triangles, 1]
     reached = (rows_of.min(1) < bottom - top) & (rows_of.max(1) > 0)
@@ -179,7 +85,7 @@ def render_rows(
     flat = picture.reshape(-1, 3)
     solid = triangles[~clear]
     seen = rasterise(points, solid, *picture.shape[:2])
-    depth[seen.pixels] = _blend(points[:, 2:], solid[seen.triangles], seen)[:, 0]
+    depth[seen.pixels] = blend(points[:, 2:], solid[seen.triangles], seen)[:, 0]
     _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]), finish, shadow)
     for material in dict.fromkeys(posed.materials):
         surface = find_surface(material)
@@ -192,9 +98,48 @@ def render_rows(
             sheet, parts = np.concatenate([sheet, sheet[:, ::-1]]), np.tile(parts, 2)
         seen = rasterise(points, sheet, *picture.shape[:2])
         hits = _list_hits(seen, sheet, parts)
-        nearer = _blend(points[:, 2:], hits.corners, seen)[:, 0] < depth[hits.pixels] + _COPLANAR
+        nearer = blend(points[:, 2:], hits.corners, seen)[:, 0] < depth[hits.pixels] + _COPLANAR
         _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)), finish, shadow)
     return to_srgb(_shrink(_roll_off(picture) if finish.lit else picture))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a camera sees of a head, without light; H, W pixels."""
+
+    #: (H, W) number of the part of `materials` that a pixel shows, -1 where it shows none.
+    part: IndexArray
+    materials: tuple[str, ...]
+    #: (H, W, 3) linear.
+    albedo: FloatArray
+    #: (H, W, 3) unit vectors, x right, y up, z to the viewer.
+    normals: FloatArray
+
+
+def survey(posed: PosedHead, textures: Mapping[str, FloatArray]) -> Survey:
+    """Return what each pixel's middle shows; transparent parts hide what lies behind them.
+
+    Args:
+        textures: as `render_rows` takes them.
+    """
+    height, width = posed.camera.height, posed.camera.width
+    seen = rasterise(project(posed), posed.triangles, height, width)
+    hits = _list_hits(seen, posed.triangles, posed.owners)
+    uv, facing = blend(posed.uvs, hits.corners, hits), blend(posed.normals, hits.corners, hits)
+    normalise(facing)
+    part = np.full(height * width, -1, np.int32)
+    albedo, normals = (np.zeros((height * width, 3), np.float32) for _ in range(2))
+    part[hits.pixels], normals[hits.pixels] = hits.parts, facing
+    for index, material in enumerate(posed.materials):
+        own = np.flatnonzero(hits.parts == index)
+        texture, tint = textures.get(material), find_surface(material).tint[:3]
+        albedo[hits.pixels[own]] = tint if texture is None else _sample(texture, uv[own])[:, :3]
+    return Survey(
+        part=part.reshape(height, width),
+        materials=posed.materials,
+        albedo=albedo.reshape(height, width, 3),
+        normals=normals.reshape(height, width, 3),
+    )
 
 
 @dataclass(frozen=True)
@@ -225,7 +170,7 @@ def _paint(
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
     # Gathered at once: a vertex's values lie beside each other in memory.
     vertices = np.concatenate([posed.positions, posed.normals, posed.tangents, posed.uvs], axis=1)
-    place, facing, along, uv = np.split(_blend(vertices, hits.corners, hits), (3, 6, 9), axis=1)
+    place, facing, along, uv = np.split(blend(vertices, hits.corners, hits), (3, 6, 9), axis=1)
     normalise(facing)
     sunlit = shadow.find_light(place) if shadow is not None else None
     towards = -place
@@ -272,32 +217,6 @@ def _bend(normal: FloatArray, tangent: FloatArray, mapped: FloatArray) -> FloatA
     bent += np.cross(normal, tangent) * slope[:, 1:2]
     normalise(bent)
     return bent
-
-
-def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
-    if weights is None or not weights.any():
-        return part.positions
-    used = np.flatnonzero(weights)
-    moved: FloatArray = part.positions + np.tensordot(weights[used], part.morph_deltas[used], axes=1)
-    return moved
-
-
-def _project(posed: PosedHead) -> FloatArray:
-    """Return (N, 3) pixel x, pixel y, depth."""
-    depth = -posed.positions[:, 2]
-    x = posed.camera.centre[0] + posed.camera.focal[0] * posed.positions[:, 0] / depth
-    y = posed.camera.centre[1] - posed.camera.focal[1] * posed.positions[:, 1] / depth
-    return np.stack([x, y, depth], axis=1).astype(np.float32)
-
-
-def _blend(values: FloatArray, corner: NDArray[np.int32], seen: "Fragments | _Hits") -> FloatArray:
-    blended: FloatArray = values.take(corner[:, 0], axis=0)
-    blended *= seen.weights[:, :1]
-    for k in (1, 2):
-        part = values.take(corner[:, k], axis=0)
-        part *= seen.weights[:, k : k + 1]
-        blended += part
-    return blended
 
 
 def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:

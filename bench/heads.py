@@ -2,17 +2,19 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assets.levels import head_at_level
+from assets.materials import find_surface
 from assets.obj import write_obj
-from assets.render import Finish, load_texture, pose_head, render
+from assets.render import Finish, Survey, load_texture, render, survey
+from assets.scene import pose_head
 from bench.report import describe_run, table
-from face3d.head import Head, head_from_tensors
+from face3d.head import FloatArray, Head, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.correspondence import OUTER_EYE_CORNERS, SKIN_LANDMARKS
@@ -112,5 +114,21 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
         maps: material to (S, S, 3) sRGB; a part without one has its surface's tint.
     """
     textures = {name: load_texture(image) for name, image in maps.items()}
-    posed = pose_head(head, head.camera, weights=None if head.expression_in_base else head.expression)
+    posed = pose_head(head, head.camera, weights=_photographed(head))
     return render(posed, textures, Finish(lit=False, transparent=False, background=_BACKGROUND))
+
+
+def look_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> Survey:
+    """Return what the photo's camera sees of the head in the photo's expression, but for what is transparent.
+
+    Args:
+        maps: material to (S, S, 3) sRGB; a part without one has its surface's tint.
+    """
+    solid = tuple(part for part in head.parts if not find_surface(part.material).transparent)
+    posed = pose_head(replace(head, parts=solid), head.camera, weights=_photographed(head))
+    return survey(posed, {name: load_texture(image) for name, image in maps.items()})
+
+
+def _photographed(head: Head) -> FloatArray | None:
+    """Return the weights that give the head the photo's expression."""
+    return None if head.expression_in_base else head.expression

@@ -8,7 +8,7 @@ import pytest
 from assets.gltf import write_glb
 from assets.levels import head_at_level
 from assets.raster import rasterise
-from assets.render import aim_camera, pose_head
+from assets.scene import aim_camera, pose_head
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart, head_from_tensors
 from gpu_workers.engines.anny.bound_parts import bind_parts
 from gpu_workers.engines.anny.coarsen import QuadMesh, coarsen

@@ -11,8 +11,9 @@ from assets.jpeg import decode_jpeg, encode_jpeg
 from assets.maps import decode_embedded_map, encode_maps, select_asset_maps, select_embedded_maps
 from assets.preview import render_preview
 from assets.raster import rasterise
-from assets.render import Finish, aim_camera, load_texture, pose_head, render_rows
+from assets.render import Finish, load_texture, render_rows, survey
 from assets.render import render as render_all
+from assets.scene import aim_camera, pose_head
 from face3d.head import ARKIT_NAMES
 from face3d.messages import StageResult
 from face3d.options import JobOptions
@@ -125,6 +126,19 @@ def test_a_head_stands_where_its_photos_camera_shows_it() -> None:
     low, high = np.maximum(pixels.min(0), 0), np.minimum(pixels.max(0), [120, 90])
     assert box == pytest.approx([*low, *high], abs=1.5)
     assert (picture[0, -1] == [0, 0, 188]).all(), "the background, as it was given"
+
+
+def test_a_survey_tells_parts_colours_and_normals_without_light() -> None:
+    red = load_texture(np.full((4, 4, 3), (200, 60, 60), np.uint8))
+    seen = survey(pose_head(HEAD, aim_camera((80, 80))), {"skin": red})
+    skin = seen.part == seen.materials.index("skin")
+    assert 0.15 < skin.mean() < 0.6
+    assert (seen.part[0] == -1).all()
+    np.testing.assert_allclose(seen.albedo[skin], np.broadcast_to(red[0, 0], (int(skin.sum()), 3)), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(seen.normals[skin], axis=1), 1, atol=1e-4)
+    assert seen.normals[skin][:, 2].min() > -0.3
+    columns = np.nonzero(skin)[1]
+    assert np.corrcoef(columns, seen.normals[skin][:, 0])[0, 1] > 0.9, "x runs to the right"
 
 
 def test_a_normal_map_turns_the_light_and_an_occlusion_map_takes_it() -> None:
