@@ -28,7 +28,7 @@ _SURFACES = {
     "skin": Surface(roughness=0.55, specular=0.7),
     "eyes": Surface(roughness=0.45, shadowed=0.6),
     "cornea": Surface(roughness=0.04, transparent=True, tint=(0.0, 0.0, 0.0, 0.2)),
-    "mouth": Surface(roughness=0.3, specular=0.25, shadowed=0.45),
+    "mouth": Surface(roughness=0.3, specular=0.25, shadowed=0.25),
     "lashes": Surface(roughness=0.6, specular=0.3, double_sided=True, transparent=True),
 }
 _PLAIN = Surface(roughness=0.5)

@@ -222,6 +222,12 @@ def test_facts_add_up(plain: StageResult) -> None:
     assert plain.tensors["displacement/skin"].dtype == np.uint16
 
 
+def test_who_wants_no_surface_maps_does_not_wait_for_them(scene: tuple[HeadData, Head]) -> None:
+    without = bake(scene, plain_photo(), formats=("glb",))
+    assert set(without.tensors) == {"albedo/skin", "albedo/eyes", "albedo/mouth", "albedo/lashes"}
+    assert "surface" not in without.facts["timings"]
+
+
 def test_sharpening_raises_contrast(scene: tuple[HeadData, Head]) -> None:
     photo = plain_photo()
     photo[90:190:6, 90:170] = (180, 140, 118)
