@@ -22,7 +22,7 @@ _MOUTH = (
 )
 #: How far each opening reaches over its upper edge, under its lower one and past its corners, shares of the
 #: outer-eye distance: the visible lid with its lashes; the lips' wet side.
-_EYE_REACH = (0.045, 0.012, 0.016)
+_EYE_REACH = (0.065, 0.020, 0.024)
 _MOUTH_REACH = (0.014, 0.022, 0.020)
 #: Drawn so much finer than a pixel.
 _FINER = 4
