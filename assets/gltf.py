@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.materials import find_surface
+from assets.materials import NORMAL, ORM, find_surface
 from assets.mesh import NormalFinder, split_vertices
 from face3d.head import ARKIT_NAMES, FloatArray, Head, IndexArray, MeshPart
 from face3d.messages import Array
@@ -36,14 +36,16 @@ def write_glb(
     """Return the head as binary glTF.
 
     Args:
-        textures: material to JPEG or PNG bytes; a material without one has its surface's tint.
+        textures: material to JPEG or PNG bytes; a material without one has its surface's tint. With
+            `materials.NORMAL` or `materials.ORM` behind the name: its normals, and its occlusion, roughness
+            and metalness.
         generator: the program and version that `asset.generator` names.
         copyright_text: what `asset.copyright` says, if anything.
     """
     buffer = _Buffer()
     images: list[dict[str, Any]] = []
     names = list(dict.fromkeys(part.material for part in head.parts))
-    materials = [_write_material(buffer, images, name, textures.get(name)) for name in names]
+    materials = [_write_material(buffer, images, name, textures) for name in names]
     meshes = [_write_part(buffer, part, names.index(part.material)) for part in head.parts]
     nodes: list[dict[str, Any]] = [{"name": part.name, "mesh": i} for i, part in enumerate(head.parts)]
     nodes.append({"name": "head", "children": list(range(len(meshes)))})
@@ -72,17 +74,30 @@ def write_glb(
 
 
 def _write_material(
-    buffer: "_Buffer", images: list[dict[str, Any]], name: str, texture: bytes | None
+    buffer: "_Buffer", images: list[dict[str, Any]], name: str, textures: Mapping[str, bytes]
 ) -> dict[str, Any]:
     surface = find_surface(name)
+
+    def add(key: str, title: str) -> dict[str, int] | None:
+        if key not in textures:
+            return None
+        data = textures[key]
+        kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+        images.append({"name": title, "mimeType": kind, "bufferView": buffer.add_view(data)})
+        return {"index": len(images) - 1}
+
     pbr: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": surface.roughness}
-    if texture is None:
-        pbr["baseColorFactor"] = list(surface.tint)
-    else:
-        kind = "image/png" if texture.startswith(b"\x89PNG") else "image/jpeg"
-        images.append({"name": f"albedo_{name}", "mimeType": kind, "bufferView": buffer.add_view(texture)})
-        pbr["baseColorTexture"] = {"index": len(images) - 1}
     material: dict[str, Any] = {"name": name, "pbrMetallicRoughness": pbr}
+    if albedo := add(name, f"albedo_{name}"):
+        pbr["baseColorTexture"] = albedo
+    else:
+        pbr["baseColorFactor"] = list(surface.tint)
+    if packed := add(name + ORM, f"occlusion_roughness_metalness_{name}"):
+        pbr["metallicRoughnessTexture"] = packed
+        pbr["roughnessFactor"] = 1.0
+        material["occlusionTexture"] = dict(packed)
+    if normal := add(name + NORMAL, f"normal_{name}"):
+        material["normalTexture"] = normal
     if surface.double_sided:
         material["doubleSided"] = True
     if surface.transparent:

@@ -1,13 +1,18 @@
 """Levels of detail of a head: 0 smooth (one Catmull-Clark step), 1 the cage that was fitted, 2 coarse.
 
-All three are linear maps of the cage and share its UV layout, so the same maps and the same 52 weights fit.
+All share the UV layout, so the same maps and the same 52 weights fit. They are linear maps of the cage, but
+for the coarse blink.
 """
 
 from dataclasses import replace
 
 from assets.subdivision import subdivide
-from face3d.head import Head, MeshPart
+from face3d.head import ARKIT_NAMES, Head, MeshPart
 from face3d.options import LevelOfDetail
+
+#: A few straight edges along a lid leave a slit where it should meet the other: coarse lids close further.
+_COARSE_BLINK = 1.04
+_BLINKS = [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]
 
 
 def head_at_level(head: Head, level: LevelOfDetail) -> Head:
@@ -35,12 +40,14 @@ def _coarsen(part: MeshPart) -> MeshPart:
     coarse = part.coarse
     if coarse is None:
         return part
+    deltas = part.morph_deltas[:, coarse.vertices]
+    deltas[_BLINKS] *= _COARSE_BLINK
     return replace(
         part,
         positions=part.positions[coarse.vertices],
         quads=coarse.quads,
         uvs=part.uvs[coarse.uvs],
         uv_quads=coarse.uv_quads,
-        morph_deltas=part.morph_deltas[:, coarse.vertices],
+        morph_deltas=deltas,
         coarse=None,
     )

@@ -12,23 +12,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from assets.jpeg import decode_jpeg, encode_jpeg, encode_webp
-from assets.materials import name_embedded_map, name_map
+from assets.materials import NORMAL, ORM, name_embedded_map, name_map, name_surface_map
 from assets.png import encode_png
 from face3d.messages import StageResult
 from face3d.options import JobOptions, TextureFormat
 
 _PREFIX = "albedo/"
+#: The further maps in head.glb have this share of the texture's side: what they hold is coarser than colour.
+_EMBEDDED_SHARE = 2
+_EMBEDDED_QUALITY = 92
 
 
 def encode_maps(texture: StageResult, options: JobOptions) -> dict[str, bytes]:
     """Return every encoded map of a texture stage.
 
     Args:
-        texture: tensors `albedo/<material>`, (S, S, 3) uint8 sRGB, or (S, S, 4) with coverage.
+        texture: tensors `albedo/<material>`, (S, S, 3) uint8 sRGB, or (S, S, 4) with coverage; and, where
+            the engine makes them, `normal/skin` (S, S, 3) uint8, `roughness/skin` and `occlusion/skin`
+            (S, S) uint8, `displacement/skin` (S, S) uint16.
         options: `texture_format` is that of the asset's own files.
     Returns:
-        File name to bytes: `albedo.<suffix>` and `albedo_<material>.<suffix>` for the asset,
-        `glb/<material>.jpg` (`.png` with coverage) for `build_asset`.
+        File name to bytes: `albedo.<suffix>`, `albedo_<material>.<suffix>`, `normal.<suffix>` and so on for
+        the asset, `glb/<material>.jpg` (`.png` with coverage), `glb/skin.normal.jpg` and `glb/skin.orm.jpg`
+        for `build_asset`.
     """
     images = {
         name.removeprefix(_PREFIX): np.asarray(array)
@@ -41,7 +47,13 @@ def encode_maps(texture: StageResult, options: JobOptions) -> dict[str, bytes]:
         files[name_map(material, options.texture_format)] = _encode(
             image, options.texture_format, files[name_embedded_map(material)]
         )
-    return files
+    for name, array in texture.tensors.items():
+        kind, _, material = name.partition("/")
+        file = name_surface_map(kind, options.texture_format)
+        if file is not None and material == "skin":
+            kept: TextureFormat = "png" if file.endswith(".png") else options.texture_format
+            files[file] = _encode_surface(np.asarray(array), kept)
+    return files | _embed_surface(texture)
 
 
 def is_embedded_map(name: str) -> bool:
@@ -55,7 +67,10 @@ def select_asset_maps(encoded: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def select_embedded_maps(encoded: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return material to JPEG or PNG of those of `encode_maps`'s files that go into head.glb."""
+    """Return material to JPEG or PNG of those of `encode_maps`'s files that go into head.glb.
+
+    Further maps have the material's name with `materials.NORMAL` or `materials.ORM` behind it.
+    """
     return {
         name.removeprefix("glb/").rsplit(".", 1)[0]: data
         for name, data in encoded.items()
@@ -89,3 +104,30 @@ def _encode(image: NDArray[np.uint8], texture_format: TextureFormat, embedded: b
     if image.shape[2] == 4 or texture_format == "jpeg":
         return embedded
     return encode_png(image)
+
+
+def _encode_surface(image: NDArray[np.uint8], texture_format: TextureFormat) -> bytes:
+    if texture_format == "png":
+        return encode_png(image)
+    height, width = image.shape[:2]
+    coloured = np.ascontiguousarray(np.broadcast_to(image.reshape(height, width, -1), (height, width, 3)))
+    return encode_webp(coloured) if texture_format == "webp" else encode_jpeg(coloured)
+
+
+def _embed_surface(texture: StageResult) -> dict[str, bytes]:
+    """Return what head.glb holds of the skin's further maps, where there are any."""
+    files = {}
+    if "normal/skin" in texture.tensors:
+        files[name_embedded_map("skin" + NORMAL)] = _encode_small(np.asarray(texture.tensors["normal/skin"]))
+    if "roughness/skin" in texture.tensors:
+        roughness = np.asarray(texture.tensors["roughness/skin"])[::_EMBEDDED_SHARE, ::_EMBEDDED_SHARE]
+        packed = np.zeros((*roughness.shape, 3), np.uint8)
+        packed[..., 0] = np.asarray(texture.tensors["occlusion/skin"])[::_EMBEDDED_SHARE, ::_EMBEDDED_SHARE]
+        packed[..., 1] = roughness
+        files[name_embedded_map("skin" + ORM)] = encode_jpeg(packed, quality=_EMBEDDED_QUALITY)
+    return files
+
+
+def _encode_small(image: NDArray[np.uint8]) -> bytes:
+    small = np.asarray(Image.fromarray(image).reduce(_EMBEDDED_SHARE))
+    return encode_jpeg(small, quality=_EMBEDDED_QUALITY)

@@ -15,6 +15,8 @@ class Surface:
     #: Strength of its mirroring, of a plain dielectric's: little where lips shade what would be mirrored.
     specular: float = 1.0
     double_sided: bool = False
+    #: How dark the preview's shadow is on it: less where much light is scattered from around.
+    shadowed: float = 1.0
     #: Blended over what lies behind: by its map's fourth channel, or by `tint`.
     transparent: bool = False
     #: Linear RGB and coverage of a material that has no map.
@@ -24,9 +26,9 @@ class Surface:
 #: Eyes are wet, but it is the cornea over them that mirrors: a sharp highlight on both would be a double one.
 _SURFACES = {
     "skin": Surface(roughness=0.55, specular=0.7),
-    "eyes": Surface(roughness=0.45),
+    "eyes": Surface(roughness=0.45, shadowed=0.6),
     "cornea": Surface(roughness=0.04, transparent=True, tint=(0.0, 0.0, 0.0, 0.2)),
-    "mouth": Surface(roughness=0.3, specular=0.25),
+    "mouth": Surface(roughness=0.3, specular=0.25, shadowed=0.25),
     "front": Surface(roughness=0.55, specular=0.7),
     "lashes": Surface(roughness=0.6, specular=0.3, double_sided=True, transparent=True),
 }
@@ -48,6 +50,26 @@ def name_map(material: str, texture_format: TextureFormat) -> str:
         "png" if texture_format == "jpeg" and find_surface(material).transparent else texture_format
     )
     return f"{stem}.{_SUFFIXES[kept]}"
+
+
+#: The skin's maps besides its albedo: the engine's name to the file's stem.
+_SURFACE_MAPS = {
+    "normal": "normal", "roughness": "roughness", "occlusion": "ao", "displacement": "displacement",
+}  # fmt: skip
+#: What head.glb holds besides albedo maps: tangent-space normals; occlusion, roughness and metalness in red,
+#: green and blue. Appended to the material's name.
+NORMAL, ORM = ".normal", ".orm"
+
+
+def name_surface_map(kind: str, texture_format: TextureFormat) -> str | None:
+    """Return the file name of one of the skin's further maps, None for what is none.
+
+    Displacement has 16 bits, which only PNG keeps.
+    """
+    if kind not in _SURFACE_MAPS:
+        return None
+    kept: TextureFormat = "png" if kind == "displacement" else texture_format
+    return f"{_SURFACE_MAPS[kind]}.{_SUFFIXES[kept]}"
 
 
 def name_embedded_map(material: str) -> str:

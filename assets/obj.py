@@ -29,12 +29,14 @@ def _write_faces(quads: IndexArray, uv_quads: IndexArray) -> list[str]:
     return ["f " + " ".join(f"{vertex}/{uv}" for vertex, uv in face) for face in faces]
 
 
-def write_mtl(head: Head, maps: Mapping[str, str]) -> bytes:
+def write_mtl(head: Head, maps: Mapping[str, str], skin_maps: Mapping[str, str] | None = None) -> bytes:
     """Return the materials of `write_obj`.
 
     Args:
         maps: material to the file name of its albedo map, beside the .mtl.
+        skin_maps: `normal` and `roughness` to the file names of the skin's, by the format's PBR extension.
     """
+    further = {"normal": "norm", "roughness": "map_Pr"}
     lines: list[str] = []
     for material in dict.fromkeys(part.material for part in head.parts):
         surface = find_surface(material)
@@ -49,5 +51,7 @@ def write_mtl(head: Head, maps: Mapping[str, str]) -> bytes:
             lines.append(f"map_Kd {maps[material]}")
             if surface.transparent:
                 lines.append(f"map_d {maps[material]}")
+        if material == "skin":
+            lines += [f"{further[kind]} {file}" for kind, file in (skin_maps or {}).items()]
         lines.append("")
     return "\n".join(lines).encode("ascii")

@@ -25,7 +25,7 @@ from assets.manifest import (
     make_finite,
 )
 from assets.maps import select_asset_maps, select_embedded_maps
-from assets.materials import name_map
+from assets.materials import NORMAL, name_map, name_surface_map
 from assets.obj import write_mtl, write_obj
 from assets.preview import render_preview
 from face3d import __version__
@@ -80,7 +80,8 @@ def build_asset(
     """
     head = head_from_tensors(geometry.tensors)
     textures = select_embedded_maps(encoded)
-    files = _build_shapes(head, photo, geometry, textures, options)
+    lines = list_facts(geometry.facts, texture.facts, options)
+    files = _build_shapes(head, photo, geometry, textures, options, lines)
     if has_front(geometry.tensors):
         files |= build_front(head, geometry.tensors, textures, options)
     files |= select_asset_maps(encoded)
@@ -113,15 +114,20 @@ def build_asset(
 
 
 def _build_shapes(
-    head: Head, photo: Array, geometry: StageResult, textures: Mapping[str, bytes], options: JobOptions
+    head: Head,
+    photo: Array,
+    geometry: StageResult,
+    textures: Mapping[str, bytes],
+    options: JobOptions,
+    lines: Sequence[tuple[str, str]],
 ) -> dict[str, bytes]:
     """Return the files that follow from head, photo and maps alone; equal small inputs are built once."""
     arrays = [photo, *geometry.tensors.values()]
     size = sum(array.nbytes for array in arrays) + sum(map(len, textures.values()))
     if size > _MEMO_BYTES:
-        return _write_shapes(head, photo, textures, options)
+        return _write_shapes(head, photo, textures, options, lines)
     digest = hashlib.blake2b(
-        repr((options.formats, options.lod, options.texture_format, sorted(textures))).encode()
+        repr((options.formats, options.lod, options.texture_format, sorted(textures), lines)).encode()
     )
     # Sorted: a result read back from safetensors has no order of its own.
     for name, array in sorted(geometry.tensors.items()):
@@ -133,7 +139,7 @@ def _build_shapes(
     key = digest.hexdigest()
     with _memo_lock:
         if key not in _memo:
-            _memo[key] = _write_shapes(head, photo, textures, options)
+            _memo[key] = _write_shapes(head, photo, textures, options, lines)
             while len(_memo) > _MEMO_ENTRIES:
                 _memo.popitem(last=False)
         _memo.move_to_end(key)
@@ -141,7 +147,11 @@ def _build_shapes(
 
 
 def _write_shapes(
-    head: Head, photo: Array, textures: Mapping[str, bytes], options: JobOptions
+    head: Head,
+    photo: Array,
+    textures: Mapping[str, bytes],
+    options: JobOptions,
+    lines: Sequence[tuple[str, str]],
 ) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     generator = f"Face3D {__version__}"
@@ -155,11 +165,37 @@ def _write_shapes(
             )
     if "obj" in options.formats:
         files["head.obj"] = write_obj(delivered)
-        maps = {material: name_map(material, options.texture_format) for material in textures}
-        files["head.mtl"] = write_mtl(delivered, maps)
+        materials = {part.material for part in delivered.parts}
+        maps = {name: name_map(name, options.texture_format) for name in textures if name in materials}
+        kinds = ("normal", "roughness") if "skin" + NORMAL in textures else ()
+        named = {kind: name_surface_map(kind, options.texture_format) for kind in kinds}
+        files["head.mtl"] = write_mtl(delivered, maps, {kind: file for kind, file in named.items() if file})
     if "preview" in options.formats:
-        files["preview.png"] = render_preview(photo, delivered, textures)
+        files["preview.png"] = render_preview(photo, delivered, textures, lines)
     return files
+
+
+def list_facts(
+    geometry: Mapping[str, Any], texture: Mapping[str, Any], options: JobOptions
+) -> list[tuple[str, str]]:
+    """Return what the preview says of an asset in words: names and values."""
+    reasons = geometry.get("quality_reasons", [])
+    lines = [
+        ("quality", str(geometry.get("quality", Quality.REVIEW)) + (": " + reasons[0] if reasons else ""))
+    ]
+    lines.append(
+        ("texture", f"{options.texture_size} x {options.texture_size}, level of detail {options.lod}")
+    )
+    if density := texture.get("texel_density"):
+        lines.append(("face, photo and map", f"{density['photo']:.0f} and {density['map']:.0f} px/cm"))
+    if shares := texture.get("texel_shares"):
+        lines.append(
+            ("observed, mirrored, completed", " / ".join(f"{100 * share:.0f} %" for share in shares.values()))
+        )
+    if errors := geometry.get("reprojection_error"):
+        lines.append(("landmarks, of eye distance", f"{100 * errors['final']:.2f} %"))
+    lines.append(("shapes", f"{len(ARKIT_NAMES)} ARKit"))
+    return lines
 
 
 def _find_identity(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,28 +28,34 @@ _MIN_BAND_ROWS = 32
 
 
 class ImageShapeError(Face3DError):
-    """The array is not an 8-bit grey or RGB image."""
+    """The array is no grey image of 8 or 16 bits and no RGB image of 8."""
 
 
-def encode_png(image: NDArray[np.uint8], *, bands: int = 16, threads: int | None = None) -> bytes:
+def encode_png(
+    image: NDArray[np.uint8] | NDArray[np.uint16], *, bands: int = 16, threads: int | None = None
+) -> bytes:
     """Return the PNG of an sRGB or grey image.
 
     Args:
-        image: (H, W, 3) or (H, W) uint8.
+        image: (H, W, 3) or (H, W) uint8, or (H, W) uint16, which is linear.
         bands: pieces that are deflated on their own; fewer where the image is low.
         threads: threads that share the bands; the machine's cores when None.
     Raises:
         ImageShapeError: another shape, another type, or no pixels.
     """
     if (
-        image.dtype != np.uint8
+        image.dtype not in (np.uint8, np.uint16)
         or image.ndim not in (2, 3)
+        or (image.dtype == np.uint16 and image.ndim == 3)
         or image.size == 0
         or image.shape[2:] not in ((), (3,))
     ):
-        raise ImageShapeError(f"not an 8-bit grey or RGB image: {image.dtype} {image.shape}")
+        raise ImageShapeError(f"{ImageShapeError.__doc__} {image.dtype} {image.shape}")
     height, width = image.shape[:2]
-    rows = np.ascontiguousarray(image).reshape(height, -1)
+    deep = image.dtype == np.uint16
+    # PNG's samples are big-endian; the filter works byte by byte.
+    samples = np.ascontiguousarray(image, ">u2" if deep else np.uint8)
+    rows: NDArray[np.uint8] = samples.reshape(height, -1).view(np.uint8)
     count = max(1, min(bands, height // _MIN_BAND_ROWS))
     edges = [height * i // count for i in range(count + 1)]
     jobs = [(rows, start, stop, stop == height) for start, stop in itertools.pairwise(edges)]
@@ -58,7 +64,7 @@ def encode_png(image: NDArray[np.uint8], *, bands: int = 16, threads: int | None
     else:
         with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             pieces = list(pool.map(lambda job: _deflate_band(*job), jobs))
-    return _join(width, height, 0 if image.ndim == 2 else 2, pieces)
+    return _join(width, height, 0 if image.ndim == 2 else 2, pieces, depth=16 if deep else 8)
 
 
 def encode_filtered_png(
@@ -82,14 +88,18 @@ def encode_filtered_png(
     return _join(width, sum(heights), 2, pieces)
 
 
-def _join(width: int, height: int, colour_type: int, pieces: list[tuple[bytes, int, int]]) -> bytes:
+def _join(
+    width: int, height: int, colour_type: int, pieces: list[tuple[bytes, int, int]], depth: int = 8
+) -> bytes:
     """Return the file of deflated bands: bytes, Adler-32 and number of filtered bytes each."""
     adler = 1
     for _, band_adler, length in pieces:
         adler = combine_adler32(adler, band_adler, length)
-    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     data = [_ZLIB_HEADER, *(piece[0] for piece in pieces), struct.pack(">I", adler)]
     chunks = [(b"IHDR", [header]), (b"sRGB", [b"\0"]), (b"IDAT", data), (b"IEND", [])]
+    if depth > 8:
+        del chunks[1]
     return b"".join([_SIGNATURE, *(part for kind, parts in chunks for part in _chunk(kind, parts))])
 
 

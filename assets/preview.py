@@ -1,90 +1,122 @@
-"""preview.png: the photo beside renders of the head, in one row."""
+"""preview.png: the photo beside renders of the head, its maps, and what the measurements say."""
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from assets.lights import Shadow
 from assets.maps import decode_embedded_map
+from assets.materials import NORMAL, ORM
 from assets.png import encode_png
-from assets.render import FIELD, MIDDLE, Picture, PosedHead, load_texture, pose_head, render_rows
+from assets.render import Picture, find_shadow, load_texture, render_rows
+from assets.scene import FIELD, HEAD_MIDDLE, PosedHead, aim_camera, pose_head
 from face3d.head import ARKIT_NAMES, FloatArray, Head
 
-#: Pixels a side of one picture of the row; the second where the photo's head is smaller than that anyway.
-TILE, SMALL_TILE = 640, 160
+#: Pixels a side of a picture of the first row; the second where the photo's head is smaller than that anyway.
+TILE, SMALL_TILE = 560, 160
 _SMALLEST_HEAD = 100
-_MARGIN = 16
-_LABEL = 44
+#: Pictures in the first and in the second row, and shares of a tile: margin, label.
+_FIRST, _SECOND = 3, 5
+_MARGIN, _LABEL = 0.025, 0.055
 _PAPER = (18, 22, 31)
-_INK = (214, 221, 232)
+_INK, _FAINT = (214, 221, 232), (134, 145, 163)
 #: Maps are decoded at this size at least: about a texel a supersampled pixel on the face.
-_MAP_SIDE = 2048
+_MAP_SIDE, _SURFACE_SIDE = 2048, 1024
 #: Strips of a render that threads share.
-_BANDS = 5
-_TURN_DEGREES = 30.0
-_JAW_OPEN = 0.7
+_BANDS = 4
+_TURN_DEGREES, _PROFILE_DEGREES = 45.0, 90.0
+_MOUTH_OPEN = {"jawOpen": 0.65, "mouthUpperUpLeft": 0.15, "mouthUpperUpRight": 0.15}
+_EYES_SHUT = {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _View:
     label: str
-    yaw_degrees: float
-    weights: FloatArray | None
+    side: int
+    yaw_degrees: float = 0.0
+    weights: FloatArray | None = None
 
 
-def render_preview(photo: Picture, head: Head, textures: Mapping[str, bytes]) -> bytes:
-    """Return the preview as PNG bytes: the photo, and the head from the front, turned, neutral, jaw open.
+def render_preview(
+    photo: Picture, head: Head, textures: Mapping[str, bytes], facts: Sequence[tuple[str, str]] = ()
+) -> bytes:
+    """Return the preview as PNG bytes.
+
+    Two rows: the photo, the head from the front and turned, as it stands in the photo; then its profile, an
+    open mouth, shut eyes, the maps, and the facts.
 
     Args:
         photo: (H, W, 3) uint8, the picture that `head.camera` describes.
-        textures: material to JPEG or PNG bytes of its albedo map.
+        textures: material to JPEG or PNG bytes of its albedo map; further maps as `write_glb` takes them.
+        facts: names and values to print.
     """
-    maps = {
-        material: load_texture(decode_embedded_map(data, min_side=_MAP_SIDE))
-        for material, data in textures.items()
-    }
-    box = _frame(head)
+    box = frame_photo(head)
     tile = TILE if box[2] - box[0] >= _SMALLEST_HEAD else SMALL_TILE
-
-    def pose(view: _View) -> PosedHead:
-        return pose_head(head, yaw_degrees=view.yaw_degrees, weights=view.weights)
-
-    def render(job: tuple[PosedHead, tuple[int, int]]) -> Picture:
-        return render_rows(job[0], maps, size=(tile, tile), rows=job[1])
-
-    views = _list_views(head)
-    bands = list(itertools.pairwise(tile * i // _BANDS for i in range(_BANDS + 1)))
+    small = _find_small(tile)
+    views = _list_views(head, tile, small)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        poses = list(pool.map(pose, views))
-        strips = list(pool.map(render, itertools.product(poses, bands)))
-    renders = [np.concatenate(strips[i : i + _BANDS]) for i in range(0, len(strips), _BANDS)]
-    tiles = [("photo", crop_photo(photo, box, tile))]
-    tiles += [(view.label, picture) for view, picture in zip(views, renders, strict=True)]
-    return encode_png(_lay_out(tiles, tile))
+        decoded = dict(zip(textures, pool.map(_decode, textures.items()), strict=True))
+        maps = {name: _to_values(name, image) for name, image in decoded.items()}
+        posed = list(pool.map(lambda view: _pose(head, view), views))
+        strips = pool.map(lambda job: render_rows(job[0], maps, job[2], shadow=job[1]), _list_strips(posed))
+        pictures = [np.concatenate(list(itertools.islice(strips, _BANDS))) for _ in views]
+    first = [("photo", crop_photo(photo, box, tile)), *zip((v.label for v in views), pictures, strict=True)]
+    rest = [("maps", _show_maps(decoded, small)), ("", _write_facts(facts, small))]
+    return encode_png(_lay_out(first[:_FIRST], [*first[_FIRST:], *rest], tile, small))
 
 
-def _list_views(head: Head) -> list[_View]:
-    jaw_open = np.zeros(len(ARKIT_NAMES), np.float32)
-    jaw_open[ARKIT_NAMES.index("jawOpen")] = _JAW_OPEN
-    turned = _View(label="30°", yaw_degrees=_TURN_DEGREES, weights=None)
-    last = _View(label="jawOpen", yaw_degrees=0, weights=jaw_open)
-    if head.expression_in_base or not head.expression.any():
-        return [_View(label="front", yaw_degrees=0, weights=None), turned, last]
-    posed = [
-        _View(label="front, as in the photo", yaw_degrees=0, weights=head.expression),
-        _View(label="30°, as in the photo", yaw_degrees=_TURN_DEGREES, weights=head.expression),
+def _decode(item: tuple[str, bytes]) -> Picture:
+    name, data = item
+    further = name.endswith((NORMAL, ORM))
+    return decode_embedded_map(data, min_side=_SURFACE_SIDE if further else _MAP_SIDE)
+
+
+def _to_values(name: str, image: Picture) -> FloatArray:
+    if name.endswith((NORMAL, ORM)):
+        return image.astype(np.float32) / np.float32(255)
+    return load_texture(image)
+
+
+def _pose(head: Head, view: _View) -> tuple[PosedHead, Shadow]:
+    camera = aim_camera((view.side, view.side), yaw_degrees=view.yaw_degrees)
+    posed = pose_head(head, camera, weights=view.weights)
+    return posed, find_shadow(posed)
+
+
+def _list_strips(posed: list[tuple[PosedHead, Shadow]]) -> list[tuple[PosedHead, Shadow, tuple[int, int]]]:
+    strips = []
+    for one, shadow in posed:
+        edges = [one.camera.height * i // _BANDS for i in range(_BANDS + 1)]
+        strips += [(one, shadow, rows) for rows in itertools.pairwise(edges)]
+    return strips
+
+
+def _list_views(head: Head, tile: int, small: int) -> list[_View]:
+    photographed, note = None, ""
+    if not head.expression_in_base and head.expression.any():
+        photographed, note = head.expression, ", as in the photo"
+    return [
+        _View(label="front" + note, side=tile, weights=photographed),
+        _View(label="45°" + note, side=tile, yaw_degrees=_TURN_DEGREES, weights=photographed),
+        _View(label="profile, neutral" if note else "profile", side=small, yaw_degrees=_PROFILE_DEGREES),
+        _View(label="mouth open", side=small, weights=_weigh(_MOUTH_OPEN)),
+        _View(label="eyes shut", side=small, weights=_weigh(_EYES_SHUT)),
     ]
-    return [*posed, _View(label="neutral", yaw_degrees=0, weights=None), last]
 
 
-def _frame(head: Head) -> tuple[float, float, float, float]:
+def _weigh(shapes: Mapping[str, float]) -> FloatArray:
+    return np.array([shapes.get(name, 0.0) for name in ARKIT_NAMES], np.float32)
+
+
+def frame_photo(head: Head) -> tuple[float, float, float, float]:
     """Return the square of the photo that shows what the renders show: left, top, right, bottom in pixels."""
     camera = head.camera
-    target = camera.rotation @ np.array([0, MIDDLE, 0], np.float32) + camera.translation
+    target = camera.rotation @ np.array(HEAD_MIDDLE, np.float32) + camera.translation
     x = float(camera.focal[0] * target[0] / target[2] + camera.centre[0])
     y = float(camera.focal[1] * target[1] / target[2] + camera.centre[1])
     half = float(FIELD / 2 * camera.focal[1] / target[2])
@@ -107,14 +139,55 @@ def crop_photo(photo: Picture, box: tuple[float, float, float, float], tile: int
     return np.asarray(paper)
 
 
-def _lay_out(tiles: list[tuple[str, Picture]], side: int) -> Picture:
-    width = len(tiles) * (side + _MARGIN) + _MARGIN
-    sheet = Image.new("RGB", (width, side + _LABEL + 2 * _MARGIN), _PAPER)
+def _show_maps(maps: Mapping[str, Picture], side: int) -> Picture:
+    """Return the skin's colour, normals, roughness and occlusion in a square, those that there are."""
+    sheet = Image.new("RGB", (side, side), _PAPER)
+    gap = max(2, side // 64)
+    half = (side - gap) // 2
+    packed = maps.get("skin" + ORM)
+    shown = [maps.get("skin"), maps.get("skin" + NORMAL)]
+    shown += [None, None] if packed is None else [packed[..., 1], packed[..., 0]]
+    for number, image in enumerate(shown):
+        if image is not None:
+            picture = Image.fromarray(np.ascontiguousarray(image))
+            small = picture.resize((half, half), Image.Resampling.BOX, reducing_gap=1.5)
+            sheet.paste(small, (number % 2 * (half + gap), number // 2 * (half + gap)))
+    return np.asarray(sheet)
+
+
+def _write_facts(facts: Sequence[tuple[str, str]], side: int) -> Picture:
+    """Return a square with a line a fact: its name above, faintly, its value below."""
+    sheet = Image.new("RGB", (side, side), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=22 if side == TILE else 14)
-    for index, (label, picture) in enumerate(tiles):
-        left = _MARGIN + index * (side + _MARGIN)
-        sheet.paste(Image.fromarray(picture), (left, _MARGIN))
-        middle = (left + side / 2, _MARGIN + side + _LABEL / 2 + 4)
-        draw.text(middle, label, fill=_INK, font=font, anchor="mm")
+    name_font, value_font = (_font(size * side) for size in (0.042, 0.058))
+    step = side / max(len(facts), 6)
+    for number, (name, value) in enumerate(facts):
+        draw.text((0.04 * side, number * step), name, fill=_FAINT, font=name_font)
+        draw.text((0.04 * side, number * step + 0.05 * side), value, fill=_INK, font=value_font)
+    return np.asarray(sheet)
+
+
+def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=max(8.0, size))
+
+
+def _find_small(tile: int) -> int:
+    """Return the side of the second row's pictures, so that both rows are equally wide."""
+    margin = round(_MARGIN * tile)
+    return (_FIRST * tile - (_SECOND - _FIRST) * margin) // _SECOND
+
+
+def _lay_out(
+    first: list[tuple[str, Picture]], second: list[tuple[str, Picture]], tile: int, small: int
+) -> Picture:
+    margin, label = round(_MARGIN * tile), round(_LABEL * tile)
+    width = _FIRST * tile + (_FIRST + 1) * margin
+    sheet = Image.new("RGB", (width, 2 * margin + tile + small + 2 * label), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = _font(0.034 * tile)
+    for top, side, row in ((margin, tile, first), (margin + tile + label, small, second)):
+        for number, (text, picture) in enumerate(row):
+            left = margin + number * (side + margin)
+            sheet.paste(Image.fromarray(picture), (left, top))
+            draw.text((left + side / 2, top + side + label / 2), text, fill=_INK, font=font, anchor="mm")
     return np.asarray(sheet)

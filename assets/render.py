@@ -1,4 +1,4 @@
-"""A small software renderer for previews: perspective, textures, three soft lights, sRGB."""
+"""A small software renderer for previews: any pinhole camera, all maps, soft lights and a soft shadow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,45 +6,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.materials import find_surface
-from assets.mesh import find_normals, split_vertices
+from assets.lights import Shadow, cast_shadow, normalise, shade
+from assets.materials import NORMAL, ORM, find_surface
 from assets.raster import Fragments, rasterise
-from face3d.head import FloatArray, Head, IndexArray, MeshPart
+from assets.scene import PosedHead, blend, project
+from face3d.head import FloatArray, IndexArray
 
 Picture = NDArray[np.uint8]
 
 #: Pixels a side that are averaged into one.
 _SUPERSAMPLING = 2
-#: Distance of the camera from the head's origin, metres: a portrait lens, little distortion.
-_DISTANCE = 1.2
-#: Height of the visible field at the origin, metres, and how far below the eyes its middle lies.
-FIELD = 0.31
-MIDDLE = -0.018
 #: A transparent surface that lies on another is not hidden by it: metres.
 _COPLANAR = 1e-5
 _BACKGROUND_TOP = (0.055, 0.075, 0.115)
 _BACKGROUND_BOTTOM = (0.20, 0.225, 0.27)
+#: Above this, brightness approaches white instead of reaching it.
+_SHOULDER = 0.70
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Light:
-    #: Towards the light, in the camera's frame turned upright: x right, y up, z to the viewer.
-    direction: tuple[float, float, float]
-    #: Linear RGB.
-    colour: tuple[float, float, float]
-    #: How far light reaches past the terminator, 0..1: large for a soft box.
-    wrap: float
-    #: Share of the light that makes highlights.
-    gloss: float
+class Finish:
+    """What is painted besides the solid parts' light and colour."""
 
-
-_LIGHTS = (
-    _Light(direction=(-0.45, 0.5, 0.74), colour=(0.74, 0.72, 0.70), wrap=0.35, gloss=1.0),
-    _Light(direction=(0.75, 0.1, 0.65), colour=(0.22, 0.24, 0.27), wrap=0.5, gloss=0.35),
-    _Light(direction=(0.5, 0.45, -0.75), colour=(0.34, 0.36, 0.42), wrap=0.1, gloss=0.0),
-)
-_AMBIENT_UP = (0.30, 0.30, 0.31)
-_AMBIENT_DOWN = (0.17, 0.16, 0.155)
+    #: Highlights, shadows, normals and occlusion: what a photo's own light does in its albedo already.
+    lit: bool = True
+    #: Lashes and corneas.
+    transparent: bool = True
+    #: Linear RGB behind the head; a soft ramp when None.
+    background: tuple[float, float, float] | None = None
 
 
 def load_texture(image: Picture) -> FloatArray:
@@ -56,64 +45,37 @@ def load_texture(image: Picture) -> FloatArray:
     return linear
 
 
-@dataclass(frozen=True, kw_only=True)
-class PosedHead:
-    """A head as the camera sees it, all parts in one mesh of N vertices and M triangles."""
-
-    #: (N, 3) metres, head turned and expression applied; and unit normals.
-    positions: FloatArray
-    normals: FloatArray
-    #: (N, 2) v up.
-    uvs: FloatArray
-    #: (M, 3)
-    triangles: IndexArray
-    #: (M,) number of the part that a triangle belongs to, and each part's material.
-    owners: IndexArray
-    materials: tuple[str, ...]
+def find_shadow(posed: PosedHead) -> Shadow:
+    """Return the key light's shadow of what is solid."""
+    solid = np.array([not find_surface(material).transparent for material in posed.materials])
+    return cast_shadow(posed.positions, posed.triangles[solid[posed.owners]])
 
 
-def pose_head(head: Head, *, yaw_degrees: float = 0.0, weights: FloatArray | None = None) -> PosedHead:
-    """Return the head in a pose.
-
-    Args:
-        yaw_degrees: turn of the head; positive shows more of the person's left side.
-        weights: (52,) ARKit weights added to the base shape; none when omitted.
-    """
-    points, normals, triangles, owners = [], [], [], []
-    meshes = [split_vertices(part) for part in head.parts]
-    first = 0
-    for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
-        moved = _turn(_pose(part, weights), yaw_degrees)
-        smooth = find_normals(moved, part.quads)
-        points.append(moved[mesh.vertices])
-        normals.append(smooth[mesh.vertices])
-        triangles.append(mesh.triangles + first)
-        owners.append(np.full(len(mesh.triangles), index, np.int32))
-        first += len(mesh.vertices)
-    return PosedHead(
-        positions=np.concatenate(points),
-        normals=np.concatenate(normals),
-        uvs=np.concatenate([mesh.uvs for mesh in meshes]),
-        triangles=np.concatenate(triangles),
-        owners=np.concatenate(owners),
-        materials=tuple(part.material for part in head.parts),
-    )
+def render(posed: PosedHead, textures: Mapping[str, FloatArray], finish: Finish = Finish()) -> Picture:
+    """Return the picture, (H, W, 3) uint8 sRGB; see `render_rows`."""
+    return render_rows(posed, textures, (0, posed.camera.height), finish)
 
 
 def render_rows(
-    posed: PosedHead, textures: Mapping[str, FloatArray], *, size: tuple[int, int], rows: tuple[int, int]
+    posed: PosedHead,
+    textures: Mapping[str, FloatArray],
+    rows: tuple[int, int],
+    finish: Finish = Finish(),
+    shadow: Shadow | None = None,
 ) -> Picture:
     """Return rows `rows[0]` to `rows[1]` of a picture, (rows, width, 3) uint8 sRGB.
 
     Args:
-        textures: material to linear map (see `load_texture`); a material without one has its
-            surface's tint.
-        size: height, width of the whole picture in pixels.
+        textures: material to linear map (see `load_texture`); a material without one has its surface's tint.
+            With `materials.NORMAL` or `materials.ORM` behind it: further maps, values in 0..1.
+        shadow: of `find_shadow`, made once for all strips of a picture.
     """
-    height, width = size[0] * _SUPERSAMPLING, size[1] * _SUPERSAMPLING
+    if shadow is None and finish.lit:
+        shadow = find_shadow(posed)
+    height, width = posed.camera.height * _SUPERSAMPLING, posed.camera.width * _SUPERSAMPLING
     top, bottom = (row * _SUPERSAMPLING for row in rows)
-    picture = _paint_background(height, width, top, bottom)
-    points = _project(posed.positions, height, width)
+    picture = _paint_background(height, width, top, bottom, finish)
+    points = project(posed) * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
     points[:, 1] -= top
     rows_of = points[posed.triangles, 1]
     reached = (rows_of.min(1) < bottom - top) & (rows_of.max(1) > 0)
@@ -123,11 +85,11 @@ def render_rows(
     flat = picture.reshape(-1, 3)
     solid = triangles[~clear]
     seen = rasterise(points, solid, *picture.shape[:2])
-    depth[seen.pixels] = _blend(points[:, 2:], solid[seen.triangles], seen)[:, 0]
-    _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]))
+    depth[seen.pixels] = blend(points[:, 2:], solid[seen.triangles], seen)[:, 0]
+    _paint(flat, posed, textures, _list_hits(seen, solid, owners[~clear]), finish, shadow)
     for material in dict.fromkeys(posed.materials):
         surface = find_surface(material)
-        if not surface.transparent:
+        if not surface.transparent or not finish.transparent:
             continue
         own = np.isin(owners, [k for k, name in enumerate(posed.materials) if name == material])
         sheet, parts = triangles[own], owners[own]
@@ -136,9 +98,48 @@ def render_rows(
             sheet, parts = np.concatenate([sheet, sheet[:, ::-1]]), np.tile(parts, 2)
         seen = rasterise(points, sheet, *picture.shape[:2])
         hits = _list_hits(seen, sheet, parts)
-        nearer = _blend(points[:, 2:], hits.corners, seen)[:, 0] < depth[hits.pixels] + _COPLANAR
-        _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)))
-    return to_srgb(_shrink(picture))
+        nearer = blend(points[:, 2:], hits.corners, seen)[:, 0] < depth[hits.pixels] + _COPLANAR
+        _paint(flat, posed, textures, hits.choose(np.flatnonzero(nearer)), finish, shadow)
+    return to_srgb(_shrink(_roll_off(picture) if finish.lit else picture))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a camera sees of a head, without light; H, W pixels."""
+
+    #: (H, W) number of the part of `materials` that a pixel shows, -1 where it shows none.
+    part: IndexArray
+    materials: tuple[str, ...]
+    #: (H, W, 3) linear.
+    albedo: FloatArray
+    #: (H, W, 3) unit vectors, x right, y up, z to the viewer.
+    normals: FloatArray
+
+
+def survey(posed: PosedHead, textures: Mapping[str, FloatArray]) -> Survey:
+    """Return what each pixel's middle shows; transparent parts hide what lies behind them.
+
+    Args:
+        textures: as `render_rows` takes them.
+    """
+    height, width = posed.camera.height, posed.camera.width
+    seen = rasterise(project(posed), posed.triangles, height, width)
+    hits = _list_hits(seen, posed.triangles, posed.owners)
+    uv, facing = blend(posed.uvs, hits.corners, hits), blend(posed.normals, hits.corners, hits)
+    normalise(facing)
+    part = np.full(height * width, -1, np.int32)
+    albedo, normals = (np.zeros((height * width, 3), np.float32) for _ in range(2))
+    part[hits.pixels], normals[hits.pixels] = hits.parts, facing
+    for index, material in enumerate(posed.materials):
+        own = np.flatnonzero(hits.parts == index)
+        texture, tint = textures.get(material), find_surface(material).tint[:3]
+        albedo[hits.pixels[own]] = tint if texture is None else _sample(texture, uv[own])[:, :3]
+    return Survey(
+        part=part.reshape(height, width),
+        materials=posed.materials,
+        albedo=albedo.reshape(height, width, 3),
+        normals=normals.reshape(height, width, 3),
+    )
 
 
 @dataclass(frozen=True)
@@ -158,13 +159,22 @@ def _list_hits(seen: Fragments, triangles: IndexArray, owners: IndexArray) -> _H
     return _Hits(seen.pixels, triangles[seen.triangles], seen.weights, owners[seen.triangles])
 
 
-def _paint(flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray], hits: _Hits) -> None:
+def _paint(
+    flat: FloatArray,
+    posed: PosedHead,
+    textures: Mapping[str, FloatArray],
+    hits: _Hits,
+    finish: Finish,
+    shadow: Shadow | None,
+) -> None:
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
-    uv = _blend(posed.uvs, hits.corners, hits)
-    facing = _blend(posed.normals, hits.corners, hits)
-    _normalise(facing)
-    towards = np.array([0, 0, _DISTANCE], np.float32) - _blend(posed.positions, hits.corners, hits)
-    _normalise(towards)
+    # Gathered at once: a vertex's values lie beside each other in memory.
+    vertices = np.concatenate([posed.positions, posed.normals, posed.tangents, posed.uvs], axis=1)
+    place, facing, along, uv = np.split(blend(vertices, hits.corners, hits), (3, 6, 9), axis=1)
+    normalise(facing)
+    sunlit = shadow.find_light(place) if shadow is not None else None
+    towards = -place
+    normalise(towards)
     for index, material in enumerate(posed.materials):
         own = np.flatnonzero(hits.parts == index)
         if not len(own):
@@ -175,8 +185,18 @@ def _paint(flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray
         normal = facing[own]
         if surface.double_sided:
             normal = normal * np.sign(np.einsum("pc,pc->p", normal, towards[own]))[:, None]
-        matte, highlight = shade(albedo[:, :3], normal, towards[own], surface.roughness)
-        highlight *= np.float32(surface.specular)
+        roughness: float | FloatArray = surface.roughness
+        open_to_sky = None
+        if finish.lit and material + NORMAL in textures:
+            normal = _bend(normal, along[own], _pick(textures[material + NORMAL], uv[own]))
+        if finish.lit and material + ORM in textures:
+            packed = _pick(textures[material + ORM], uv[own])
+            open_to_sky, roughness = packed[:, :1], packed[:, 1:2]
+        lit = None
+        if sunlit is not None and not surface.transparent:
+            lit = 1 - surface.shadowed * (1 - sunlit[own])
+        matte, highlight = shade(albedo[:, :3], normal, towards[own], roughness, lit, open_to_sky)
+        highlight *= np.float32(surface.specular if finish.lit else 0)
         pixels = hits.pixels[own]
         if surface.transparent:
             # A clear surface mirrors no less for being clear.
@@ -187,44 +207,16 @@ def _paint(flat: FloatArray, posed: PosedHead, textures: Mapping[str, FloatArray
             flat[pixels] = matte + highlight
 
 
-def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
-    if weights is None or not weights.any():
-        return part.positions
-    used = np.flatnonzero(weights)
-    moved: FloatArray = part.positions + np.tensordot(weights[used], part.morph_deltas[used], axes=1)
-    return moved
-
-
-def _turn(positions: FloatArray, yaw_degrees: float) -> FloatArray:
-    """Turn the head about the vertical through its middle."""
-    angle = np.radians(-yaw_degrees)
-    rotation = np.array(
-        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]], np.float32
-    )
-    pivot = np.array([0, 0, -0.08], np.float32)
-    turned: FloatArray = ((positions - pivot) @ rotation.T + pivot).astype(np.float32)
-    return turned
-
-
-def _project(positions: FloatArray, height: int, width: int) -> FloatArray:
-    """Return (V, 3) pixel x, pixel y, depth."""
-    depth = _DISTANCE - positions[:, 2]
-    focal = height * _DISTANCE / FIELD
-    x = width / 2 + focal * positions[:, 0] / depth
-    y = height / 2 - focal * (positions[:, 1] - MIDDLE) / depth
-    return np.stack([x, y, depth], axis=1).astype(np.float32)
-
-
-def _blend(values: FloatArray, corner: NDArray[np.int32], seen: "Fragments | _Hits") -> FloatArray:
-    blended: FloatArray = values[corner[:, 0]] * seen.weights[:, :1]
-    blended += values[corner[:, 1]] * seen.weights[:, 1:2]
-    blended += values[corner[:, 2]] * seen.weights[:, 2:]
-    return blended
-
-
-def _normalise(vectors: FloatArray) -> None:
-    """Scale (P, 3) vectors to unit length, in place."""
-    vectors /= np.sqrt(np.einsum("pc,pc->p", vectors, vectors) + 1e-18)[:, None]
+def _bend(normal: FloatArray, tangent: FloatArray, mapped: FloatArray) -> FloatArray:
+    """Return unit normals (P, 3) turned as a tangent-space map says, whose colours (P, 3) are 0..1."""
+    tangent -= normal * np.einsum("pc,pc->p", normal, tangent)[:, None]
+    normalise(tangent)
+    slope = mapped * 2 - 1
+    bent: FloatArray = normal * slope[:, 2:]
+    bent += tangent * slope[:, :1]
+    bent += np.cross(normal, tangent) * slope[:, 1:2]
+    normalise(bent)
+    return bent
 
 
 def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
@@ -236,44 +228,36 @@ def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
     fx, fy = (x - column)[:, None].astype(np.float32), (y - row)[:, None].astype(np.float32)
     flat = texture.reshape(-1, texture.shape[2])
     start = row * width + column
-    top = flat[start] * (1 - fx) + flat[start + 1] * fx
-    bottom = flat[start + width] * (1 - fx) + flat[start + width + 1] * fx
-    sampled: FloatArray = (top * (1 - fy) + bottom * fy).astype(np.float32)
+    sampled: FloatArray = flat.take(start, axis=0)
+    sampled += (flat.take(start + 1, axis=0) - sampled) * fx
+    below = flat.take(start + width, axis=0)
+    below += (flat.take(start + width + 1, axis=0) - below) * fx
+    below -= sampled
+    below *= fy
+    sampled += below
     return sampled
 
 
-def shade(
-    albedo: FloatArray, normal: FloatArray, towards: FloatArray, roughness: float
-) -> tuple[FloatArray, FloatArray]:
-    """Return what a surface scatters under the preview's lamps (P, 3), and its highlights (P, 1), linear.
-
-    Args:
-        albedo: (P, 3) linear.
-        normal: (P, 3) unit vectors, x right, y up, z to the viewer.
-        towards: (P, 3) unit vectors to the viewer.
-    """
-    up = (normal[:, 1:2] + 1) / 2
-    light = np.float32(1) * up * np.array(_AMBIENT_UP, np.float32)
-    light += (1 - up) * np.array(_AMBIENT_DOWN, np.float32)
-    exponent = min(400.0, max(4.0, 2 / roughness**4 - 2))
-    highlight = np.zeros((len(normal), 1), np.float32)
-    for lamp in _LIGHTS:
-        direction = np.array(lamp.direction, np.float32)
-        direction /= np.linalg.norm(direction)
-        cosine = normal @ direction
-        lit = np.clip((cosine + lamp.wrap) / (1 + lamp.wrap), 0, 1)
-        light += (lit**1.3)[:, None] * np.array(lamp.colour, np.float32)
-        if lamp.gloss:
-            half = towards + direction
-            _normalise(half)
-            shine = np.clip(np.einsum("pc,pc->p", normal, half), 0, 1) ** exponent
-            strength = lamp.gloss * (exponent + 8) / 8 * 0.028
-            highlight[:, 0] += np.minimum(strength * shine * np.clip(cosine * 4, 0, 1), 0.8)
-    matte: FloatArray = (albedo * light).astype(np.float32)
-    return matte, highlight
+def _pick(texture: FloatArray, uv: FloatArray) -> FloatArray:
+    """Return the nearest texels."""
+    height, width = texture.shape[:2]
+    column = np.clip(uv[:, 0] * np.float32(width), 0, width - 1).astype(np.int32)
+    row = np.clip((1 - uv[:, 1]) * np.float32(height), 0, height - 1).astype(np.int32)
+    picked: FloatArray = texture.reshape(-1, texture.shape[2]).take(row * width + column, axis=0)
+    return picked
 
 
-def _paint_background(height: int, width: int, first: int, end: int) -> FloatArray:
+def _roll_off(picture: FloatArray) -> FloatArray:
+    """Return the picture without clipped lights, in place."""
+    bright = picture > _SHOULDER
+    excess = (picture[bright] - _SHOULDER) / (1 - _SHOULDER)
+    picture[bright] = _SHOULDER + (1 - _SHOULDER) * (1 - np.exp(-excess))
+    return picture
+
+
+def _paint_background(height: int, width: int, first: int, end: int, finish: Finish) -> FloatArray:
+    if finish.background is not None:
+        return np.tile(np.array(finish.background, np.float32), (end - first, width, 1))
     ramp = np.linspace(0, 1, height, dtype=np.float32)[first:end, None, None] ** 1.5
     top, bottom = np.array(_BACKGROUND_TOP, np.float32), np.array(_BACKGROUND_BOTTOM, np.float32)
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +10,19 @@ from numpy.typing import NDArray
 
 from assets.levels import head_at_level
 from assets.materials import find_surface
-from assets.mesh import find_normals, split_vertices
 from assets.obj import write_obj
-from assets.raster import rasterise
-from assets.render import load_texture, shade, to_srgb
+from assets.render import Finish, Survey, load_texture, render, survey
+from assets.scene import pose_head
 from bench.report import describe_run, table
-from face3d.head import FloatArray, Head, MeshPart, head_from_tensors
+from face3d.head import FloatArray, Head, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.correspondence import OUTER_EYE_CORNERS, SKIN_LANDMARKS
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.base import PhotoLimits
 
-#: What surrounds the head in the re-rendered picture, sRGB.
-_BACKGROUND = 128
+#: What surrounds the head in the re-rendered picture, linear.
+_BACKGROUND = (0.216, 0.216, 0.216)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,11 @@ def bench_heads(
 
 
 def _redetect(engine: AnnyEngine, prepared: StageResult, head: Head, texture: StageResult) -> float:
-    maps = {name.removeprefix("albedo/"): image for name, image in texture.tensors.items()}
+    maps = {
+        name.removeprefix("albedo/"): image
+        for name, image in texture.tensors.items()
+        if name.startswith("albedo/")
+    }
     picture = render_through_camera(head, maps)
     seen = prepared.tensors["landmarks"].astype(np.float64)
     found = engine.measure_again(picture, seen)
@@ -103,49 +106,29 @@ def _redetect(engine: AnnyEngine, prepared: StageResult, head: Head, texture: St
 
 
 def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return the head in the photo's expression through its camera, lit like a preview: (H, W, 3) sRGB.
+    """Return the head in the photo's expression through its camera: (H, W, 3) sRGB.
+
+    Highlights and shadows are the photo's affair; lashes and corneas are clear for the most part.
 
     Args:
-        maps: material to (S, S, 3) sRGB; a part without one is grey.
+        maps: material to (S, S, 3) sRGB; a part without one has its surface's tint.
     """
-    camera = head.camera
-    # Lashes and corneas are clear for the most part.
-    parts = [part for part in head.parts if not find_surface(part.material).transparent]
-    meshes = [split_vertices(part) for part in parts]
-    points, normals = [], []
-    for part, mesh in zip(parts, meshes, strict=True):
-        placed = _photographed(head, part) @ camera.rotation.T + camera.translation
-        pixels = placed[:, :2] / placed[:, 2:] * camera.focal + camera.centre
-        points.append(np.concatenate([pixels, placed[:, 2:]], axis=1)[mesh.vertices])
-        upright = (placed * [1, -1, -1]).astype(np.float32)
-        normals.append(find_normals(upright, part.quads)[mesh.vertices])
-    firsts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
-    faces = np.concatenate([mesh.triangles + first for mesh, first in zip(meshes, firsts, strict=True)])
-    owner = np.repeat(np.arange(len(meshes)), [len(mesh.triangles) for mesh in meshes])
-    seen = rasterise(np.concatenate(points).astype(np.float32), faces, camera.height, camera.width)
-    corner, weights = faces[seen.triangles], seen.weights[..., None]
-    place = (np.concatenate([mesh.uvs for mesh in meshes])[corner] * weights).sum(1)
-    normal = (np.concatenate(normals)[corner] * weights).sum(1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
-    picture = np.full((camera.height * camera.width, 3), _BACKGROUND, np.uint8)
-    for index, part in enumerate(parts):
-        own = owner[seen.triangles] == index
-        albedo = np.full((int(own.sum()), 3), 0.4, np.float32)
-        if part.material in maps:
-            texture = load_texture(maps[part.material])
-            size = np.array(texture.shape[1::-1])
-            column, row = np.clip((place[own] * [1, -1] + [0, 1]) * size, 0, size - 1).astype(int).T
-            albedo = texture[row, column]
-        towards = np.tile(np.array([0, 0, 1], np.float32), (len(albedo), 1))
-        # Highlights are the photo's affair.
-        matte, _ = shade(albedo, normal[own], towards, roughness=1.0)
-        picture[seen.pixels[own]] = to_srgb(matte)
-    return picture.reshape(camera.height, camera.width, 3)
+    textures = {name: load_texture(image) for name, image in maps.items()}
+    posed = pose_head(head, head.camera, weights=_photographed(head))
+    return render(posed, textures, Finish(lit=False, transparent=False, background=_BACKGROUND))
 
 
-def _photographed(head: Head, part: MeshPart) -> FloatArray:
-    """Return a part's positions (V, 3) with the photo's expression."""
-    if head.expression_in_base:
-        return part.positions
-    moved: FloatArray = part.positions + np.tensordot(head.expression, part.morph_deltas, 1)
-    return moved
+def look_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> Survey:
+    """Return what the photo's camera sees of the head in the photo's expression, but for what is transparent.
+
+    Args:
+        maps: material to (S, S, 3) sRGB; a part without one has its surface's tint.
+    """
+    solid = tuple(part for part in head.parts if not find_surface(part.material).transparent)
+    posed = pose_head(replace(head, parts=solid), head.camera, weights=_photographed(head))
+    return survey(posed, {name: load_texture(image) for name, image in maps.items()})
+
+
+def _photographed(head: Head) -> FloatArray | None:
+    """Return the weights that give the head the photo's expression."""
+    return None if head.expression_in_base else head.expression

@@ -25,7 +25,7 @@ TextureSize = Literal[4096, 1024, 2048, 8192]
 TextureFormat = Literal["png", "webp", "jpeg"]
 InputSize = Literal[1280, 960, 2048, 4096, 7680]
 CompileMode = Literal["auto", "off", "reduce-overhead", "max-autotune"]
-AssetFormat = Literal["glb", "obj", "preview", "lods", "front"]
+AssetFormat = Literal["glb", "obj", "maps", "preview", "lods", "front"]
 LevelOfDetail = Literal[0, 1, 2]
 
 #: Names that option `gpu-type` takes; `any` lets the router choose.
@@ -51,7 +51,7 @@ class JobOptions(BaseModel):
     expression: Literal["neutral", "photo"] = "neutral"
     compile: CompileMode = "auto"
     lod: LevelOfDetail = 0
-    formats: tuple[AssetFormat, ...] = ("glb", "obj", "preview")
+    formats: tuple[AssetFormat, ...] = ("glb", "obj", "maps", "preview")
     view_of: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT)
     ref: str | None = Field(default=None, max_length=200)
 

@@ -27,7 +27,8 @@ def test_the_upload_event_makes_a_ready_asset(job: dict[str, Any]) -> None:
     assert job["source"] == "event"
     assert [stage["state"] for stage in job["stages"]] == ["done"] * 4
     assert {file["name"] for file in job["files"]} >= {
-        "head.glb", "head.obj", "head.mtl", "albedo.png", "preview.png", "manifest.json",
+        "head.glb", "head.obj", "head.mtl", "albedo.png", "normal.png", "roughness.png", "ao.png",
+        "displacement.png", "preview.png", "manifest.json",
     }  # fmt: skip
 
 
@@ -58,6 +59,18 @@ def test_the_texture_is_a_true_4096_of_a_face(customer: Customer, job: dict[str,
     red, green, blue = np.median(middle, axis=0)
     assert red > green > blue, "skin is redder than it is blue"
     assert middle.std() > 10, "a face is not one colour"
+
+
+def test_the_surface_maps_are_as_large_and_of_a_skin(customer: Customer, job: dict[str, Any]) -> None:
+    normal = np.asarray(Image.open(io.BytesIO(customer.file(job, "normal.png")))).astype(float) / 127.5 - 1
+    assert normal.shape == (4096, 4096, 3)
+    part = normal[1400:3000:4, 1400:2700:4].reshape(-1, 3)
+    assert np.abs(np.linalg.norm(part, axis=1) - 1).max() < 0.03
+    assert part[:, 2].mean() > 0.95
+    assert part[:, :2].std() > 0.01, "pores"
+    depth = np.asarray(Image.open(io.BytesIO(customer.file(job, "displacement.png"))))
+    assert depth.shape == (4096, 4096)
+    assert depth.max() > 255, "16 bits"
 
 
 def test_the_glb_holds_the_head_with_52_named_shapes(customer: Customer, job: dict[str, Any]) -> None:

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, head_from_tensors
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.self_intersection import intersecting_triangles
-from tests.unit.anny_support import head_data
+from tests.unit.anny_support import astronaut_geometry, head_data
 
 HEADS = 12
 EYES = {"Left": "eye_left", "Right": "eye_right"}
@@ -38,6 +38,8 @@ class OwnHead:
 
 
 def settled(sculpted: np.ndarray) -> OwnHead:
+    sculpted = sculpted.copy()
+    personal_shapes().seat_teeth(sculpted)
     neutral = sculpted.copy()
     personal_shapes().settle_neutral(neutral)
     deltas = personal_shapes().carry(neutral)
@@ -59,6 +61,14 @@ def own_head(seed: int | None) -> OwnHead:
         sculpted += np.tensordot(identity, data.identity.astype(np.float64), 1)
         sculpted += np.tensordot(local, data.local_changes.astype(np.float64), 1)
     return settled(sculpted)
+
+
+@lru_cache(maxsize=1)
+def own_astronaut() -> OwnHead:
+    """Return the head of NASA's astronaut as the geometry stage leaves it."""
+    head = head_from_tensors(astronaut_geometry().tensors)
+    neutral = np.concatenate([part.positions for part in head.parts]).astype(np.float64)
+    return OwnHead(neutral, neutral, np.concatenate([part.morph_deltas for part in head.parts], axis=1))
 
 
 def skin_crossings(pose: np.ndarray) -> int:

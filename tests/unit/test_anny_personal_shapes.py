@@ -10,6 +10,7 @@ from tests.unit.anny_shapes_support import (
     HEADS,
     depth_in_eyeball,
     eyeball_radius,
+    own_astronaut,
     own_head,
     personal_shapes,
     rim_gaps,
@@ -44,13 +45,12 @@ def test_a_blink_closes_this_eye(seed, side):
     closed = head.pose(**{f"eyeBlink{side}": 1})
     gaps = rim_gaps(closed, lids(side).grid, LID_EDGE)
     assert np.median(gaps) < 0.25 * MM
-    # Beside the corners a fold may stay open; the eyeball does not reach there.
-    assert gaps.max() < 1.0 * MM
+    # 0.3 mm is aimed at; the most unusual of these heads (seed 6) has 0.31 beside a corner.
+    assert gaps.max() < 0.32 * MM
     # Of 1643 rays, half a millimetre apart.
-    assert visible_eyeball(closed, side) <= 3
+    assert visible_eyeball(closed, side) == 0
     assert visible_eyeball(head.neutral, side) > 100
-    # 0.1 mm is aimed at; the most unusual of these heads (seed 6) has twice as much (docs/accuracy.md).
-    assert depth_in_eyeball(closed, side) < 0.25 * MM
+    assert depth_in_eyeball(closed, side) < 0.1 * MM
 
 
 def visible_eyeball(pose, side):
@@ -113,13 +113,27 @@ def test_mouth_close_shuts_the_lips_of_an_open_jaw(seed):
 @all_heads
 def test_the_jaw_takes_lower_teeth_and_tongue_along_as_one_piece(seed):
     head = own_head(seed)
-    rows = np.r_[part("teeth_lower"), part("tongue")]
+    rows = np.r_[part("teeth_lower"), part("gums_lower"), part("tongue")]
     before, after = head.neutral[rows], head.pose(jawOpen=1)[rows]
     apart = [np.linalg.norm(points[:, None] - points[None, ::7], axis=2) for points in (before, after)]
     assert np.abs(apart[0] - apart[1]).max() < 0.01 * MM
     teeth = head.shape("jawOpen")[part("teeth_lower")]
     assert teeth[:, 1].max() < -3 * MM
-    assert not head.shape("jawOpen")[part("teeth_upper")].any()
+    assert not head.shape("jawOpen")[np.r_[part("teeth_upper"), part("gums_upper")]].any()
+
+
+@all_heads
+def test_the_closed_upper_lip_just_hides_the_upper_incisors(seed):
+    head = own_head(seed)
+    teeth = head.neutral[part("teeth_upper")]
+    edge = teeth[np.abs(teeth[:, 0]) < 7 * MM, 1].min()
+    lips = personal_shapes().openings.lips.grid
+    upper = lips.vertices[lips.border :, lips.upper]
+    lip = head.neutral[upper[:, upper.shape[1] // 2], 1].min()
+    assert -0.5 * MM < edge - lip < 1.0 * MM
+    # Teeth and gums keep together.
+    moved = head.sculpted[part("teeth_upper")] - head.neutral[part("teeth_upper")]
+    assert not moved.any(), "settling leaves them"
 
 
 @all_heads
@@ -156,7 +170,9 @@ def test_settling_moves_a_neutral_face_hardly(seed):
 def test_the_templates_own_shapes_are_the_mended_ones():
     head = own_head(None)
     different = np.linalg.norm(head.deltas - head_data().shapes, axis=2)
-    moved = [index for index, name in enumerate(ARKIT_NAMES) if not name.startswith(("eyeLook", "jawOpen"))]
+    # Gaze, jaw and tongue are made for each head.
+    own = ("eyeLook", "jawOpen", "tongueOut")
+    moved = [index for index, name in enumerate(ARKIT_NAMES) if not name.startswith(own)]
     skin = part("skin")
     assert different[moved][:, skin].max() < 1.0 * MM
     assert different[moved][:, skin].mean() < 0.01 * MM
@@ -206,6 +222,21 @@ def test_the_tongue_comes_out(seed):
     lips = personal_shapes().openings.lips.grid
     front = out[lips.vertices[lips.border : lips.border + 7]][..., 2].max()
     assert out[part("tongue")][:, 2].max() > front + 2 * MM
+    # Alone, without the jaw, it parts the lips instead of passing through them.
+    alone = head.pose(tongueOut=1)
+    assert rim_gaps(alone, lips, LIP_RINGS).max() > 3 * MM
+
+
+def test_the_astronauts_shapes_close_eyes_and_do_not_cut_the_skin():
+    head = own_astronaut()
+    assert skin_crossings(head.neutral) == 0
+    crossings = {n: skin_crossings(head.pose(**{n: 1})) for n in ARKIT_NAMES if n != "mouthClose"}
+    assert max(crossings.values()) <= 20, crossings
+    for side in EYES:
+        closed = head.pose(**{f"eyeBlink{side}": 1})
+        assert rim_gaps(closed, lids(side).grid, LID_EDGE).max() < 0.3 * MM
+        assert visible_eyeball(closed, side) == 0
+        assert depth_in_eyeball(closed, side) < 0.1 * MM
 
 
 def plain_spline(lattice_values, origin, place):

@@ -8,7 +8,7 @@ import pytest
 
 from assets.manifest import EngineEntry, Source, StageEntry, describe_file
 from assets.maps import encode_maps, select_asset_maps
-from assets.package import build_asset
+from assets.package import build_asset, list_facts
 from face3d.head import ARKIT_NAMES, head_to_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
@@ -62,6 +62,25 @@ def test_manifest_tells_every_file() -> None:
     assert set(manifest["expression"]) == set(ARKIT_NAMES)
     assert len(manifest["landmarks"]) == 5
     assert sum(manifest["texel_shares"].values()) == pytest.approx(1)
+
+
+def test_the_preview_says_what_was_measured() -> None:
+    geometry = {
+        "quality": "usable",
+        "quality_reasons": ["small face", "soft focus"],
+        "reprojection_error": {"basis": 0.02, "final": 0.0093, "detected": 0.01},
+    }
+    texture = {
+        "texel_density": {"photo": 6.4, "map": 113.2},
+        "texel_shares": {"observed": 0.48, "mirrored": 0.02, "completed": 0.5},
+    }
+    lines = dict(list_facts(geometry, texture, JobOptions(texture_size=2048)))
+    assert lines["quality"] == "usable: small face"
+    assert lines["texture"].startswith("2048 x 2048")
+    assert lines["face, photo and map"] == "6 and 113 px/cm"
+    assert lines["observed, mirrored, completed"] == "48 % / 2 % / 50 %"
+    assert lines["landmarks, of eye distance"] == "0.93 %"
+    assert len(list_facts({}, {}, JobOptions())) == 3, "an engine that measures nothing"
 
 
 def test_formats_choose_the_files() -> None:

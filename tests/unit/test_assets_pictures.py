@@ -11,7 +11,9 @@ from assets.jpeg import decode_jpeg, encode_jpeg
 from assets.maps import decode_embedded_map, encode_maps, select_asset_maps, select_embedded_maps
 from assets.preview import render_preview
 from assets.raster import rasterise
-from assets.render import load_texture, pose_head, render_rows
+from assets.render import Finish, load_texture, render_rows, survey
+from assets.render import render as render_all
+from assets.scene import aim_camera, pose_head
 from face3d.head import ARKIT_NAMES
 from face3d.messages import StageResult
 from face3d.options import JobOptions
@@ -20,8 +22,12 @@ from gpu_workers.engines.null.head import make_head
 HEAD = make_head()
 
 
-def render(textures: dict[str, np.ndarray], **pose: object) -> np.ndarray:
-    return render_rows(pose_head(HEAD, **pose), textures, size=(96, 96), rows=(0, 96))  # type: ignore[arg-type]
+def render(
+    textures: dict[str, np.ndarray], yaw_degrees: float = 0.0, weights: np.ndarray | None = None
+) -> np.ndarray:
+    return render_all(
+        pose_head(HEAD, aim_camera((96, 96), yaw_degrees=yaw_degrees), weights=weights), textures
+    )
 
 
 def plain_raster(points: np.ndarray, triangles: np.ndarray, height: int, width: int) -> dict[int, float]:
@@ -87,10 +93,9 @@ def test_render_shows_colour_turn_and_shape() -> None:
 
 def test_strips_are_the_rows_of_the_whole_picture() -> None:
     noise = np.random.default_rng(5).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    textures, posed = {"skin": load_texture(noise)}, pose_head(HEAD, yaw_degrees=30)
-    strips = [
-        render_rows(posed, textures, size=(96, 96), rows=rows) for rows in ((0, 31), (31, 64), (64, 96))
-    ]
+    textures = {"skin": load_texture(noise)}
+    posed = pose_head(HEAD, aim_camera((96, 96), yaw_degrees=30))
+    strips = [render_rows(posed, textures, rows) for rows in ((0, 31), (31, 64), (64, 96))]
     difference = np.concatenate(strips).astype(int) - render(textures, yaw_degrees=30)
     # Rounding may move a pixel on a triangle's edge to its neighbour.
     assert (np.abs(difference).max(axis=2) > 2).mean() < 0.002
@@ -109,17 +114,90 @@ def test_a_turned_head_shows_its_left_side() -> None:
     assert (red > 1.5 * blue) if left_is_red else (blue > 1.5 * red)
 
 
-def test_preview_is_a_row_that_starts_with_the_photo() -> None:
+def test_a_head_stands_where_its_photos_camera_shows_it() -> None:
+    camera = replace(HEAD.camera, width=120, height=90, focal=(300.0, 300.0), centre=(50.0, 40.0))
+    finish = Finish(lit=False, transparent=False, background=(0.0, 0.0, 0.5))
+    picture = render_all(pose_head(HEAD, camera), {}, finish).astype(int)
+    assert picture.shape == (90, 120, 3)
+    placed = HEAD.part("skin").positions @ camera.rotation.T + camera.translation
+    pixels = placed[:, :2] / placed[:, 2:] * camera.focal + camera.centre
+    rows, columns = np.nonzero(picture[..., 0] > 30)
+    box = [max(columns.min(), 0), max(rows.min(), 0), columns.max() + 1, rows.max() + 1]
+    low, high = np.maximum(pixels.min(0), 0), np.minimum(pixels.max(0), [120, 90])
+    assert box == pytest.approx([*low, *high], abs=1.5)
+    assert (picture[0, -1] == [0, 0, 188]).all(), "the background, as it was given"
+
+
+def test_a_survey_tells_parts_colours_and_normals_without_light() -> None:
+    red = load_texture(np.full((4, 4, 3), (200, 60, 60), np.uint8))
+    seen = survey(pose_head(HEAD, aim_camera((80, 80))), {"skin": red})
+    skin = seen.part == seen.materials.index("skin")
+    assert 0.15 < skin.mean() < 0.6
+    assert (seen.part[0] == -1).all()
+    np.testing.assert_allclose(seen.albedo[skin], np.broadcast_to(red[0, 0], (int(skin.sum()), 3)), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(seen.normals[skin], axis=1), 1, atol=1e-4)
+    assert seen.normals[skin][:, 2].min() > -0.3
+    columns = np.nonzero(skin)[1]
+    assert np.corrcoef(columns, seen.normals[skin][:, 0])[0, 1] > 0.9, "x runs to the right"
+
+
+def test_a_normal_map_turns_the_light_and_an_occlusion_map_takes_it() -> None:
+    grey = load_texture(np.full((8, 8, 3), 150, np.uint8))
+    flat, leaning = np.full((8, 8, 3), (0.5, 0.5, 1.0), np.float32), np.zeros((8, 8, 3), np.float32)
+    leaning[:] = (0.15, 0.5, 0.85)
+    plain = render({"skin": grey}).astype(int)
+    same = render({"skin": grey, "skin.normal": flat}).astype(int)
+    assert np.abs(same - plain).max() <= 1
+    assert np.abs(render({"skin": grey, "skin.normal": leaning}).astype(int) - plain).max() > 20
+    packed = np.full((8, 8, 3), (0.2, 0.55, 0.0), np.float32)
+    assert render({"skin": grey, "skin.orm": packed}).astype(int).sum() < 0.97 * plain.sum()
+
+
+def test_what_stands_before_the_lamp_casts_a_shadow() -> None:
+    skin = HEAD.part("skin")
+    high = 0.25 * (skin.positions - skin.positions.mean(0)) + skin.positions.mean(0)
+    blocker = replace(
+        skin, name="blocker", material="other", positions=high + np.float32([-0.09, 0.075, 0.14])
+    )
+    red = {"skin": load_texture(np.full((4, 4, 3), (200, 60, 60), np.uint8))}
+    camera = aim_camera((96, 96))
+    bare = render_all(pose_head(HEAD, camera), red).astype(int)
+    shaded = render_all(pose_head(replace(HEAD, parts=(*HEAD.parts, blocker)), camera), red).astype(int)
+    both = (bare[..., 0] > bare[..., 1] + 30) & (shaded[..., 0] > shaded[..., 1] + 15)
+    assert (shaded[both][:, 0] < 0.8 * bare[both][:, 0]).sum() > 40
+
+
+def preview(*, tint: int = 180, facts: tuple[tuple[str, str], ...] = ()) -> np.ndarray:
     photo = np.full((64, 64, 3), (10, 200, 10), np.uint8)
-    data = render_preview(photo, HEAD, {"skin": encode_jpeg(np.full((32, 32, 3), 180, np.uint8))})
-    with Image.open(io.BytesIO(data)) as image:
+    further = encode_jpeg(np.full((32, 32, 3), (128, 128, 255), np.uint8))
+    maps = {"skin": encode_jpeg(np.full((32, 32, 3), tint, np.uint8)), "skin.normal": further}
+    with Image.open(io.BytesIO(render_preview(photo, HEAD, maps, facts))) as image:
         assert image.format == "PNG"
-        pixels = np.asarray(image).astype(int)
-    side = pixels.shape[0]
-    assert pixels.shape[1] > 3 * side
-    middle = pixels[side // 2 - 20, side // 2 - 10]
-    assert middle[1] > 150
-    assert middle[0] < 60
+        return np.asarray(image).astype(int)
+
+
+def test_preview_starts_with_the_photo_and_shows_renders_and_maps() -> None:
+    pixels = preview()
+    height, width = pixels.shape[:2]
+    assert 1.5 < width / height < 2.2
+    photo = pixels[height // 4, width // 8]
+    assert photo[1] > 150
+    assert photo[0] < 60
+    blue = (pixels[..., 2] > 240) & (np.abs(pixels[..., 0] - 128) < 8)
+    assert blue[height // 2 :].sum() > 300, "the normal map"
+    render_tiles = pixels[: height // 2, width // 3 :]
+    assert (render_tiles.max(axis=2) > 120).sum() > 500
+
+
+def test_preview_never_clips_and_prints_the_facts() -> None:
+    bright = preview(tint=250)
+    renders = bright[: bright.shape[0] // 2, bright.shape[1] // 3 + 4 :]
+    assert (renders.min(axis=2) >= 255).mean() < 0.001
+    without, named = preview(), preview(facts=(("quality", "good"), ("shapes", "52 ARKit")))
+    changed = np.argwhere(np.abs(named - without).max(axis=2) > 40)
+    assert len(changed) > 20
+    assert changed[:, 1].min() > 0.75 * named.shape[1]
+    assert changed[:, 0].min() > 0.5 * named.shape[0]
 
 
 @pytest.mark.parametrize(("texture_format", "suffix"), [("png", "png"), ("webp", "webp"), ("jpeg", "jpg")])
@@ -160,8 +238,8 @@ def test_transparent_parts_show_what_lies_behind_and_mirror_the_lights() -> None
 
     def picture(*materials: str) -> np.ndarray:
         sheets = [replace(eye, name="sheet", material=name, positions=larger) for name in materials]
-        posed = pose_head(replace(HEAD, parts=(*HEAD.parts, *sheets)))
-        return render_rows(posed, textures, size=(96, 96), rows=(0, 96)).astype(int)
+        posed = pose_head(replace(HEAD, parts=(*HEAD.parts, *sheets)), aim_camera((96, 96)))
+        return render_all(posed, textures).astype(int)
 
     plain, covered, clear = picture(), picture("lashes"), picture("cornea")
     blue = (plain[..., 2] > 2 * plain[..., 0]) & (np.arange(96) > 48)
@@ -194,3 +272,43 @@ def test_jpeg_keeps_chroma_and_decodes_small() -> None:
     data = encode_jpeg(stripes)
     assert np.abs(decode_jpeg(data).astype(int) - stripes).max() < 40, "chroma was subsampled"
     assert decode_jpeg(data, min_side=16).shape == (16, 16, 3)
+
+
+def surface_maps(size: int) -> dict[str, np.ndarray]:
+    ramp = np.broadcast_to(np.linspace(0, 255, size), (size, size)).astype(np.uint8)
+    deep = np.broadcast_to(np.linspace(0, 65535, size), (size, size)).astype(np.uint16)
+    return {
+        "albedo/skin": np.dstack([ramp, ramp, ramp]),
+        "normal/skin": np.dstack([ramp, ramp[::-1], np.full_like(ramp, 255)]),
+        "roughness/skin": ramp,
+        "occlusion/skin": 255 - ramp,
+        "displacement/skin": deep,
+    }
+
+
+@pytest.mark.parametrize(("texture_format", "suffix"), [("png", "png"), ("webp", "webp"), ("jpeg", "jpg")])
+def test_the_skins_further_maps_become_files(texture_format: str, suffix: str) -> None:
+    maps = surface_maps(64)
+    encoded = encode_maps(StageResult(tensors=maps), JobOptions(texture_format=texture_format))
+    names = {f"{name}.{suffix}" for name in ("albedo", "normal", "roughness", "ao")} | {"displacement.png"}
+    assert set(select_asset_maps(encoded)) == names
+    with Image.open(io.BytesIO(encoded["displacement.png"])) as image:
+        assert np.array_equal(np.asarray(image).astype(np.uint16), maps["displacement/skin"])
+    tolerance = 0 if texture_format == "png" else 12
+    for name, kind in (("normal", "normal"), ("roughness", "roughness"), ("ao", "occlusion")):
+        decoded = np.asarray(Image.open(io.BytesIO(encoded[f"{name}.{suffix}"]))).astype(int)
+        expected = maps[f"{kind}/skin"].astype(int)
+        if decoded.ndim > expected.ndim:
+            expected = np.dstack([expected] * 3)
+        assert np.abs(decoded - expected).max() <= tolerance
+
+
+def test_head_glb_gets_normals_and_packed_occlusion_roughness_metalness() -> None:
+    encoded = encode_maps(StageResult(tensors=surface_maps(64)), JobOptions())
+    embedded = select_embedded_maps(encoded)
+    assert set(embedded) == {"skin", "skin.normal", "skin.orm"}
+    packed = decode_jpeg(embedded["skin.orm"]).astype(int)
+    assert packed.shape == (32, 32, 3)
+    assert packed[:, -3:, 0].max() < 30
+    assert packed[:, -3:, 1].min() > 225
+    assert packed[..., 2].max() < 12

@@ -50,6 +50,14 @@ def test_decodes_to_the_same_pixels(shape: tuple[int, ...], bands: int) -> None:
     np.testing.assert_array_equal(decoded, decode(plain_png(image)))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 9), (257, 130)])
+def test_sixteen_bits_survive(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 65536, shape, np.uint16)
+    data = encode_png(image, bands=3)
+    np.testing.assert_array_equal(decode(data).astype(np.uint16), image)
+    assert b"sRGB" not in data, "depths are linear"
+
+
 def test_smooth_image_becomes_small() -> None:
     ramp = np.broadcast_to(np.arange(512, dtype=np.uint8)[None, :, None] // 2, (512, 512, 3))
     data = encode_png(ramp)

@@ -127,6 +127,21 @@ def test_texture_coordinates_run_down_and_images_are_inside(glb: bytes) -> None:
         assert binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]] == TEXTURES[name]
 
 
+def test_further_maps_of_the_skin_are_its_normals_occlusion_and_roughness() -> None:
+    textures = {**TEXTURES, "skin.normal": TEXTURES["skin"], "skin.orm": TEXTURES["eyes"]}
+    document, binary = read_glb(write_glb(HEAD, textures))
+    skin, eyes = document["materials"][:2]
+    names = [document["images"][texture["source"]]["name"] for texture in document["textures"]]
+    assert names[skin["normalTexture"]["index"]] == "normal_skin"
+    packed = skin["occlusionTexture"]["index"]
+    assert names[packed] == "occlusion_roughness_metalness_skin"
+    assert skin["pbrMetallicRoughness"]["metallicRoughnessTexture"]["index"] == packed
+    assert skin["pbrMetallicRoughness"]["roughnessFactor"] == 1
+    view = document["bufferViews"][document["images"][packed]["bufferView"]]
+    assert binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]] == TEXTURES["eyes"]
+    assert not {"normalTexture", "occlusionTexture"} & eyes.keys()
+
+
 def clear_head() -> Head:
     """A head with two transparent parts: a cornea, which has no map, and lashes, which have one."""
     left, right = (replace(HEAD.part(f"eye_{side}"), name=f"cornea_{side}") for side in ("left", "right"))
@@ -193,6 +208,11 @@ def test_mtl_names_the_maps_beside_it() -> None:
     assert [line for line in text.splitlines() if line.startswith("newmtl")] == ["newmtl skin", "newmtl eyes"]
     assert "map_Kd albedo.png" in text
     assert "map_Kd albedo_eyes.png" in text
+    assert "norm " not in text
+    further = {"normal": "normal.png", "roughness": "roughness.png"}
+    rich = write_mtl(HEAD, {"skin": "albedo.png"}, further).decode()
+    assert rich.index("map_Pr roughness.png") < rich.index("newmtl eyes")
+    assert rich.count("norm normal.png") == 1
 
 
 @pytest.mark.validator

@@ -13,7 +13,7 @@ def test_defaults_are_the_first_values_of_the_design() -> None:
         "anny", Tier.BATCH, 4096, 1280,
     )  # fmt: skip
     assert options.sharpen
-    assert options.formats == ("glb", "obj", "preview")
+    assert options.formats == ("glb", "obj", "maps", "preview")
 
 
 def test_text_becomes_values() -> None:

@@ -214,7 +214,18 @@ def test_facts_add_up(plain: StageResult) -> None:
     # The map's width runs once round the ellipsoid.
     round_about = 2 * np.pi * np.hypot(0.075, 0.095) / 2**0.5 * 100
     assert plain.facts["texel_density"]["map"] == pytest.approx(1024 / round_about, rel=0.5)
-    assert set(plain.tensors) == {"albedo/skin", "albedo/eyes", "albedo/mouth", "albedo/lashes"}
+    albedos = {"albedo/skin", "albedo/eyes", "albedo/mouth", "albedo/lashes"}
+    further = {"normal/skin", "roughness/skin", "occlusion/skin", "displacement/skin"}
+    assert set(plain.tensors) == albedos | further
+    for name in further:
+        assert plain.tensors[name].shape[:2] == plain.tensors["albedo/skin"].shape[:2]
+    assert plain.tensors["displacement/skin"].dtype == np.uint16
+
+
+def test_who_wants_no_surface_maps_does_not_wait_for_them(scene: tuple[HeadData, Head]) -> None:
+    without = bake(scene, plain_photo(), formats=("glb",))
+    assert set(without.tensors) == {"albedo/skin", "albedo/eyes", "albedo/mouth", "albedo/lashes"}
+    assert "surface" not in without.facts["timings"]
 
 
 def test_sharpening_raises_contrast(scene: tuple[HeadData, Head]) -> None:

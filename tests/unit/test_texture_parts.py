@@ -9,6 +9,8 @@ from gpu_workers.engines.anny.texture_compose import SkinLayers, compose_skin, e
 from gpu_workers.engines.anny.texture_eyes import find_iris_colour, paint_eyes, prepare_eyes
 from gpu_workers.engines.anny.texture_fill import make_noise, push_pull
 from gpu_workers.engines.anny.texture_light import find_light_gain
+from gpu_workers.engines.anny.texture_mouth import MouthPaint, find_tooth_tint, paint_mouth
+from gpu_workers.engines.anny.texture_openings import find_skin_round_openings
 from gpu_workers.engines.anny.texture_photo import decode_srgb, sample_picture
 
 
@@ -158,3 +160,98 @@ def test_iris_has_the_photos_colour_and_a_dark_pupil() -> None:
 def test_without_an_iris_in_the_photo_the_eyes_are_brown() -> None:
     iris = find_iris_colour(torch.zeros(3, 20, 20), np.full((478, 2), -50, np.float32))
     assert iris[0] > iris[1] > iris[2] > 0
+
+
+def face_points(*, open_mouth: float) -> np.ndarray:
+    """Return (478, 2) pixels of a face 60 px between the outer corners of the eyes, in 200 x 160."""
+    points = np.full((478, 2), -1000.0)
+    upper = (33, 246, 161, 160, 159, 158, 157, 173, 133)
+    lower = (33, 7, 163, 144, 145, 153, 154, 155, 133)
+    upper_left = (362, 398, 384, 385, 386, 387, 388, 466, 263)
+    lower_left = (362, 382, 381, 380, 374, 373, 390, 249, 263)
+    along, bow = np.linspace(0, 1, 9), np.sin(np.linspace(0, np.pi, 9))
+    for x, edges in ((50, (upper, lower)), (90, (upper_left, lower_left))):
+        for edge, sign in zip(edges, (-1, 1), strict=True):
+            points[list(edge)] = np.stack([x + 20 * along, 60 + sign * 3.5 * bow], 1)
+    above = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+    below = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+    along, bow = np.linspace(0, 1, 11), np.sin(np.linspace(0, np.pi, 11))
+    for edge, sign in ((above, -1), (below, 1)):
+        points[list(edge)] = np.stack([62 + 36 * along, 120 + sign * open_mouth / 2 * bow], 1)
+    return points
+
+
+def test_eyes_lashes_and_teeth_are_no_skin() -> None:
+    points = face_points(open_mouth=8)
+    around = find_skin_round_openings(points, 60.0, (200, 160))
+    assert around.shape == (200, 160)
+    for x in (60, 100):
+        assert around[60, x] < 0.05, "the eye"
+        assert around[54, x] < 0.3, "the lashes above it"
+        assert around[50, x] > 0.9, "the fold of the lid"
+        assert around[67, x] > 0.9, "below the eye"
+    assert around[120, 80] < 0.05, "between the lips"
+    assert around[120 - 8, 80] > 0.9
+    assert around[120 + 9, 80] > 0.9
+    assert around[90, 80] == pytest.approx(1)
+    assert (around < 0.5).mean() < 0.05
+
+
+def test_a_closed_mouth_loses_its_dark_line_only() -> None:
+    around = find_skin_round_openings(face_points(open_mouth=0), 60.0, (200, 160))
+    assert around[120, 80] < 0.5
+    assert around[116, 80] > 0.9
+    assert around[125, 80] > 0.9
+
+
+def test_teeth_take_the_hue_of_those_in_the_photo() -> None:
+    points = face_points(open_mouth=14)
+    yellow = torch.tensor([0.62, 0.55, 0.38])
+    photo = torch.full((3, 200, 160), 0.1)
+    photo[:, 114:121, 62:98] = yellow[:, None, None]
+    photo[:, 121:128, 62:98] = torch.tensor([0.25, 0.06, 0.06])[:, None, None]
+    tint = find_tooth_tint(photo, points)
+    white = find_tooth_tint(photo * 0 + torch.tensor([0.6, 0.6, 0.59])[:, None, None], points)
+    assert tint[2] < 0.9 < white[2]
+    assert float(torch.tensor([0.2126, 0.7152, 0.0722]) @ tint) == pytest.approx(1, abs=1e-4)
+    paint = MouthPaint(rest=torch.zeros(3, 4, 4), teeth=torch.full((3, 4, 4), 0.5))
+    assert torch.allclose(paint_mouth(tint, paint)[:, 0, 0], 0.5 * tint)
+
+
+@pytest.mark.parametrize("open_mouth", [0.0, 14.0])
+def test_without_teeth_in_the_photo_they_keep_their_own_colour(open_mouth: float) -> None:
+    """A shut mouth, or one that shows a tongue only."""
+    red = torch.tensor([0.30, 0.05, 0.05])[:, None, None].expand(3, 200, 160)
+    assert find_tooth_tint(red, face_points(open_mouth=open_mouth)).tolist() == [1, 1, 1]
+
+
+def iris_of(colour: tuple[float, float, float]) -> torch.Tensor:
+    landmarks = np.zeros((478, 3), np.float32)
+    for first, x in ((468, 80.0), (473, 210.0)):
+        landmarks[first : first + 5, :2] = [[x, 100], [x + 14, 100], [x, 86], [x - 14, 100], [x, 114]]
+    return find_iris_colour(torch.tensor(colour)[:, None, None].expand(3, 200, 300), landmarks)
+
+
+def test_no_iris_is_purple() -> None:
+    red, green, blue = iris_of((0.05, 0.03, 0.05)).tolist()
+    assert green >= 0.99 * (red * blue) ** 0.5
+    assert iris_of((0.02, 0.05, 0.12))[2] > 0.1, "blue stays blue"
+    # What is too dark to tell is brown.
+    dark = iris_of((0.008, 0.008, 0.009))
+    assert dark[0] > dark[1] > dark[2]
+
+
+def test_the_white_of_the_eye_reddens_to_the_corners_and_darkens_under_the_lid() -> None:
+    axis = (torch.arange(256) - 127.5) / 256 * 6
+    places = torch.stack(torch.meshgrid(axis, -axis, indexing="xy"))
+    eyes = paint_eyes(torch.tensor([0.1, 0.06, 0.03]), prepare_eyes(places))
+    x, y = places
+    near = (x.abs() > 1.15) & (x.abs() < 1.35) & (y.abs() < 0.25)
+    corner = (x.abs() > 2.3) & (x.abs() < 2.6) & (y.abs() < 0.25)
+    ratio = [float(eyes[0][where].mean() / eyes[2][where].mean()) for where in (near, corner)]
+    assert ratio[1] > ratio[0] + 0.1
+    lid = (y > 1.2) & (y < 1.4) & (x.abs() < 0.5)
+    below = (y < -1.15) & (y > -1.25) & (x.abs() < 0.3)
+    assert eyes[:, lid].mean() < 0.6 * eyes[:, near].mean()
+    assert eyes[:, below].mean() < 0.9 * eyes[:, near].mean()
+    assert float(eyes[:, near].min()) > 0.25, "no vessel is a dark line"

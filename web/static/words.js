@@ -70,6 +70,10 @@ export const FILE_NOTES = {
   "albedo_eyes.png": "eye colour",
   "albedo_mouth.png": "mouth and teeth",
   "albedo_lashes.png": "lashes, with coverage",
-  "preview.png": "photo beside renders",
+  "normal.png": "skin normals, tangent space, +Y up",
+  "roughness.png": "skin roughness",
+  "ao.png": "ambient occlusion",
+  "displacement.png": "depth, 16 bits",
+  "preview.png": "photo beside renders, maps, quality",
   "manifest.json": "measurements, licences, timings",
 };

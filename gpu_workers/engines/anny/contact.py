@@ -19,8 +19,6 @@ IndexArray = NDArray[np.int64]
 _PASSES = 4
 #: Rounds of closing and parting that shut an opening, and the share of what is left that is closed last.
 _ROUNDS, _LAST_SHARE = 2, 0.7
-#: Samples beside a corner that are no contact: there both rims are one steep fold, and heights say nothing.
-_CORNER = 3
 #: Metres of overlap that no one sees.
 _IGNORED = 0.00002
 #: Steps from the template's column to the column beside a sample of a head.
@@ -70,11 +68,15 @@ class RimContact:
         positions: (S, 3) metres, the template.
         touching: how many rings inside and outside of the grid's border can meet the other rim.
         gap: metres between rims that touch: enough that quads between the samples stay apart too.
+        corner: samples beside a corner that are no contact: there both rims are one steep fold, and heights
+            say nothing.
     """
 
-    def __init__(self, grid: RingGrid, positions: FloatArray, touching: tuple[int, int], gap: float) -> None:
+    def __init__(
+        self, grid: RingGrid, positions: FloatArray, touching: tuple[int, int], gap: float, corner: int
+    ) -> None:
         self.grid = grid
-        self._gap = gap
+        self._gap, self._corner = gap, corner
         self._rings = slice(grid.border - touching[0], grid.border + touching[1] + 1)
         across = positions[grid.vertices[self._rings], 0]
         upper = np.arange(*grid.upper.indices(grid.vertices.shape[1]))
@@ -141,7 +143,7 @@ class RimContact:
         for side, touch, profile in zip(self._sides, self._touch, profiles, strict=True):
             overlap = touch - self._clearance(heights, side, profile, side.sign)
             overlap[overlap < _IGNORED] = 0
-            overlap[:, :_CORNER] = overlap[:, -_CORNER:] = 0
+            overlap[:, : self._corner] = overlap[:, -self._corner :] = 0
             strongest = side.sign * 0.5 * _strongest(overlap)
             lift[:, self._rings, side.columns[1:-1]] = strongest[:, 1:-1].transpose(2, 0, 1)
         return lift

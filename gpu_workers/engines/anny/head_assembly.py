@@ -117,6 +117,7 @@ def assemble_head(shapes: PersonalShapes, fitted: FittedPhoto, *, expression_in_
     offsets = _offsets(fitted, _landmarks(data, posed))
     explained = _explained(fitted, expression)
     neutral += _spread(data, _of_neutral(data, offsets, explained))
+    shapes.seat_teeth(neutral)
     shapes.settle_neutral(neutral)
     deltas = shapes.carry(neutral)
     if explained.any():

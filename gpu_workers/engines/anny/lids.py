@@ -21,6 +21,8 @@ _SUNK = 0.0001
 #: The lid's edge: rings outwards of the socket's border, from the wet side to the lashes. The rings nearer
 #: to the border lie inside the eyeball, where they hide the lid's inside.
 _EDGE = (2, 3)
+#: Columns from a corner, and metres that shut lids may leave open there.
+_SHUT = ((1, 2, 3), (0.00072, 0.0006, 0.00012))
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,19 @@ class Lids:
         The rows are the rings from the socket's border outwards; the columns include the corners.
         """
         return np.asarray(self._meets @ pose[self.lower[self._edge]] - pose[self.upper[self._edge]])
+
+    def shorten(self, gaps: FloatArray) -> FloatArray:
+        """Return `gaps` of which those of the edge, which are seen, are as short as they can be.
+
+        Beside the corners, where lids are one steep fold, some is left: closed further, it would cut itself.
+        """
+        from_corner = np.arange(gaps.shape[1])
+        from_corner = np.minimum(from_corner, from_corner[::-1])
+        longest = np.interp(from_corner, *_SHUT)[:, None]
+        seen = gaps[_EDGE[0] :]
+        length = np.linalg.norm(seen, axis=-1, keepdims=True)
+        shortened = seen * np.minimum(1, longest / np.maximum(length, 1e-12))
+        return np.concatenate([gaps[: _EDGE[0]], shortened])
 
     def clear(self, poses: FloatArray, eyeball: Eyeball) -> None:
         """Push the lids of poses (B, S, 3) out of the eyeball, in place; what lies around them follows."""

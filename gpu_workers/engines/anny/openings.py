@@ -16,9 +16,9 @@ FloatArray = NDArray[np.floating]
 #: Rings of each grid inwards and outwards of the opening's border.
 _MOUTH_RINGS = (5, 12)
 _EYE_RINGS = (5, 10)
-#: Rings that can touch the other lip or lid, and metres between them when they do.
-_LIPS_TOUCH, _LIPS_GAP = (2, 6), 0.00025
-_LIDS_TOUCH, _LIDS_GAP = (0, 6), 0.00008
+#: Rings that can touch the other lip or lid, metres between them when they do, samples that are a corner's.
+_LIPS_TOUCH, _LIPS_GAP, _LIPS_CORNER = (2, 6), 0.00025, 3
+_LIDS_TOUCH, _LIDS_GAP, _LIDS_CORNER = (0, 6), 0.00008, 7
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ class Openings:
     eyes: dict[str, Eye]
 
 
-def find_openings(skin: PartData, positions: FloatArray) -> Openings:
+def find_openings(skin: PartData, positions: FloatArray, *, lids_corner: int = _LIDS_CORNER) -> Openings:
     """Return the openings of a skin.
 
     Args:
         positions: (S, 3) metres, the template.
+        lids_corner: samples beside a corner of the eye where the lids' contact is not sought.
     Raises:
         ConfigurationError: the skin is not MakeHuman's.
     """
@@ -62,7 +63,10 @@ def find_openings(skin: PartData, positions: FloatArray) -> Openings:
     if sorted(grids) != ["Left", "Right", "mouth"]:
         raise ConfigurationError("the skin has no mouth and two eyes")
     eyes = {
-        side: Eye(Lids(grids[side], positions), RimContact(grids[side], positions, _LIDS_TOUCH, _LIDS_GAP))
+        side: Eye(
+            Lids(grids[side], positions),
+            RimContact(grids[side], positions, _LIDS_TOUCH, _LIDS_GAP, lids_corner),
+        )
         for side in ("Left", "Right")
     }
-    return Openings(RimContact(grids.pop("mouth"), positions, _LIPS_TOUCH, _LIPS_GAP), eyes)
+    return Openings(RimContact(grids.pop("mouth"), positions, _LIPS_TOUCH, _LIPS_GAP, _LIPS_CORNER), eyes)

@@ -26,12 +26,19 @@ IndexArray = NDArray[np.int64]
 
 _JAW_OPEN, _MOUTH_CLOSE = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("mouthClose")
 _TONGUE_OUT = ARKIT_NAMES.index("tongueOut")
-#: Metres by which the tongue's tip passes the lips.
+#: Metres by which the tongue's tip passes the lips; its breadth and height there, of those at rest.
 _TONGUE_PAST_LIPS = 0.009
+_TONGUE_TIP = (0.55, 0.72)
+#: What parts the lips for the tongue, and by how much of their own shapes.
+_TONGUE_PARTS_LIPS = {"mouthLowerDown": 0.75, "mouthUpperUp": 0.30}
+#: Metres: the closed upper lip just hides the upper incisors; teeth are moved by so much at most for that.
+_LIP_OVER_INCISOR, _SEATED_AT_MOST = 0.0002, 0.005
+#: Metres aside of the midline: the upper middle incisors.
+_INCISORS = 0.007
 #: The jaw slides without turning in these; what it carries slides alike.
 _SLIDES = ("jawForward", "jawLeft", "jawRight")
 #: Parts that open with the jaw, whichever of them the head has.
-_JAW_PARTS = ("teeth_lower", "gum_lower", "tongue")
+_JAW_PARTS = ("teeth_lower", "gums_lower", "tongue")
 _EYES = {"Left": "eye_left", "Right": "eye_right"}
 #: Shapes that bring the lids together.
 _CLOSING = ("eyeBlink", "eyeSquint", "eyeLookDown", "cheekSquint")
@@ -93,11 +100,22 @@ class PersonalShapes:
             for index, shape in enumerate(skin_shapes)
             if index not in (_JAW_OPEN, _MOUTH_CLOSE) and np.abs(shape[lips]).max() > _RESTING
         ]
-        # What the template's closed lids leave open, at the corners, heads may leave open too.
+        # What the template's closed lids leave open, heads may leave open too; at the corners less of it.
         self._closed = {
-            side: eye.lids.gaps(rest + skin_shapes[self._blink(side)])
+            side: eye.lids.shorten(eye.lids.gaps(rest + skin_shapes[self._blink(side)]))
             for side, eye in self.openings.eyes.items()
         }
+
+    def seat_teeth(self, neutral: FloatArray) -> None:
+        """Move the upper teeth and their gums of a head (V, 3) up or down to this head's lip, in place."""
+        lips = self.openings.lips.grid
+        upper = lips.vertices[lips.border :, lips.upper]
+        lip = neutral[self._skin][upper[:, upper.shape[1] // 2], 1].min()
+        teeth = neutral[self.data.part("teeth_upper").vertices]
+        edge = teeth[np.abs(teeth[:, 0]) < _INCISORS, 1].min()
+        lift = np.clip(lip + _LIP_OVER_INCISOR - edge, -_SEATED_AT_MOST, _SEATED_AT_MOST)
+        for name in ("teeth_upper", "gums_upper"):
+            neutral[self.data.part(name).vertices, 1] += lift
 
     def settle_neutral(self, neutral: FloatArray) -> None:
         """Free the eyeballs of a head (V, 3) from its lids and part its lips, in place."""
@@ -164,12 +182,20 @@ class PersonalShapes:
                 opened[part.vertices] = 0
 
     def _put_out_tongue(self, neutral: FloatArray, deltas: FloatArray) -> None:
-        """Stretch the tongue's way so far that its tip passes this head's lips."""
-        tongue = self.data.part("tongue").vertices
-        way = deltas[_TONGUE_OUT, tongue]
+        """Stretch the tongue's way so far that its pointed tip passes this head's lips, and part these."""
+        part = self.data.part("tongue").vertices
+        tongue, way = neutral[part], deltas[_TONGUE_OUT, part]
         tip = way[:, 2].argmax()
         lips = neutral[self._skin][self.data.masks["lips"] > 0.5, 2].max()
-        way *= (lips + _TONGUE_PAST_LIPS - neutral[tongue][tip, 2]) / way[tip, 2]
+        way *= (lips + _TONGUE_PAST_LIPS - tongue[tip, 2]) / way[tip, 2]
+        reached = tongue + way
+        ahead = np.clip(way[:, 2] / way[:, 2].max(), 0, 1) ** 2
+        for axis, share in zip((0, 1), _TONGUE_TIP, strict=True):
+            middle = np.average(reached[:, axis], weights=ahead + 1e-9)
+            way[:, axis] += (share - 1) * ahead * (reached[:, axis] - middle)
+        for name, share in _TONGUE_PARTS_LIPS.items():
+            for side in _EYES:
+                deltas[_TONGUE_OUT, self._skin] += share * deltas[ARKIT_NAMES.index(name + side), self._skin]
 
     @staticmethod
     def _blink(side: str) -> int:

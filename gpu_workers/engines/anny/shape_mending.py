@@ -25,6 +25,8 @@ FloatArray = NDArray[np.float64]
 _SURROUNDINGS, _LID_SURROUNDINGS = 0.003, 0.001
 #: Share by which a shape is held back a step, and how many steps are tried.
 _HOLD_STEP, _HOLD_STEPS = 0.05, 60
+#: Samples beside a corner of the eye without contact: the template's corners are open enough to be parted.
+_LIDS_CORNER = 3
 #: A lid column may have to go further than the CC0 lid goes, but not much.
 _LONGEST_BLINK = 1.2
 
@@ -41,7 +43,7 @@ def mend_shapes(
     """
     skin = parts[0]
     rest = positions[skin.vertices]
-    openings = find_openings(skin, rest)
+    openings = find_openings(skin, rest, lids_corner=_LIDS_CORNER)
     eyeballs = {
         side: fit_eyeball(positions[next(p for p in parts if p.name == name).vertices])
         for side, name in (("Left", "eye_left"), ("Right", "eye_right"))

@@ -28,7 +28,17 @@ from gpu_workers.engines.anny.texture_eyes import (
 )
 from gpu_workers.engines.anny.texture_lashes import paint_lashes
 from gpu_workers.engines.anny.texture_masks import FaceMasks, find_masks
-from gpu_workers.engines.anny.texture_mouth import paint_mouth
+from gpu_workers.engines.anny.texture_mouth import (
+    MouthPaint,
+    find_tooth_tint,
+    paint_mouth,
+    prepare_mouth,
+)
+from gpu_workers.engines.anny.texture_surface import (
+    DISPLACEMENT_RANGE,
+    load_surface_atlas,
+    make_surface,
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class _Constants:
     """What is the same for every person; the head data is kept so that its id is not given to another."""
 
     head_data: HeadData
-    mouth: NDArray[np.uint8]
+    mouth: MouthPaint
     eyes: EyePaint
 
 
@@ -52,6 +62,8 @@ class DeviceBake:
     skin: Tensor
     #: Makes the other maps and the facts, as `bake_head` returns them.
     finish: Callable[[], StageResult]
+    #: Makes the maps of the surface finer than the mesh, tensors and facts; after `finish`.
+    surface: Callable[[], StageResult]
 
 
 @torch.inference_mode()
@@ -71,13 +83,18 @@ def bake_head(
         head: fitted to that photo, on the topology of `head_data`.
     Returns:
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
-        coverage as a fourth channel; facts `texel_shares` of
-        the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds.
+        coverage as a fourth channel; with format `maps`, of the skin's size, `normal/skin`, `roughness/skin`,
+        `occlusion/skin` and `displacement/skin` (texture_surface.py); facts `texel_shares` of the face
+        (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds,
+        `displacement_range_m`.
     """
     with bake_on_device(prepared, head, head_data, options, device, graphs=graphs) as bake:
         skin = to_host(bake.skin)
         rest = bake.finish()
-    return StageResult(tensors={"albedo/skin": skin, **rest.tensors}, facts=rest.facts)
+        surface = bake.surface() if "maps" in options.formats else StageResult()
+    tensors = {"albedo/skin": skin, **rest.tensors, **surface.tensors}
+    # Later facts know the earlier timings.
+    return StageResult(tensors=tensors, facts={**rest.facts, **surface.facts})
 
 
 @contextmanager
@@ -117,17 +134,27 @@ def bake_on_device(
             iris = find_iris_colour(bake.linear, landmarks)
             constants = _load_constants(head_data, device)
             eyes = paint_eyes(iris, constants.eyes)
+            mouth = paint_mouth(find_tooth_tint(bake.linear, landmarks), constants.mouth)
             facts = _describe(bake, head, atlas, options.texture_size)
             facts["iris_colour"] = _round(iris.tolist())
             maps = {
                 "albedo/eyes": to_host(_finish(eyes)),
-                "albedo/mouth": constants.mouth,
+                "albedo/mouth": to_host(_finish(mouth)),
                 "albedo/lashes": paint_lashes(),
             }
             clock.lap("eyes and mouth")
             return StageResult(tensors=maps, facts={**facts, "timings": clock.laps})
 
-        yield DeviceBake(skin=bake.albedo, finish=finish)
+        def surface() -> StageResult:
+            clock.lap("maps taken")
+            density = float(bake.measures[2])
+            maps = make_surface(bake.albedo, density, load_surface_atlas(head_data, atlas))
+            tensors = {f"{name}/skin": to_host(image) for name, image in vars(maps).items()}
+            clock.lap("surface")
+            facts = {"displacement_range_m": DISPLACEMENT_RANGE, "timings": clock.laps}
+            return StageResult(tensors=tensors, facts=facts)
+
+        yield DeviceBake(skin=bake.albedo, finish=finish, surface=surface)
 
 
 def to_host(image: Tensor) -> NDArray[np.uint8]:
@@ -142,7 +169,7 @@ def to_host(image: Tensor) -> NDArray[np.uint8]:
 
 def warm_up_texture(head_data: HeadData, device: torch.device) -> None:
     """Make the constant maps, so that the first photo does not pay for them."""
-    load_skin_atlas(head_data, device)
+    load_surface_atlas(head_data, load_skin_atlas(head_data, device))
     _load_constants(head_data, device)
     paint_lashes()
 
@@ -167,7 +194,7 @@ def _load_constants(data: HeadData, device: torch.device) -> _Constants:
     key = (id(data), str(device))
     with _constants_lock:
         if key not in _constants:
-            mouth = _finish(paint_mouth(data, device)).cpu().numpy()
+            mouth = prepare_mouth(data, device)
             _constants[key] = _Constants(data, mouth, prepare_eyes(locate_iris(data, device)))
         return _constants[key]
 

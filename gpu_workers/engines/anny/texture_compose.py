@@ -68,7 +68,7 @@ def compose_skin(photo: Tensor, layers: SkinLayers, size: int, out: Tensor | Non
     for start in range(0, small, _BAND):
         stop = min(start + _BAND, small)
         rows = slice(start * factor, stop * factor)
-        band = _enlarge(base, start, stop, 0, small, factor)
+        band = enlarge(base, start, stop, 0, small, factor)
         colour, fine, scalp = band[:3], band[3], band[4]
         for weight, coordinates, gain in (
             (layers.mirrored, layers.coordinates.flip(-1), layers.mirror_gain),
@@ -137,13 +137,13 @@ def _paint(
         return
     small = weight.shape[-1]
     left, right = max(0, int(used[0]) - 1), min(small, int(used[-1]) + 2)
-    maps = _enlarge(torch.cat([coordinates, weight, gain]), start, stop, left, right, factor)
+    maps = enlarge(torch.cat([coordinates, weight, gain]), start, stop, left, right, factor)
     sampled = sample_picture(photo, maps[:2], mode="bicubic").clamp_(0, 1)
     target = colour[:, :, left * factor : right * factor]
     target.lerp_(sampled.mul_(maps[3:]), maps[2:3])
 
 
-def _enlarge(maps: Tensor, top: int, bottom: int, left: int, right: int, factor: int) -> Tensor:
+def enlarge(maps: Tensor, top: int, bottom: int, left: int, right: int, factor: int) -> Tensor:
     """Return a cut of (C, L, L) maps enlarged bilinearly, equal to the same cut of the enlarged whole."""
     if factor == 1:
         return maps[:, top:bottom, left:right].clone()

@@ -20,8 +20,9 @@ EYES_SIZE = 1024
 _IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 _LUMA = (0.2126, 0.7152, 0.0722)
 #: Linear light.
-_SCLERA = (0.58, 0.55, 0.53)
-_SCLERA_RIM = (0.52, 0.30, 0.27)
+_SCLERA = (0.60, 0.565, 0.53)
+_SCLERA_RIM = (0.50, 0.27, 0.23)
+_VEIN = (0.46, 0.15, 0.13)
 _FALLBACK_IRIS = (0.085, 0.05, 0.028)
 _PUPIL = (0.004, 0.004, 0.005)
 #: Shares of the iris's radius.
@@ -29,8 +30,11 @@ _PUPIL_RADIUS = 0.36
 _LIMBUS = 0.84
 #: An iris in a photo lies in the shade of lid and lashes.
 _SHADE = 1.7
-#: The upper lid's contact shade, which no light of a viewer makes; darkest above the iris.
-_LID_SHADE = 0.5
+#: Contact shade of the upper lid, the lower one and the corners, which no light of a viewer makes: strength,
+#: where it begins and where it is full, in radii of the iris.
+_UPPER_SHADE, _LOWER_SHADE, _CORNER_SHADE = (0.55, 0.30, 1.15), (0.30, 0.60, 1.35), (0.45, 1.25, 2.45)
+#: A dark iris in a photo is mostly noise and reflections: below this luminance it is taken for brown.
+_DARK_IRIS = (0.02, 0.05)
 _DARKEST, _BRIGHTEST = 0.022, 0.22
 
 
@@ -48,9 +52,26 @@ def find_iris_colour(photo: Tensor, landmarks: Array) -> Tensor:
     luma = torch.tensor(_LUMA) @ pixels
     # Without the window's reflection above and the lashes below.
     kept = (luma >= luma.quantile(0.25)) & (luma <= luma.quantile(0.75))
-    colour = pixels[:, kept].mean(1) * _SHADE
+    colour = _make_plausible(pixels[:, kept].mean(1) * _SHADE)
     level = float(torch.tensor(_LUMA) @ colour)
     return colour * (min(max(level, _DARKEST), _BRIGHTEST) / max(level, 1e-4))
+
+
+def _make_plausible(colour: Tensor) -> Tensor:
+    """Return an iris's colour (3,) that an iris can have.
+
+    Melanin over scattering stroma runs from brown over green and grey to blue, never to purple: green is no
+    less than the mean of red and blue.
+    """
+    luma = torch.tensor(_LUMA)
+    floor = (colour[0] * colour[2]).clamp(min=0).sqrt()
+    possible = torch.stack([colour[0], torch.maximum(colour[1], floor), colour[2]])
+    level = luma @ possible
+    brown = torch.tensor(_FALLBACK_IRIS)
+    brown = brown * (level / (luma @ brown))
+    low, high = _DARK_IRIS
+    share = 0.8 * ((high - level) / (high - low)).clamp(0, 1)
+    return possible + share * (brown - possible)
 
 
 def _sample_iris(photo: Tensor, points: Array) -> Tensor:
@@ -136,19 +157,41 @@ def _paint(iris: Tensor, places: Tensor) -> Tensor:
     def tint(colour: tuple[float, float, float]) -> Tensor:
         return torch.tensor(colour, device=device)[:, None, None]
 
-    sclera = tint(_SCLERA) + (tint(_SCLERA_RIM) - tint(_SCLERA)) * ramp(1.25, 2.3) * 0.8
+    sclera = tint(_SCLERA) + (tint(_SCLERA_RIM) - tint(_SCLERA)) * ramp(1.35, 2.6) * 0.55
     blotches = make_noise(size, 14, seed=11).to(device)
     sclera = sclera * (1 + 0.02 * blotches * tint((0.5, 1.2, 1.3)))
-    colour = iris[:, None, None] * (0.78 + 0.5 * _fibres(angle, distance))
+    sclera = sclera + (tint(_VEIN) - sclera) * _veins(angle, distance) * ramp(1.15, 2.1)
+    fibres = _fibres(angle, distance)
+    colour = iris[:, None, None] * (0.62 + 0.78 * fibres)
     # The collarette round the pupil is lighter and warmer; the limbus is a dark ring.
-    collarette = torch.exp(-(((distance - 0.52) / 0.11) ** 2))
-    colour = colour * (1 + 0.40 * collarette * tint((1.15, 1.0, 0.75)))
-    colour = colour * (1 - 0.72 * ramp(_LIMBUS - 0.12, 1.0))
+    collarette = torch.exp(-(((distance - 0.50 - 0.05 * fibres) / 0.10) ** 2))
+    colour = colour * (1 + 0.45 * collarette * tint((1.15, 1.0, 0.75)))
+    colour = colour * (1 - 0.78 * ramp(_LIMBUS - 0.10, 0.99))
     colour = colour + (tint(_PUPIL) - colour) * (1 - ramp(_PUPIL_RADIUS - 0.02, _PUPIL_RADIUS + 0.03))
-    painted = colour + (sclera - colour) * ramp(0.95, 1.06)
-    lid = ((y - 0.35) / 1.1).clamp(0, 1)
-    shaded: Tensor = painted * (1 - _LID_SHADE * lid * lid * (3 - 2 * lid))
-    return shaded
+    painted = colour + (sclera - colour) * ramp(0.93, 1.08)
+    for place, (strength, low, high) in ((y, _UPPER_SHADE), (-y, _LOWER_SHADE), (x.abs(), _CORNER_SHADE)):
+        share = ((place - low) / (high - low)).clamp(0, 1)
+        painted = painted * (1 - strength * share * share * (3 - 2 * share))
+    return painted
+
+
+def _veins(angle: Tensor, distance: Tensor) -> Tensor:
+    """Return how much of a fine vessel lies on the white, 0..1: lines that wander inwards."""
+    generator = torch.Generator().manual_seed(17)
+    total = torch.zeros_like(angle)
+    for count, width in ((7, 0.05), (13, 0.035), (23, 0.03)):
+        wander = torch.zeros_like(angle)
+        for frequency in (2.3, 4.1, 7.9):
+            phase, turn = torch.rand(2, generator=generator).tolist()
+            wander = (
+                wander + torch.sin(frequency * distance + 6.28 * phase + round(3 * turn) * angle) / frequency
+            )
+        phase = float(torch.rand(1, generator=generator))
+        wave = torch.sin(0.5 * count * angle + 1.8 * wander + 6.28 * phase)
+        strength = 0.5 + 0.5 * torch.sin(3 * angle + 2 * distance + 6.28 * phase)
+        total = torch.maximum(total, torch.exp(-((wave / width) ** 2)) * strength)
+    # Most of them at the corners.
+    return 0.42 * total * (0.35 + 0.65 * torch.cos(angle) ** 2)
 
 
 def _fibres(angle: Tensor, distance: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ LASHES_SIZE = 1024
 _SUPERSAMPLING = 2
 #: sRGB.
 _COLOUR = (34, 25, 21)
+#: Densest coverage of the line where lashes root, on the upper and the lower lid, and its height in v.
+_ROOT_COVER, _ROOT_HEIGHT = (0.85, 0.35), 0.075
 
 
 class _Strip:
@@ -37,9 +39,22 @@ def paint_lashes() -> NDArray[np.uint8]:
     small = coverage.resize((LASHES_SIZE, LASHES_SIZE), Image.Resampling.BOX)
     picture = np.empty((LASHES_SIZE, LASHES_SIZE, 4), np.uint8)
     picture[..., :3] = _COLOUR
-    picture[..., 3] = np.asarray(small)
+    picture[..., 3] = np.maximum(np.asarray(small), _draw_roots())
     picture.flags.writeable = False
     return picture
+
+
+def _draw_roots() -> NDArray[np.uint8]:
+    """Return the coverage (LASHES_SIZE, LASHES_SIZE) of the dark lines from which lashes grow."""
+    v = 1 - (np.arange(LASHES_SIZE) + 0.5) / LASHES_SIZE
+    u = (np.arange(LASHES_SIZE) + 0.5) / LASHES_SIZE
+    rows = np.zeros(LASHES_SIZE)
+    for root, cover in zip((0.51, 0.01), _ROOT_COVER, strict=True):
+        rise = (v - root) / _ROOT_HEIGHT
+        rows = np.maximum(rows, cover * np.where(rise > -0.1, np.clip(1 - rise, 0, 1), 0))
+    # It fades towards the inner corner and ends softly at the outer one.
+    columns = np.clip(u / 0.35, 0.25, 1) * np.clip((1 - u) / 0.06, 0, 1)
+    return np.asarray(255 * rows[:, None] * columns[None] + 0.5, np.uint8)
 
 
 def _draw_hair(draw: ImageDraw.ImageDraw, strip: _Strip, place: float, side: int) -> None:

@@ -15,6 +15,7 @@ from scipy.ndimage import (
 )
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.texture_openings import find_skin_round_openings
 
 #: MediaPipe's landmarks (478): the contour of the face, clockwise from the forehead.
 _OVAL = (
@@ -94,7 +95,8 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
     confidence[window] = _find_confidence(
         skin[window], darker[window], foreign[window], scaled - offset, distance
     )
-    return FaceMasks(confidence=confidence, skin=skin, reduction=reduction)
+    around = find_skin_round_openings(scaled, distance, (height, width))
+    return FaceMasks(confidence=confidence * around, skin=skin * around, reduction=reduction)
 
 
 def _face_window(points: Array, eye_distance: float, height: int, width: int) -> tuple[slice, slice]:
