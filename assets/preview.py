@@ -47,7 +47,7 @@ def render_preview(photo: Picture, head: Head, textures: Mapping[str, bytes]) ->
         material: load_texture(decode_embedded_map(data, min_side=_MAP_SIDE))
         for material, data in textures.items()
     }
-    box = _frame(head)
+    box = frame_photo(head)
     tile = TILE if box[2] - box[0] >= _SMALLEST_HEAD else SMALL_TILE
 
     def pose(view: _View) -> PosedHead:
@@ -81,7 +81,7 @@ def _list_views(head: Head) -> list[_View]:
     return [*posed, _View(label="neutral", yaw_degrees=0, weights=None), last]
 
 
-def _frame(head: Head) -> tuple[float, float, float, float]:
+def frame_photo(head: Head) -> tuple[float, float, float, float]:
     """Return the square of the photo that shows what the renders show: left, top, right, bottom in pixels."""
     camera = head.camera
     target = camera.rotation @ np.array([0, MIDDLE, 0], np.float32) + camera.translation
