@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
+from gpu_workers.engines.anny.texture_blend import blend_bands
 from gpu_workers.engines.anny.texture_compose import SkinLayers
 from gpu_workers.engines.anny.texture_fill import push_pull
 from gpu_workers.engines.anny.texture_light import find_light_gain
@@ -41,7 +42,13 @@ _CLOSING = 21
 #: A highlight begins so far above the base tone's luminance; so much of the excess is taken away.
 _HIGHLIGHT, _HIGHLIGHT_REMOVED = 1.20, 0.5
 #: The same below the base tone: where shadow begins, and the exponent of its removal.
-_SHADOW, _SHADOW_REMOVED = 0.72, 0.65
+_SHADOW, _SHADOW_REMOVED = 0.80, 0.65
+#: How far a shadow's hue may lie from the skin's, logarithm of a channel's share.
+_SHADOW_HUE = 0.30
+#: Shares of the pixels by brightness between which skin has its own colour.
+_TYPICAL = (0.2, 0.6)
+#: What differs so much from the skin, as a logarithm, hardly continues beyond what is seen.
+_CONTINUED = 0.5
 _PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
 
 
@@ -75,16 +82,18 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     )
     gain = find_light_gain(colour, projection.normals, bare)
     even = colour * gain
-    base = _median(even, bare[0] > 0.6)
-    skin = sample_picture(photo.skin, projection.coordinates) * (direct > 0.2)
-    gain = gain * _even_locally(even, base, skin)
+    base = _typical(even, bare[0] > 0.6)
+    gain = gain * _even_locally(even, base, direct)
     even = colour * gain
 
-    tone = _continue_tone(even, bare, base)
-    mirror_weight, mirror_gain = _mirror(direct, gain, tone, atlas)
+    mirror_weight, mirror_gain = _mirror(direct, gain, _continue_tone(even, bare, base), atlas)
+    other = colour.flip(-1) * mirror_gain
+    weight = direct + (1 - direct) * mirror_weight
+    seen = even * direct + other * (1 - direct) * mirror_weight
     hair, hairiness = _find_hair(colour, projection, photo, masks)
-    completion = _complete(tone, base, direct, atlas)
-    completion = _fill_holes(completion, even, direct)
+    completion, correction = _meet(seen, weight, _complete(base, atlas), base)
+    gain, mirror_gain = gain * correction, mirror_gain * correction
+    completion = _fill_holes(completion, colour * gain, direct)
     remaining = (1 - direct) * (1 - mirror_weight)
     region = (masks["face"] > 0.5) & atlas.main & atlas.covered & (hidden < 0.5)
     observed = direct[0] > 0.5
@@ -121,16 +130,22 @@ def _reduce(photo: FacePhoto) -> Tensor:
     )[0]
 
 
-def _median(colour: Tensor, where: Tensor) -> Tensor:
-    """Return the median (3,) of the chosen pixels, an average skin's colour where they are too few."""
+def _typical(colour: Tensor, where: Tensor) -> Tensor:
+    """Return the skin's own colour (3,), an average skin's where too few pixels are chosen.
+
+    Above the middle of its brightness skin shines, far below it lies in shadow.
+    """
     chosen = thin_out(where)
+    values = thin_out(colour)
+    luma = (constant(_LUMA, colour.device) @ values)[None]
+    low, high = (masked_quantile(luma, chosen, share) for share in _TYPICAL)
+    band = chosen & (luma[0] >= low) & (luma[0] <= high)
+    mean = torch.stack([masked_mean(channel, band) for channel in values])
     enough = chosen.sum() >= scale_count(_FEWEST_SKIN, colour.shape[-1])
-    return torch.where(
-        enough, masked_quantile(thin_out(colour), chosen), constant(_FALLBACK_SKIN, colour.device)
-    )
+    return torch.where(enough, mean, constant(_FALLBACK_SKIN, colour.device))
 
 
-def _even_locally(even: Tensor, base: Tensor, skin: Tensor) -> Tensor:
+def _even_locally(even: Tensor, base: Tensor, weight: Tensor) -> Tensor:
     """Return a factor, (3, S, S), against highlights and cast shadows; fine detail keeps its contrast.
 
     A highlight is the light's own colour laid over the skin's, so it is subtracted; a shadow on skin keeps
@@ -141,10 +156,13 @@ def _even_locally(even: Tensor, base: Tensor, skin: Tensor) -> Tensor:
     low = blur(even, 3.0).clamp(min=1e-3)
     excess = (torch.tensordot(luma, low, dims=1)[None] - _HIGHLIGHT * base_level).clamp(min=0)
     dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(0.5, 1)
-    share = blur(skin, 8.0)
-    level = torch.tensordot(luma, blur(even * skin, 8.0), dims=1)[None] / share.clamp(min=1e-3)
-    lack = (_SHADOW * base_level / level.clamp(min=1e-3)).clamp(1, 2.5)
-    brightened = 1 + (lack**_SHADOW_REMOVED - 1) * _smooth((share - 0.3) / 0.4)
+    share = blur(weight, 8.0).clamp(min=1e-3)
+    wide = blur(even * weight, 8.0) / share
+    level = torch.tensordot(luma, wide, dims=1)[None].clamp(min=1e-3)
+    hue = (wide / level).clamp(min=1e-3).log() - (base / base_level).log()[:, None, None]
+    shadow = torch.exp(-((hue / _SHADOW_HUE) ** 2).sum(0, keepdim=True))
+    lack = (_SHADOW * base_level / level).clamp(1, 3)
+    brightened = lack ** (_SHADOW_REMOVED * shadow)
     factor: Tensor = dimmed * brightened
     return factor
 
@@ -194,18 +212,37 @@ def _find_hair(
     return torch.where(enough, hair, fallback), torch.where(enough, hairiness, 1.0)
 
 
-def _complete(tone: Tensor, base: Tensor, direct: Tensor, atlas: SkinAtlas) -> Tensor:
+def _meet(seen: Tensor, weight: Tensor, completion: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the completion, and the factor of what is seen, (3, S, S) each, that meet without a border."""
+    size = seen.shape[-1]
+    step = size // _TONE_SIZE
+    amount = functional.avg_pool2d(weight[None], step)[0]
+    own = functional.avg_pool2d(seen[None], step)[0]
+    mean = own / amount.clamp(min=1e-4)
+    # What differs strongly from the skin (stubble, a strand of hair) must not run down the neck.
+    ratio = (mean / base[:, None, None]).clamp(min=1e-3).log().abs().amax(0, keepdim=True)
+    known = _smooth((amount - 0.3) / 0.5) * torch.exp(-((ratio / _CONTINUED) ** 2))
+    front = own + push_pull(mean, known) * (1 - amount)
+    back = functional.avg_pool2d(completion[None], step)[0]
+    met = blend_bands(front, back, amount)
+    correction = (met / front.clamp(min=1e-3)).clamp(0.3, 3)
+    change = met / back.clamp(min=1e-3)
+    both = functional.interpolate(
+        torch.cat([correction, change])[None], size=size, mode="bilinear", align_corners=False
+    )[0]
+    return completion * both[3:], both[:3]
+
+
+def _complete(base: Tensor, atlas: SkinAtlas) -> Tensor:
     """Return the colour of what is not seen, (3, S, S)."""
     flat = base[:, None, None]
     masks = atlas.masks
-    # The face's tone reaches a little beyond what is seen, and no chart's border, where other charts begin.
-    reach = atlas.inside[None] * _smooth(blur((direct > 0.3).float(), 24.0) * 2.5)
-    colour = flat + (tone - flat) * reach
+    colour = flat.expand(-1, *atlas.covered.shape)
     for name, tint, share in (("ears", _EAR_TINT, 0.8), ("lips", _LIP_TINT, 0.9)):
-        factor = constant(tint, colour.device)[:, None, None]
+        factor = constant(tint, base.device)[:, None, None]
         colour = colour * (1 + (factor - 1) * masks[name] * share)
     for name, tint in (("eye_socket", _SOCKET_TINT), ("mouth_interior", _MOUTH_TINT)):
-        factor = constant(tint, colour.device)[:, None, None]
+        factor = constant(tint, base.device)[:, None, None]
         shade = 1 - 0.7 * atlas.throat if name == "mouth_interior" else 1.0
         colour = colour + (flat * factor * shade - colour) * masks[name]
     return colour
