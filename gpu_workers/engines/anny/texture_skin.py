@@ -43,8 +43,9 @@ _CLOSING = 21
 _HIGHLIGHT, _HIGHLIGHT_REMOVED = 1.20, 0.5
 #: The same below the base tone: where shadow begins, and the exponent of its removal.
 _SHADOW, _SHADOW_REMOVED = 0.80, 0.65
-#: How far a shadow's hue may lie from the skin's, logarithm of a channel's share.
-_SHADOW_HUE = 0.30
+#: Logarithms of red over blue, less the skin's: what a beard has, how warm a shadow may stay, and how much
+#: of what is above goes.
+_BEARD_HUE, _WARMTH, _WARMTH_REMOVED = -0.30, 0.15, 0.8
 #: Shares of the pixels by brightness between which skin has its own colour.
 _TYPICAL = (0.2, 0.6)
 #: What differs so much from the skin, as a logarithm, hardly continues beyond what is seen.
@@ -148,8 +149,8 @@ def _typical(colour: Tensor, where: Tensor) -> Tensor:
 def _even_locally(even: Tensor, base: Tensor, weight: Tensor) -> Tensor:
     """Return a factor, (3, S, S), against highlights and cast shadows; fine detail keeps its contrast.
 
-    A highlight is the light's own colour laid over the skin's, so it is subtracted; a shadow on skin keeps
-    the skin's hue, which tells it from a beard, so it is brightened.
+    A highlight is the light's own colour laid over the skin's, so it is subtracted. Skin in shadow is lit by
+    skin and warmer than in light: it is brightened and cooled; a beard is the less coloured the darker.
     """
     luma = constant(_LUMA, even.device)
     base_level = luma @ base
@@ -157,13 +158,15 @@ def _even_locally(even: Tensor, base: Tensor, weight: Tensor) -> Tensor:
     excess = (torch.tensordot(luma, low, dims=1)[None] - _HIGHLIGHT * base_level).clamp(min=0)
     dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(0.5, 1)
     share = blur(weight, 8.0).clamp(min=1e-3)
-    wide = blur(even * weight, 8.0) / share
-    level = torch.tensordot(luma, wide, dims=1)[None].clamp(min=1e-3)
-    hue = (wide / level).clamp(min=1e-3).log() - (base / base_level).log()[:, None, None]
-    shadow = torch.exp(-((hue / _SHADOW_HUE) ** 2).sum(0, keepdim=True))
+    wide = (blur(even * weight, 8.0) / share).clamp(min=1e-3)
+    level = torch.tensordot(luma, wide, dims=1)[None]
+    hue = (wide / level).log() - (base / base_level).log()[:, None, None]
+    warmth = hue[:1] - hue[2:]
     lack = (_SHADOW * base_level / level).clamp(1, 3)
-    brightened = lack ** (_SHADOW_REMOVED * shadow)
-    factor: Tensor = dimmed * brightened
+    brightened = lack ** (_SHADOW_REMOVED * torch.exp(-((warmth.clamp(max=0) / _BEARD_HUE) ** 2)))
+    excess = (warmth - _WARMTH).clamp(min=0) / warmth.clamp(min=_WARMTH)
+    cooled = torch.exp(-_WARMTH_REMOVED * excess * hue)
+    factor: Tensor = dimmed * brightened * cooled
     return factor
 
 
