@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
 
+from face3d.head import ARKIT_NAMES
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.uv_raster import Raster, interpolate, rasterise_atlas
 
@@ -18,6 +19,10 @@ WORK_SIZE = 1024
 _SEAM_WIDTH = 48
 #: So far behind the lips the mouth is dark, metres.
 _THROAT_DEPTH = 0.045
+#: So far down an upper lid's rim moves at least when the eye shuts, metres.
+_LID_TRAVEL = 0.007
+#: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
+_SIDEBURN_WIDTH, _SIDEBURN_LENGTH = 30, 0.55
 MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp")
 
 
@@ -38,6 +43,10 @@ class SkinAtlas:
     main: Tensor
     #: Name to (S, S) float32 in 0..1.
     masks: dict[str, Tensor]
+    #: (S, S) float32: 1 at the rims of the upper lids, 0 where nothing moves when the eyes shut.
+    upper_lids: Tensor
+    #: (S, S) float32 in 0..1: before the ears, where hair grows.
+    sideburns: Tensor
     #: (S, S) float32, 0 at the lips, 1 deep in the mouth, where no light comes.
     throat: Tensor
     #: (S, S) float32, 0 on the outer border of the face chart and on other charts, 1 well inside.
@@ -85,6 +94,8 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
     for name in MASKS:
         masks.setdefault(name, zeros)
     face = (masks["face"] > 0.5) & main & covered
+    lids = torch.from_numpy(_find_upper_lids(data, skin)[:, None]).to(device)
+    ears = (masks["ears"] * main).cpu().numpy()
     return SkinAtlas(
         raster=raster,
         vertex_count=skin.count,
@@ -95,9 +106,33 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
         covered=covered,
         main=main,
         masks=masks,
+        upper_lids=interpolate(lids, triangles, raster)[..., 0].clamp(0, 1) * main,
+        sideburns=torch.from_numpy(_find_sideburns(ears)).to(device),
         throat=(interpolate(depth, triangles, raster)[..., 0] / _THROAT_DEPTH).clamp(0, 1),
         inside=_distance_inside((covered & main).cpu().numpy()).to(device),
     )
+
+
+def _find_upper_lids(data: HeadData, skin: PartData) -> NDArray[np.float32]:
+    """Return (V,) how far down the skin moves when both eyes shut, shares of a lid's travel."""
+    rows = [ARKIT_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
+    down = -data.shapes[rows][:, skin.vertices, 1].sum(0)
+    return np.clip(down / _LID_TRAVEL, 0, 1).astype(np.float32)
+
+
+def _find_sideburns(ears: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (S, S) in 0..1: a strip between each ear and the face, fading downwards."""
+    rows = np.flatnonzero((ears > 0.5).any(1))
+    if not len(rows):
+        return np.zeros_like(ears)
+    middle = ears.shape[1] // 2
+    strip = np.zeros_like(ears)
+    for shift in range(4, _SIDEBURN_WIDTH):
+        strip[:, shift:middle] = np.maximum(strip[:, shift:middle], ears[:, : middle - shift])
+        strip[:, middle:-shift] = np.maximum(strip[:, middle:-shift], ears[:, middle + shift :])
+    down = (np.arange(len(ears)) - rows[0]) / (_SIDEBURN_LENGTH * (rows[-1] - rows[0] + 1))
+    strip *= np.clip(1 - down, 0, 1)[:, None] * (1 - ears)
+    return gaussian_filter(strip, 5).astype(np.float32)
 
 
 def _list_occluders(data: HeadData, skin: PartData) -> Tensor:

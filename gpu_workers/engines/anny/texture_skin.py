@@ -1,6 +1,7 @@
 """The layers of the skin's map: what the photo shows, its mirror image, and a completion that fits both."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch.nn import functional
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_blend import blend_bands
 from gpu_workers.engines.anny.texture_compose import SkinLayers
-from gpu_workers.engines.anny.texture_fill import push_pull
+from gpu_workers.engines.anny.texture_fill import make_noise, push_pull
 from gpu_workers.engines.anny.texture_light import find_light_gain
 from gpu_workers.engines.anny.texture_masks import MASK_EYE_DISTANCE
 from gpu_workers.engines.anny.texture_photo import FacePhoto, blur, sample_picture
@@ -50,6 +51,14 @@ _BEARD_HUE, _WARMTH, _WARMTH_REMOVED = -0.30, 0.15, 0.8
 _TYPICAL = (0.2, 0.6)
 #: What differs so much from the skin, as a logarithm, hardly continues beyond what is seen.
 _CONTINUED = 0.5
+#: A lid's deviations from the skin's tone, logarithms: skin still, and lashes or the eye for sure.
+_STAIN = (0.25, 0.5)
+#: Blur of the hairline in the small map's pixels, how much it wanders, and the density before the ears.
+_HAIRLINE, _HAIRLINE_NOISE, _SIDEBURN = 22.0, 0.10, 0.62
+#: Deviation of the scalp's hue from the skin's, logarithms: bald, and stubble for sure.
+_STUBBLE = (0.12, 0.25)
+#: How much completed skin varies by patches.
+_MOTTLE = 0.025
 _PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
 
 
@@ -87,11 +96,13 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     gain = gain * _even_locally(even, base, direct)
     even = colour * gain
 
-    mirror_weight, mirror_gain = _mirror(direct, gain, _continue_tone(even, bare, base), atlas)
+    tone = _continue_tone(even, bare, base)
+    direct = direct * (1 - _find_lash_stains(even, tone, atlas))
+    mirror_weight, mirror_gain = _mirror(direct, gain, tone, atlas)
     other = colour.flip(-1) * mirror_gain
     weight = direct + (1 - direct) * mirror_weight
     seen = even * direct + other * (1 - direct) * mirror_weight
-    hair, hairiness = _find_hair(colour, projection, photo, masks)
+    hair, hairiness = _find_hair(colour, base, projection, photo, masks)
     completion, correction = _meet(seen, weight, _complete(base, atlas), base)
     gain, mirror_gain = gain * correction, mirror_gain * correction
     completion = _fill_holes(completion, colour * gain, direct)
@@ -100,8 +111,8 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     observed = direct[0] > 0.5
     mirrored = ~observed & (mirror_weight[0] > 0.5)
     count = region.sum().clamp(min=1)
-    # Wider than the mask's own ramp: hair thins out towards the forehead.
-    scalp = blur(masks["scalp"][None], 12.0) * hairiness * remaining
+    scalp = _grow_hair(atlas) * hairiness * remaining
+    completion = completion * (1 + _MOTTLE * load_mottle(colour.device, colour.shape[-1]))
     return SkinPaint(
         layers=SkinLayers(
             coordinates=projection.coordinates,
@@ -193,8 +204,32 @@ def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tup
     return torch.where(direct > 0.98, torch.zeros_like(weight), weight), gain.flip(-1) * ratio
 
 
+def _find_lash_stains(even: Tensor, tone: Tensor, atlas: SkinAtlas) -> Tensor:
+    """Return (1, S, S) in 0..1: where an upper lid shows lashes or the eye, which would show on the shut lid."""
+    distance = (even.clamp(min=1e-3) / tone.clamp(min=1e-3)).log().abs().amax(0, keepdim=True)
+    foreign = _smooth((blur(distance, 2.0) - _STAIN[0]) / (_STAIN[1] - _STAIN[0]))
+    return foreign * _smooth((atlas.upper_lids[None] - 0.2) / 0.3)
+
+
+def _grow_hair(atlas: SkinAtlas) -> Tensor:
+    """Return (1, S, S) how densely hair grows: it thins out towards forehead and temples, never in a line."""
+    scalp = blur(atlas.masks["scalp"][None], _HAIRLINE)
+    scalp = torch.maximum(scalp, _SIDEBURN * atlas.sideburns[None])
+    edge = 4 * scalp * (1 - scalp)
+    patches = load_mottle(scalp.device, scalp.shape[-1])[:1]
+    return (scalp + _HAIRLINE_NOISE * edge * patches).clamp(0, 1)
+
+
+@lru_cache(maxsize=4)
+def load_mottle(device: torch.device, size: int) -> Tensor:
+    """Return (3, S, S) smooth noise of unit deviation: patches lighter and darker, redder and paler."""
+    shade = make_noise(size, 5.0, seed=11) * 0.6 + make_noise(size, 18.0, seed=12) * 0.8
+    blush = make_noise(size, 9.0, seed=13)
+    return torch.stack([shade, shade - blush, shade - 0.7 * blush]).to(device)
+
+
 def _find_hair(
-    colour: Tensor, projection: Projection, photo: FacePhoto, masks: dict[str, Tensor]
+    colour: Tensor, base: Tensor, projection: Projection, photo: FacePhoto, masks: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return the hair's colour (3,), and how far the scalp is covered with it, 0..1, without dimensions."""
     inside = ((projection.coordinates > 0) & (projection.coordinates < 1)).all(0, keepdim=True)
@@ -212,7 +247,12 @@ def _find_hair(
     # Without highlights and a bright background beside the hair.
     hair = masked_quantile(values, chosen & (luma <= masked_quantile(luma[None], chosen, 0.75)))
     fallback = constant(_FALLBACK_HAIR, colour.device)
-    return torch.where(enough, hair, fallback), torch.where(enough, hairiness, 1.0)
+    hair = torch.where(enough, hair, fallback)
+    # Stubble on a shaven scalp is as light as skin, but of a duller hue.
+    luma = constant(_LUMA, colour.device)
+    dull = ((hair / (luma @ hair)) / (base / (luma @ base))).clamp(min=1e-3).log().abs().amax()
+    hairiness = torch.maximum(hairiness, _smooth((dull - _STUBBLE[0]) / (_STUBBLE[1] - _STUBBLE[0])))
+    return hair, torch.where(enough, hairiness, 1.0)
 
 
 def _meet(seen: Tensor, weight: Tensor, completion: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
