@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,35 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
     Args:
         maps: material to (S, S, 3) sRGB; a part without one is grey.
     """
+    seen = look_through_camera(head, maps)
+    picture = np.full((*seen.part.shape, 3), _BACKGROUND, np.uint8)
+    hit = seen.part >= 0
+    towards = np.tile(np.array([0, 0, 1], np.float32), (int(hit.sum()), 1))
+    # Highlights are the photo's affair.
+    matte, _ = shade(seen.albedo[hit], seen.normals[hit], towards, roughness=1.0)
+    picture[hit] = to_srgb(matte)
+    return picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraView:
+    """What the photo's camera sees of a head, without light."""
+
+    #: (H, W) number of the part of `materials` that a pixel shows, -1 where it shows none.
+    part: NDArray[np.int64]
+    materials: tuple[str, ...]
+    #: (H, W, 3) linear light.
+    albedo: FloatArray
+    #: (H, W, 3) unit vectors, x right, y up, z to the viewer.
+    normals: FloatArray
+
+
+def look_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> CameraView:
+    """Return the head in the photo's expression through its camera.
+
+    Args:
+        maps: material to (S, S, 3) sRGB; a part without one is grey.
+    """
     camera = head.camera
     # Lashes and corneas are clear for the most part.
     parts = [part for part in head.parts if not find_surface(part.material).transparent]
@@ -127,20 +157,26 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
     place = (np.concatenate([mesh.uvs for mesh in meshes])[corner] * weights).sum(1)
     normal = (np.concatenate(normals)[corner] * weights).sum(1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
-    picture = np.full((camera.height * camera.width, 3), _BACKGROUND, np.uint8)
+    albedo = np.full((len(seen.pixels), 3), 0.4, np.float32)
     for index, part in enumerate(parts):
         own = owner[seen.triangles] == index
-        albedo = np.full((int(own.sum()), 3), 0.4, np.float32)
         if part.material in maps:
             texture = load_texture(maps[part.material])
             size = np.array(texture.shape[1::-1])
             column, row = np.clip((place[own] * [1, -1] + [0, 1]) * size, 0, size - 1).astype(int).T
-            albedo = texture[row, column]
-        towards = np.tile(np.array([0, 0, 1], np.float32), (len(albedo), 1))
-        # Highlights are the photo's affair.
-        matte, _ = shade(albedo, normal[own], towards, roughness=1.0)
-        picture[seen.pixels[own]] = to_srgb(matte)
-    return picture.reshape(camera.height, camera.width, 3)
+            albedo[own] = texture[row, column]
+
+    def spread(values: NDArray[Any], empty: float) -> NDArray[Any]:
+        picture = np.full((camera.height * camera.width, *values.shape[1:]), empty, values.dtype)
+        picture[seen.pixels] = values
+        return picture.reshape(camera.height, camera.width, *values.shape[1:])
+
+    return CameraView(
+        part=spread(owner[seen.triangles], -1),
+        materials=tuple(part.material for part in parts),
+        albedo=spread(albedo, 0),
+        normals=spread(normal.astype(np.float32), 0),
+    )
 
 
 def _photographed(head: Head, part: MeshPart) -> FloatArray:

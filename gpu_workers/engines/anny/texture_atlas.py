@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
@@ -19,6 +20,8 @@ WORK_SIZE = 1024
 _SEAM_WIDTH = 48
 #: So far behind the lips the mouth is dark, metres.
 _THROAT_DEPTH = 0.045
+#: Texels over which another chart's rim takes the colour across its seam, and points looked at on an edge.
+_SEAM_REACH, _SEAM_POINTS = 18.0, 6
 #: So far down an upper lid's rim moves at least when the eye shuts, metres.
 _LID_TRAVEL = 0.007
 #: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
@@ -47,6 +50,10 @@ class SkinAtlas:
     upper_lids: Tensor
     #: (S, S) float32 in 0..1: before the ears, where hair grows.
     sideburns: Tensor
+    #: (2, S, S) for texels of other charts: x and y, shares of the map's size, of the face chart's nearest
+    #: texel across the seam; and (1, S, S) 1 at the seam, 0 away from it and on the face chart.
+    across: Tensor
+    seam: Tensor
     #: (S, S) float32, 0 at the lips, 1 deep in the mouth, where no light comes.
     throat: Tensor
     #: (S, S) float32, 0 on the outer border of the face chart and on other charts, 1 well inside.
@@ -96,6 +103,7 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
     face = (masks["face"] > 0.5) & main & covered
     lids = torch.from_numpy(_find_upper_lids(data, skin)[:, None]).to(device)
     ears = (masks["ears"] * main).cpu().numpy()
+    across, seam = _find_seams(skin, main.cpu().numpy())
     return SkinAtlas(
         raster=raster,
         vertex_count=skin.count,
@@ -108,6 +116,8 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
         masks=masks,
         upper_lids=interpolate(lids, triangles, raster)[..., 0].clamp(0, 1) * main,
         sideburns=torch.from_numpy(_find_sideburns(ears)).to(device),
+        across=torch.from_numpy(across).to(device),
+        seam=torch.from_numpy(seam).to(device),
         throat=(interpolate(depth, triangles, raster)[..., 0] / _THROAT_DEPTH).clamp(0, 1),
         inside=_distance_inside((covered & main).cpu().numpy()).to(device),
     )
@@ -121,18 +131,52 @@ def _find_upper_lids(data: HeadData, skin: PartData) -> NDArray[np.float32]:
 
 
 def _find_sideburns(ears: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (S, S) in 0..1: a strip between each ear and the face, fading downwards."""
+    """Return (S, S) in 0..1: a strip from above each ear down along its side to the face, fading out."""
     rows = np.flatnonzero((ears > 0.5).any(1))
     if not len(rows):
         return np.zeros_like(ears)
-    middle = ears.shape[1] // 2
+    height, middle = rows[-1] - rows[0] + 1, ears.shape[1] // 2
     strip = np.zeros_like(ears)
     for shift in range(4, _SIDEBURN_WIDTH):
         strip[:, shift:middle] = np.maximum(strip[:, shift:middle], ears[:, : middle - shift])
         strip[:, middle:-shift] = np.maximum(strip[:, middle:-shift], ears[:, middle + shift :])
-    down = (np.arange(len(ears)) - rows[0]) / (_SIDEBURN_LENGTH * (rows[-1] - rows[0] + 1))
-    strip *= np.clip(1 - down, 0, 1)[:, None] * (1 - ears)
-    return gaussian_filter(strip, 5).astype(np.float32)
+    rise = height // 2
+    raised = np.maximum.reduce([np.roll(strip, -step, axis=0) for step in range(0, rise, 4)])
+    down = (np.arange(len(ears)) - rows[0]) / (_SIDEBURN_LENGTH * height)
+    raised *= np.clip(1 - down, 0, 1)[:, None] * (1 - ears)
+    return gaussian_filter(raised, 6).astype(np.float32)
+
+
+def _find_seams(
+    skin: PartData, main: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return `SkinAtlas.across` and `SkinAtlas.seam`."""
+    size = len(main)
+    edges: dict[tuple[int, int], tuple[int, int]] = {}
+    for face, uv_face in zip(skin.triangles.tolist(), skin.uv_triangles.tolist(), strict=True):
+        for k in range(3):
+            edges[face[k], face[(k + 1) % 3]] = uv_face[k], uv_face[(k + 1) % 3]
+    islands = skin.uv_islands
+    cuts = [
+        (*edges[end, start][::-1], *own)
+        for (start, end), own in edges.items()
+        if islands[own[0]] == 0 and (end, start) in edges and islands[edges[end, start][0]] != 0
+    ]
+    if not cuts:
+        return np.zeros((2, size, size), np.float32), np.zeros((1, size, size), np.float32)
+    corners = skin.uvs[np.array(cuts)] * [1, -1] + [0, 1]
+    share = np.linspace(0, 1, _SEAM_POINTS)[None, :, None]
+    beyond, here = (
+        (corners[:, k, None] * (1 - share) + corners[:, k + 1, None] * share).reshape(-1, 2) for k in (0, 2)
+    )
+    texels = np.argwhere(~main)
+    distance, nearest = cKDTree(beyond * size).query(texels[:, ::-1] + 0.5)
+    across = np.zeros((2, size, size), np.float32)
+    across[:, texels[:, 0], texels[:, 1]] = here[nearest].T
+    seam = np.zeros((1, size, size), np.float32)
+    ramp = np.clip(1 - distance / _SEAM_REACH, 0, 1)
+    seam[0, texels[:, 0], texels[:, 1]] = ramp * ramp * (3 - 2 * ramp)
+    return across, seam
 
 
 def _list_occluders(data: HeadData, skin: PartData) -> Tensor:

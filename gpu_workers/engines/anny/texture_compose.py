@@ -19,7 +19,7 @@ _BAND = 64
 _NOISE_SIZE = 1024
 #: How far single strands reach over the hairline, how much they differ in brightness, and how much skin
 #: shows through where hair is densest.
-_RAGGEDNESS = 0.16
+_RAGGEDNESS = 0.20
 _STRAND_CONTRAST = 0.30
 _HAIR_COVER = 0.95
 #: A weight below this paints nothing.
@@ -159,10 +159,16 @@ def _enlarge(maps: Tensor, top: int, bottom: int, left: int, right: int, factor:
 def _load_grain(device: str) -> tuple[Tensor, Tensor]:
     fine = make_noise(_NOISE_SIZE, 0.9, seed=1) * 0.6 + make_noise(_NOISE_SIZE, 2.4, seed=2) * 0.8
     coarse = (
-        make_noise(_NOISE_SIZE, 1.2, stretch=7, seed=3) * 0.8
-        + make_noise(_NOISE_SIZE, 5, stretch=4, seed=4) * 0.6
+        make_noise(_NOISE_SIZE, 1.2, stretch=7, seed=5) * 0.8
+        + make_noise(_NOISE_SIZE, 5, stretch=4, seed=6) * 0.6
     )
-    return fine.to(device), coarse.to(device)
+    return _mirror(fine).to(device), _mirror(coarse).to(device)
+
+
+def _mirror(noise: Tensor) -> Tensor:
+    """Return the noise with its left half on both sides: alike on both sides of the cut behind the head."""
+    half = noise[:, : noise.shape[1] // 2]
+    return torch.cat([half, half.flip(1)], 1)
 
 
 def _tile(noise: Tensor, rows: slice, size: int) -> Tensor:

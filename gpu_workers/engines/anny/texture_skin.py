@@ -54,7 +54,7 @@ _CONTINUED = 0.5
 #: A lid's deviations from the skin's tone, logarithms: skin still, and lashes or the eye for sure.
 _STAIN = (0.25, 0.5)
 #: Blur of the hairline in the small map's pixels, how much it wanders, and the density before the ears.
-_HAIRLINE, _HAIRLINE_NOISE, _SIDEBURN = 22.0, 0.10, 0.62
+_HAIRLINE, _HAIRLINE_NOISE, _SIDEBURN = 28.0, 0.10, 0.75
 #: Deviation of the scalp's hue from the skin's, logarithms: bald, and stubble for sure.
 _STUBBLE = (0.12, 0.25)
 #: How much completed skin varies by patches.
@@ -93,7 +93,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     gain = find_light_gain(colour, projection.normals, bare)
     even = colour * gain
     base = _typical(even, bare[0] > 0.6)
-    gain = gain * _even_locally(even, base, direct)
+    gain = gain * _even_locally(even, base, bare, (1 - masks["lips"]) * (1 - masks["brows"]))
     even = colour * gain
 
     tone = _continue_tone(even, bare, base)
@@ -103,16 +103,17 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     weight = direct + (1 - direct) * mirror_weight
     seen = even * direct + other * (1 - direct) * mirror_weight
     hair, hairiness = _find_hair(colour, base, projection, photo, masks)
+    patches = 1 + _MOTTLE * _load_patches(colour.device, colour.shape[-1])
     completion, correction = _meet(seen, weight, _complete(base, atlas), base)
     gain, mirror_gain = gain * correction, mirror_gain * correction
-    completion = _fill_holes(completion, colour * gain, direct)
+    completion = _fill_holes(completion * patches, colour * gain, direct)
+    completion = _join_charts(completion, colour * gain, direct, atlas)
     remaining = (1 - direct) * (1 - mirror_weight)
     region = (masks["face"] > 0.5) & atlas.main & atlas.covered & (hidden < 0.5)
     observed = direct[0] > 0.5
     mirrored = ~observed & (mirror_weight[0] > 0.5)
     count = region.sum().clamp(min=1)
     scalp = _grow_hair(atlas) * hairiness * remaining
-    completion = completion * (1 + _MOTTLE * load_mottle(colour.device, colour.shape[-1]))
     return SkinPaint(
         layers=SkinLayers(
             coordinates=projection.coordinates,
@@ -157,19 +158,24 @@ def _typical(colour: Tensor, where: Tensor) -> Tensor:
     return torch.where(enough, mean, constant(_FALLBACK_SKIN, colour.device))
 
 
-def _even_locally(even: Tensor, base: Tensor, weight: Tensor) -> Tensor:
+def _even_locally(even: Tensor, base: Tensor, bare: Tensor, plain: Tensor) -> Tensor:
     """Return a factor, (3, S, S), against highlights and cast shadows; fine detail keeps its contrast.
 
     A highlight is the light's own colour laid over the skin's, so it is subtracted. Skin in shadow is lit by
     skin and warmer than in light: it is brightened and cooled; a beard is the less coloured the darker.
+
+    Args:
+        bare: (1, S, S) trust in a texel being bare skin.
+        plain: (S, S) 0 on lips and brows, which keep their colour.
     """
     luma = constant(_LUMA, even.device)
     base_level = luma @ base
     low = blur(even, 3.0).clamp(min=1e-3)
     excess = (torch.tensordot(luma, low, dims=1)[None] - _HIGHLIGHT * base_level).clamp(min=0)
     dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(0.5, 1)
-    share = blur(weight, 8.0).clamp(min=1e-3)
-    wide = (blur(even * weight, 8.0) / share).clamp(min=1e-3)
+    amount = blur(bare, 8.0).clamp(min=1e-4)
+    wide = (blur(even * bare, 8.0) / amount).clamp(min=1e-3)
+    plain = plain * _smooth(amount / 0.3)
     level = torch.tensordot(luma, wide, dims=1)[None]
     hue = (wide / level).log() - (base / base_level).log()[:, None, None]
     warmth = hue[:1] - hue[2:]
@@ -177,7 +183,7 @@ def _even_locally(even: Tensor, base: Tensor, weight: Tensor) -> Tensor:
     brightened = lack ** (_SHADOW_REMOVED * torch.exp(-((warmth.clamp(max=0) / _BEARD_HUE) ** 2)))
     excess = (warmth - _WARMTH).clamp(min=0) / warmth.clamp(min=_WARMTH)
     cooled = torch.exp(-_WARMTH_REMOVED * excess * hue)
-    factor: Tensor = dimmed * brightened * cooled
+    factor: Tensor = dimmed * (brightened * cooled) ** plain
     return factor
 
 
@@ -216,16 +222,18 @@ def _grow_hair(atlas: SkinAtlas) -> Tensor:
     scalp = blur(atlas.masks["scalp"][None], _HAIRLINE)
     scalp = torch.maximum(scalp, _SIDEBURN * atlas.sideburns[None])
     edge = 4 * scalp * (1 - scalp)
-    patches = load_mottle(scalp.device, scalp.shape[-1])[:1]
+    patches = _load_patches(scalp.device, scalp.shape[-1])[:1]
     return (scalp + _HAIRLINE_NOISE * edge * patches).clamp(0, 1)
 
 
 @lru_cache(maxsize=4)
-def load_mottle(device: torch.device, size: int) -> Tensor:
+def _load_patches(device: torch.device, size: int) -> Tensor:
     """Return (3, S, S) smooth noise of unit deviation: patches lighter and darker, redder and paler."""
     shade = make_noise(size, 5.0, seed=11) * 0.6 + make_noise(size, 18.0, seed=12) * 0.8
     blush = make_noise(size, 9.0, seed=13)
-    return torch.stack([shade, shade - blush, shade - 0.7 * blush]).to(device)
+    patches = torch.stack([shade, shade - blush, shade - 0.7 * blush])
+    # Alike on both sides of the cut at the back of the head.
+    return ((patches + patches.flip(-1)) / 2**0.5).to(device)
 
 
 def _find_hair(
@@ -301,6 +309,13 @@ def _fill_holes(completion: Tensor, even: Tensor, direct: Tensor) -> Tensor:
     surrounded = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)[0]
     near = push_pull(even, _smooth((direct - 0.4) / 0.4))
     return completion + (near - completion) * surrounded
+
+
+def _join_charts(completion: Tensor, even: Tensor, direct: Tensor, atlas: SkinAtlas) -> Tensor:
+    """Give the rims of mouth and eye sockets the colour of the skin across the cut of the map."""
+    shown = completion + (even - completion) * direct
+    across = sample_picture(shown, atlas.across)
+    return completion + (across - completion) * atlas.seam
 
 
 def _soften(mask: Tensor) -> Tensor:
