@@ -26,7 +26,7 @@ _SEAM_REACH, _SEAM_POINTS = 18.0, 6
 _LID_TRAVEL = 0.007
 #: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
 _SIDEBURN_WIDTH, _SIDEBURN_LENGTH = 30, 0.55
-MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp")
+MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp", "eyelid_rim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ def _find_seams(
     across = np.zeros((2, size, size), np.float32)
     across[:, texels[:, 0], texels[:, 1]] = here[nearest].T
     seam = np.zeros((1, size, size), np.float32)
-    ramp = np.clip(1 - distance / _SEAM_REACH, 0, 1)
+    ramp = np.clip(1.25 - distance / _SEAM_REACH, 0, 1)
     seam[0, texels[:, 0], texels[:, 1]] = ramp * ramp * (3 - 2 * ramp)
     return across, seam
 

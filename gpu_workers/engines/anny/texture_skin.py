@@ -50,7 +50,7 @@ _BEARD_HUE, _WARMTH, _WARMTH_REMOVED = -0.30, 0.15, 0.8
 #: Shares of the pixels by brightness between which skin has its own colour.
 _TYPICAL = (0.2, 0.6)
 #: What differs so much from the skin, as a logarithm, hardly continues beyond what is seen.
-_CONTINUED = 0.5
+_CONTINUED = 0.9
 #: A lid's deviations from the skin's tone, logarithms: skin still, and lashes or the eye for sure.
 _STAIN = (0.25, 0.5)
 #: Blur of the hairline in the small map's pixels, how much it wanders, and the density before the ears.
@@ -97,7 +97,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     even = colour * gain
 
     tone = _continue_tone(even, bare, base)
-    direct = direct * (1 - _find_lash_stains(even, tone, atlas))
+    direct = direct * (1 - _find_lid_stains(even, tone, atlas))
     mirror_weight, mirror_gain = _mirror(direct, gain, tone, atlas)
     other = colour.flip(-1) * mirror_gain
     weight = direct + (1 - direct) * mirror_weight
@@ -210,11 +210,16 @@ def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tup
     return torch.where(direct > 0.98, torch.zeros_like(weight), weight), gain.flip(-1) * ratio
 
 
-def _find_lash_stains(even: Tensor, tone: Tensor, atlas: SkinAtlas) -> Tensor:
-    """Return (1, S, S) in 0..1: where an upper lid shows lashes or the eye, which would show on the shut lid."""
-    distance = (even.clamp(min=1e-3) / tone.clamp(min=1e-3)).log().abs().amax(0, keepdim=True)
-    foreign = _smooth((blur(distance, 2.0) - _STAIN[0]) / (_STAIN[1] - _STAIN[0]))
-    return foreign * _smooth((atlas.upper_lids[None] - 0.2) / 0.3)
+def _find_lid_stains(even: Tensor, tone: Tensor, atlas: SkinAtlas) -> Tensor:
+    """Return (1, S, S) in 0..1: where lids show lashes or the white of the eye, which would show when shut."""
+    distance = (even.clamp(min=1e-3) / tone.clamp(min=1e-3)).log()
+    low, high = _STAIN
+    foreign = _smooth((blur(distance.abs().amax(0, keepdim=True), 2.0) - low) / (high - low))
+    # Skin is nowhere as blue as the white of an eye; dark lashes belong on a lower lid.
+    white = _smooth((blur(distance[2:], 1.0) - low) / (high - low))
+    upper = _smooth((atlas.upper_lids[None] - 0.3) / 0.3)
+    rims = _smooth(blur(atlas.masks["eyelid_rim"][None], 3.0) / 0.3)
+    return torch.maximum(foreign * upper, white * rims)
 
 
 def _grow_hair(atlas: SkinAtlas) -> Tensor:
