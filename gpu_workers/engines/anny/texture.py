@@ -72,7 +72,8 @@ def bake_head(
     Returns:
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
         coverage as a fourth channel; facts `texel_shares` of
-        the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds.
+        the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses` were
+        seen, share of the face that is `covered` by them, hair or else, `timings` in seconds.
     """
     with bake_on_device(prepared, head, head_data, options, device, graphs=graphs) as bake:
         skin = to_host(bake.skin)
@@ -118,6 +119,8 @@ def bake_on_device(
             constants = _load_constants(head_data, device)
             eyes = paint_eyes(iris, constants.eyes)
             facts = _describe(bake, head, atlas, options.texture_size)
+            facts["glasses"] = request.masks.glasses
+            facts["covered"] = round(request.masks.covered, 4)
             facts["iris_colour"] = _round(iris.tolist())
             maps = {
                 "albedo/eyes": to_host(_finish(eyes)),

@@ -15,6 +15,7 @@ from scipy.ndimage import (
 )
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.texture_glasses import find_frames
 from gpu_workers.engines.anny.texture_skin_model import rate_skin
 
 #: MediaPipe's landmarks (478): the contour of the face, clockwise from the forehead.
@@ -45,6 +46,7 @@ _MARGIN = 0.5
 _FEATHER = (0.02, 0.15)
 _TRUSTED_INSET = 0.30
 _REJECTION_FEATHER = 0.11
+_FRAME_FEATHER = 0.03
 _CENTRE_WIDTH = (0.36, 0.54)
 #: MediaPipe's contour crosses the forehead well below the hairline; above the brows it is stretched by this.
 _FOREHEAD_STRETCH = 1.45
@@ -74,6 +76,10 @@ class FaceMasks:
     skin: NDArray[np.float32]
     #: Pixels of the photo to one of the masks, a power of a fixed ratio.
     reduction: float
+    #: Whether a spectacle frame was found; it is no part of the skin then.
+    glasses: bool
+    #: Share of the face, without eyes, brows and lips, that hair, glasses or something else hides.
+    covered: float
 
 
 def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
@@ -91,14 +97,34 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
     small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BOX, reducing_gap=1.0))
     scale = (width / photo.shape[1], height / photo.shape[0])
     scaled, distance = points * scale, eye_distance * scale[0]
-    skin, darker, foreign = _find_skin(small, scaled, distance)
+    lab = _to_lab(small)
+    skin, darker, foreign = _find_skin(lab, scaled, distance)
     confidence = np.zeros((height, width), np.float32)
     window = _face_window(scaled, distance, height, width)
     offset = (window[1].start, window[0].start)
     confidence[window] = _find_confidence(
         skin[window], darker[window], foreign[window], scaled - offset, distance
     )
-    return FaceMasks(confidence=confidence, skin=skin, reduction=reduction)
+    frames = find_frames(lab[0], scaled, distance)
+    if frames is not None:
+        skin = skin * ~frames
+        confidence *= _smooth(_distance_inside(~frames, _FRAME_FEATHER * distance))
+    return FaceMasks(
+        confidence=confidence,
+        skin=skin,
+        reduction=reduction,
+        glasses=frames is not None,
+        covered=_covered_share(confidence, scaled, distance),
+    )
+
+
+def _covered_share(confidence: Array, points: Array, eye_distance: float) -> float:
+    """Return `FaceMasks.covered`."""
+    height, width = confidence.shape
+    face = _distance_inside(_fill_polygon(points[list(_OVAL)], height, width), eye_distance) > _FEATHER[1]
+    for chain in (*_EYE_REGIONS, _LIPS):
+        face &= ~_fill_polygon(points[list(chain)], height, width)
+    return float((confidence[face] < 0.5).mean()) if face.any() else 1.0
 
 
 def _face_window(points: Array, eye_distance: float, height: int, width: int) -> tuple[slice, slice]:
@@ -172,13 +198,12 @@ def _around(points: Array, margin: float, height: int, width: int) -> tuple[slic
     return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
 
 
-def _find_skin(photo: Array, points: Array, eye_distance: float) -> tuple[Array, Array, Array]:
+def _find_skin(lab: Array, points: Array, eye_distance: float) -> tuple[Array, Array, Array]:
     """Return (h, w) each: likelihood of skin; clearly darker than it; 0..1 as bright, but of another hue.
 
     A lock of hair over a brow and the white of an eye are of another hue; brows and lashes are dark.
     """
-    height, width = photo.shape[:2]
-    lab = _to_lab(photo)
+    height, width = lab.shape[1:]
     patches = np.zeros((height, width), bool)
     for patch in _SKIN_PATCHES:
         patches |= _fill_polygon(points[list(patch)], height, width)
