@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, minimum_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -46,6 +46,8 @@ class SkinAtlas:
     main: Tensor
     #: Name to (S, S) float32 in 0..1.
     masks: dict[str, Tensor]
+    #: (1, S, S) float32: 1 on the face chart, softly 0 towards the mouth's inside and the eye sockets.
+    outside: Tensor
     #: (S, S) float32: 1 at the rims of the upper lids, 0 where nothing moves when the eyes shut.
     upper_lids: Tensor
     #: (S, S) float32 in 0..1: before the ears, where hair grows.
@@ -103,6 +105,8 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
     face = (masks["face"] > 0.5) & main & covered
     lids = torch.from_numpy(_find_upper_lids(data, skin)[:, None]).to(device)
     ears = (masks["ears"] * main).cpu().numpy()
+    hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"]).cpu().numpy()
+    outside = gaussian_filter(minimum_filter(1 - hidden, 9), 2)
     across, seam = _find_seams(skin, main.cpu().numpy())
     return SkinAtlas(
         raster=raster,
@@ -114,6 +118,7 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
         covered=covered,
         main=main,
         masks=masks,
+        outside=torch.from_numpy(outside)[None].to(device) * main,
         upper_lids=interpolate(lids, triangles, raster)[..., 0].clamp(0, 1) * main,
         sideburns=torch.from_numpy(_find_sideburns(ears)).to(device),
         across=torch.from_numpy(across).to(device),

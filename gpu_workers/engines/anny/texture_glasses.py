@@ -21,8 +21,9 @@ _BRIDGE_TOP, _BRIDGE_END = 9, 197
 #: All below are shares of the outer-eye distance: the thickest frame, where frames are looked for from the
 #: lower lid down, and how far round a frame's pixel nothing is skin.
 _THICKEST, _UNDER_LID, _REACH = 0.11, (0.07, 0.50), 0.035
-#: A frame is so much darker than the skin beside it, CIELAB; at so large a share of the columns.
-_CONTRAST, _COLUMNS = 9.0, 0.85
+#: A frame is so much darker than the skin beside it, CIELAB; wrinkles reach 12, thin grey frames 16. At so
+#: large a share of the columns it is, and where there is one, so little belongs to it.
+_CONTRAST, _COLUMNS, _EDGE_CONTRAST = 14.0, 0.85, 9.0
 
 
 def find_frames(lightness: Array, points: Array, eye_distance: float) -> NDArray[np.bool_] | None:
@@ -49,7 +50,7 @@ def find_frames(lightness: Array, points: Array, eye_distance: float) -> NDArray
             outline = [(float(x), float(y)) for x, y in points[list(feature)]]
             ImageDraw.Draw(canvas).polygon(outline, fill=1)
         own |= binary_dilation(np.asarray(canvas), iterations=max(1, round(margin * eye_distance)))
-    frames = zone & ~own & (lines > _CONTRAST)
+    frames = zone & ~own & (lines > _EDGE_CONTRAST)
     return np.asarray(binary_dilation(frames, iterations=max(1, round(_REACH * eye_distance))) & ~own)
 
 

@@ -81,7 +81,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     low, high = _COSINE_RAMP
     facing = _smooth((projection.cosine - low) / (high - low))
     confidence = sample_picture(photo.confidence, projection.coordinates)
-    direct = facing * _soften(projection.visible) * confidence * _soften(1 - hidden[None]) * atlas.main
+    direct = facing * _soften(projection.visible) * confidence * atlas.outside
 
     colour = sample_picture(_reduce(photo), projection.coordinates)
     bare = (
@@ -170,11 +170,13 @@ def _even_locally(even: Tensor, base: Tensor, bare: Tensor, plain: Tensor) -> Te
     """
     luma = constant(_LUMA, even.device)
     base_level = luma @ base
-    low = blur(even, 3.0).clamp(min=1e-3)
+    # All of it is smooth: half the size is enough.
+    even, bare, plain = _halve(even), _halve(bare), _halve(plain[None])
+    low = blur(even, 1.5).clamp(min=1e-3)
     excess = (torch.tensordot(luma, low, dims=1)[None] - _HIGHLIGHT * base_level).clamp(min=0)
     dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(0.5, 1)
-    amount = blur(bare, 8.0).clamp(min=1e-4)
-    wide = (blur(even * bare, 8.0) / amount).clamp(min=1e-3)
+    amount = blur(bare, 4.0).clamp(min=1e-4)
+    wide = (blur(even * bare, 4.0) / amount).clamp(min=1e-3)
     plain = plain * _smooth(amount / 0.3)
     level = torch.tensordot(luma, wide, dims=1)[None]
     hue = (wide / level).log() - (base / base_level).log()[:, None, None]
@@ -183,8 +185,7 @@ def _even_locally(even: Tensor, base: Tensor, bare: Tensor, plain: Tensor) -> Te
     brightened = lack ** (_SHADOW_REMOVED * torch.exp(-((warmth.clamp(max=0) / _BEARD_HUE) ** 2)))
     excess = (warmth - _WARMTH).clamp(min=0) / warmth.clamp(min=_WARMTH)
     cooled = torch.exp(-_WARMTH_REMOVED * excess * hue)
-    factor: Tensor = dimmed * (brightened * cooled) ** plain
-    return factor
+    return _double(dimmed * (brightened * cooled) ** plain)
 
 
 def _continue_tone(even: Tensor, bare: Tensor, base: Tensor) -> Tensor:
@@ -212,14 +213,14 @@ def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tup
 
 def _find_lid_stains(even: Tensor, tone: Tensor, atlas: SkinAtlas) -> Tensor:
     """Return (1, S, S) in 0..1: where lids show lashes or the white of the eye, which would show when shut."""
-    distance = (even.clamp(min=1e-3) / tone.clamp(min=1e-3)).log()
+    distance = (_halve(even).clamp(min=1e-3) / _halve(tone).clamp(min=1e-3)).log()
     low, high = _STAIN
-    foreign = _smooth((blur(distance.abs().amax(0, keepdim=True), 2.0) - low) / (high - low))
+    foreign = _smooth((blur(distance.abs().amax(0, keepdim=True), 1.0) - low) / (high - low))
     # Skin is nowhere as blue as the white of an eye; dark lashes belong on a lower lid.
-    white = _smooth((blur(distance[2:], 1.0) - low) / (high - low))
-    upper = _smooth((atlas.upper_lids[None] - 0.3) / 0.3)
-    rims = _smooth(blur(atlas.masks["eyelid_rim"][None], 3.0) / 0.3)
-    return torch.maximum(foreign * upper, white * rims)
+    white = _smooth((blur(distance[2:], 0.7) - low) / (high - low))
+    upper = _smooth((_halve(atlas.upper_lids[None]) - 0.3) / 0.3)
+    rims = _smooth(blur(_halve(atlas.masks["eyelid_rim"][None]), 1.5) / 0.3)
+    return _double(torch.maximum(foreign * upper, white * rims))
 
 
 def _grow_hair(atlas: SkinAtlas) -> Tensor:
@@ -321,6 +322,14 @@ def _join_charts(completion: Tensor, even: Tensor, direct: Tensor, atlas: SkinAt
     shown = completion + (even - completion) * direct
     across = sample_picture(shown, atlas.across)
     return completion + (across - completion) * atlas.seam
+
+
+def _halve(picture: Tensor) -> Tensor:
+    return functional.avg_pool2d(picture[None], 2)[0]
+
+
+def _double(picture: Tensor) -> Tensor:
+    return functional.interpolate(picture[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
 
 
 def _soften(mask: Tensor) -> Tensor:
