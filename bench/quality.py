@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+from scipy.ndimage import binary_dilation, binary_fill_holes, distance_transform_edt, gaussian_filter
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import structural_similarity
 
@@ -206,7 +206,8 @@ def measure_border(lab: FloatArray, shown: NDArray[np.float32], plain: NDArray[n
         shown: (S, S) in 0..1; the border lies at one half.
         plain: (S, S) where colours are compared.
     """
-    inside = shown > 0.5
+    # Nostrils and the like are borders of their own.
+    inside = binary_fill_holes(shown > 0.5)
     sides = []
     for side in (inside, ~inside):
         depth = distance_transform_edt(side)
