@@ -14,7 +14,7 @@ from assets.render import load_texture, pose_head, render_rows
 from bench.report import describe_run
 from face3d.head import ARKIT_NAMES, FloatArray, Head, head_from_tensors
 from face3d.messages import StageResult
-from face3d.options import JobOptions
+from face3d.options import JobOptions, LevelOfDetail
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.base import PhotoLimits
 
@@ -70,7 +70,7 @@ def bench_looks(
         say(f"{target}: {shares}")
 
 
-def draw_sheet(photo: NDArray[np.uint8], head: Head, texture: StageResult, lod: int) -> Image.Image:
+def draw_sheet(photo: NDArray[np.uint8], head: Head, texture: StageResult, lod: LevelOfDetail) -> Image.Image:
     """Return the sheet: the photo, the head from all sides, its shape, mouth open, eyes shut, albedo.
 
     Args:

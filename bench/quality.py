@@ -34,7 +34,7 @@ from gpu_workers.engines.base import PhotoLimits
 #: Texels of the reduced map (1024 a side) on either side of the face's border that are left out and compared.
 _BORDER_GAP, _BORDER_BAND = 3, 6
 #: Texels from a seam at which colours are compared.
-_SEAM_DISTANCE = 2.5
+_SEAM_DISTANCE = 1.5
 _MAP_SIDE = 1024
 #: What has borders of its own, and hair.
 _FEATURES = ("lips", "mouth_interior", "eye_socket", "brows", "eyelids", "eyelid_rim", "scalp")
@@ -48,7 +48,7 @@ class TextureQuality:
     psnr: float
     ssim: float
     difference: float
-    #: Mean dE of the skin just inside and just outside of what the photo shows, and of both sides of UV seams.
+    #: Mean dE of the skin just inside and just outside of what the photo shows, and of seams' two sides.
     border_step: float
     seam_step: float
     #: Percent of the face's texels.
@@ -145,15 +145,17 @@ def _compare_with_photo(
     inside = face[window]
     # What surrounds the face must not count within SSIM's window.
     shown = np.where(inside[..., None], lit[window], photo[window])
-    _, similar = structural_similarity(
+    _, similar = structural_similarity(  # type: ignore[no-untyped-call]
         photo[window], shown, channel_axis=2, gaussian_weights=True, sigma=1.5, full=True
     )
-    difference = deltaE_ciede2000(rgb2lab(photo[window])[inside], rgb2lab(shown)[inside])
+    difference = _differ(rgb2lab(photo[window])[inside], rgb2lab(shown)[inside])
     psnr = -10 * np.log10(np.mean(error**2) + 1e-12)
     return float(psnr), float(similar[inside].mean()), float(difference.mean())
 
 
-def light_like(photo: FloatArray, albedo: FloatArray, normals: FloatArray, face: NDArray[np.bool_]) -> FloatArray:
+def light_like(
+    photo: FloatArray, albedo: FloatArray, normals: FloatArray, face: NDArray[np.bool_]
+) -> FloatArray:
     """Return the albedo under the diffuse light (spherical harmonics, order two) that fits the photo best.
 
     Args:
@@ -219,7 +221,7 @@ def measure_border(lab: FloatArray, shown: NDArray[np.float32], plain: NDArray[n
     border &= (sides[0][1] > 0.05) & (sides[1][1] > 0.05)
     if not border.any():
         return 0.0
-    return float(deltaE_ciede2000(sides[0][0][border], sides[1][0][border]).mean())
+    return float(_differ(sides[0][0][border], sides[1][0][border]).mean())
 
 
 def measure_seams(lab: FloatArray, skin: MeshPart) -> float:
@@ -247,4 +249,9 @@ def measure_seams(lab: FloatArray, skin: MeshPart) -> float:
         step = np.minimum(_SEAM_DISTANCE / size, length) * inwards / np.maximum(length, 1e-9)
         column, row = np.clip(((middle + step) * [1, -1] + [0, 1]) * size, 0, size - 1).astype(int).T
         colours.append(smooth[row, column])
-    return float(deltaE_ciede2000(colours[0], colours[1]).mean())
+    return float(_differ(colours[0], colours[1]).mean())
+
+
+def _differ(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    difference: NDArray[np.float64] = deltaE_ciede2000(first, second)  # type: ignore[no-untyped-call]
+    return difference

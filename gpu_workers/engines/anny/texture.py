@@ -71,9 +71,9 @@ def bake_head(
         head: fitted to that photo, on the topology of `head_data`.
     Returns:
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
-        coverage as a fourth channel; facts `texel_shares` of
-        the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses` were
-        seen, share of the face that is `covered` by them, hair or else, `timings` in seconds.
+        coverage as a fourth channel; facts `texel_shares` of the face (observed, mirrored, completed),
+        `texel_density` in px/cm (photo, map), whether `glasses` were seen, the share of the face that is
+        `covered` by them, hair or else, `timings` in seconds.
     """
     with bake_on_device(prepared, head, head_data, options, device, graphs=graphs) as bake:
         skin = to_host(bake.skin)

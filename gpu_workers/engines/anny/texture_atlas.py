@@ -132,7 +132,7 @@ def _find_upper_lids(data: HeadData, skin: PartData) -> NDArray[np.float32]:
     """Return (V,) how far down the skin moves when both eyes shut, shares of a lid's travel."""
     rows = [ARKIT_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
     down = -data.shapes[rows][:, skin.vertices, 1].sum(0)
-    return np.clip(down / _LID_TRAVEL, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(down / _LID_TRAVEL, 0, 1), np.float32)
 
 
 def _find_sideburns(ears: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -149,12 +149,10 @@ def _find_sideburns(ears: NDArray[np.float32]) -> NDArray[np.float32]:
     raised = np.maximum.reduce([np.roll(strip, -step, axis=0) for step in range(0, rise, 4)])
     down = (np.arange(len(ears)) - rows[0]) / (_SIDEBURN_LENGTH * height)
     raised *= np.clip(1 - down, 0, 1)[:, None] * (1 - ears)
-    return gaussian_filter(raised, 6).astype(np.float32)
+    return np.asarray(gaussian_filter(raised, 6), np.float32)
 
 
-def _find_seams(
-    skin: PartData, main: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _find_seams(skin: PartData, main: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return `SkinAtlas.across` and `SkinAtlas.seam`."""
     size = len(main)
     edges: dict[tuple[int, int], tuple[int, int]] = {}

@@ -6,7 +6,8 @@ over a millimetre, so that no line shows where they meet.
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from gpu_workers.engines.anny.texture_photo import double, halve
 
 #: Pixels a side of the coarsest band: on a skin map about two centimetres each.
 _COARSEST = 16
@@ -27,17 +28,9 @@ def blend_bands(front: Tensor, back: Tensor, weight: Tensor) -> Tensor:
     levels = [(first - second, weight)]
     while levels[-1][0].shape[-1] > _COARSEST:
         difference, share = levels[-1]
-        levels.append((_halve(difference), _halve(share)))
+        levels.append((halve(difference), halve(share)))
     coarse, share = levels[-1]
     result = coarse * share
     for (difference, share), (coarse, _) in zip(levels[-2::-1], levels[:0:-1], strict=True):
-        result = _double(result) + (difference - _double(coarse)) * share
+        result = double(result) + (difference - double(coarse)) * share
     return torch.exp(second + result)
-
-
-def _halve(picture: Tensor) -> Tensor:
-    return functional.avg_pool2d(picture[None], 2)[0]
-
-
-def _double(picture: Tensor) -> Tensor:
-    return functional.interpolate(picture[None], scale_factor=2, mode="bilinear", align_corners=False)[0]

@@ -35,9 +35,9 @@ def find_frames(lightness: Array, points: Array, eye_distance: float) -> NDArray
     """
     size = max(3, round(_THICKEST * eye_distance) | 1)
     lines = grey_closing(lightness, size=(size, size)) - lightness
-    if _share(lines, _bridge(points), eye_distance) < _COLUMNS:
+    if _share(lines, _bridge(points)) < _COLUMNS:
         return None
-    if min(_share(lines, _under(points, chain, eye_distance), eye_distance) for chain in _LOWER_LIDS) < _COLUMNS:
+    if min(_share(lines, _under(points, chain, eye_distance)) for chain in _LOWER_LIDS) < _COLUMNS:
         return None
     zone = np.zeros(lightness.shape, bool)
     top = int(min(points[_BRIDGE_TOP, 1], points[list(_EYES[0]), 1].min() - 0.1 * eye_distance))
@@ -73,7 +73,7 @@ def _under(points: Array, chain: tuple[int, ...], eye_distance: float) -> list[t
     return [(x, y + first, y + last) for x, y in zip(columns, rows, strict=True)]
 
 
-def _share(lines: Array, strips: list[tuple[float, float, float]], eye_distance: float) -> float:
+def _share(lines: Array, strips: list[tuple[float, float, float]]) -> float:
     """Return the share of the strips that a dark line crosses."""
     height, width = lines.shape
     crossed = 0

@@ -1,7 +1,6 @@
 """The layers of the skin's map: what the photo shows, its mirror image, and a completion that fits both."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -10,10 +9,18 @@ from torch.nn import functional
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_blend import blend_bands
 from gpu_workers.engines.anny.texture_compose import SkinLayers
-from gpu_workers.engines.anny.texture_fill import make_noise, push_pull
-from gpu_workers.engines.anny.texture_light import find_light_gain
+from gpu_workers.engines.anny.texture_fill import push_pull
+from gpu_workers.engines.anny.texture_hair import find_hair, grow_hair, load_patches
+from gpu_workers.engines.anny.texture_light import even_locally, find_light_gain
 from gpu_workers.engines.anny.texture_masks import MASK_EYE_DISTANCE
-from gpu_workers.engines.anny.texture_photo import FacePhoto, blur, sample_picture
+from gpu_workers.engines.anny.texture_photo import (
+    FacePhoto,
+    blur,
+    double,
+    halve,
+    sample_picture,
+    smoothstep,
+)
 from gpu_workers.engines.anny.texture_project import Projection
 from gpu_workers.engines.anny.texture_statistics import (
     constant,
@@ -29,10 +36,9 @@ _COSINE_RAMP = (0.10, 0.45)
 _TONE_SIZE = 256
 #: Linear light.
 _FALLBACK_SKIN = (0.42, 0.25, 0.18)
-_FALLBACK_HAIR = (0.045, 0.03, 0.02)
 _LUMA = (0.2126, 0.7152, 0.0722)
-#: So many texels a colour is measured on at least.
-_FEWEST_SKIN, _FEWEST_HAIR = 200, 400
+#: So many texels the skin's colour is measured on at least.
+_FEWEST_SKIN = 200
 #: Factors on the base tone.
 _EAR_TINT = (1.03, 0.90, 0.88)
 _SOCKET_TINT = (0.62, 0.42, 0.38)
@@ -40,23 +46,12 @@ _LIP_TINT = (0.82, 0.58, 0.60)
 _MOUTH_TINT = (0.42, 0.17, 0.17)
 #: Widest hole that is filled from its rim, in quarters of the small map's pixels; odd.
 _CLOSING = 21
-#: A highlight begins so far above the base tone's luminance; so much of the excess is taken away.
-_HIGHLIGHT, _HIGHLIGHT_REMOVED = 1.20, 0.5
-#: The same below the base tone: where shadow begins, and the exponent of its removal.
-_SHADOW, _SHADOW_REMOVED = 0.80, 0.65
-#: Logarithms of red over blue, less the skin's: what a beard has, how warm a shadow may stay, and how much
-#: of what is above goes.
-_BEARD_HUE, _WARMTH, _WARMTH_REMOVED = -0.30, 0.15, 0.8
 #: Shares of the pixels by brightness between which skin has its own colour.
 _TYPICAL = (0.2, 0.6)
 #: What differs so much from the skin, as a logarithm, hardly continues beyond what is seen.
 _CONTINUED = 0.9
 #: A lid's deviations from the skin's tone, logarithms: skin still, and lashes or the eye for sure.
 _STAIN = (0.25, 0.5)
-#: Blur of the hairline in the small map's pixels, how much it wanders, and the density before the ears.
-_HAIRLINE, _HAIRLINE_NOISE, _SIDEBURN = 28.0, 0.10, 0.75
-#: Deviation of the scalp's hue from the skin's, logarithms: bald, and stubble for sure.
-_STUBBLE = (0.12, 0.25)
 #: How much completed skin varies by patches.
 _MOTTLE = 0.025
 _PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
@@ -79,7 +74,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     masks = atlas.masks
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"])
     low, high = _COSINE_RAMP
-    facing = _smooth((projection.cosine - low) / (high - low))
+    facing = smoothstep((projection.cosine - low) / (high - low))
     confidence = sample_picture(photo.confidence, projection.coordinates)
     direct = facing * _soften(projection.visible) * confidence * atlas.outside
 
@@ -93,7 +88,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     gain = find_light_gain(colour, projection.normals, bare)
     even = colour * gain
     base = _typical(even, bare[0] > 0.6)
-    gain = gain * _even_locally(even, base, bare, (1 - masks["lips"]) * (1 - masks["brows"]))
+    gain = gain * even_locally(even, base, bare, (1 - masks["lips"]) * (1 - masks["brows"]))
     even = colour * gain
 
     tone = _continue_tone(even, bare, base)
@@ -102,8 +97,8 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     other = colour.flip(-1) * mirror_gain
     weight = direct + (1 - direct) * mirror_weight
     seen = even * direct + other * (1 - direct) * mirror_weight
-    hair, hairiness = _find_hair(colour, base, projection, photo, masks)
-    patches = 1 + _MOTTLE * _load_patches(colour.device, colour.shape[-1])
+    hair, hairiness = find_hair(colour, base, projection, photo, masks)
+    patches = 1 + _MOTTLE * load_patches(colour.device, colour.shape[-1])
     completion, correction = _meet(seen, weight, _complete(base, atlas), base)
     gain, mirror_gain = gain * correction, mirror_gain * correction
     completion = _fill_holes(completion * patches, colour * gain, direct)
@@ -113,7 +108,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     observed = direct[0] > 0.5
     mirrored = ~observed & (mirror_weight[0] > 0.5)
     count = region.sum().clamp(min=1)
-    scalp = _grow_hair(atlas) * hairiness * remaining
+    scalp = grow_hair(atlas) * hairiness * remaining
     return SkinPaint(
         layers=SkinLayers(
             coordinates=projection.coordinates,
@@ -158,41 +153,11 @@ def _typical(colour: Tensor, where: Tensor) -> Tensor:
     return torch.where(enough, mean, constant(_FALLBACK_SKIN, colour.device))
 
 
-def _even_locally(even: Tensor, base: Tensor, bare: Tensor, plain: Tensor) -> Tensor:
-    """Return a factor, (3, S, S), against highlights and cast shadows; fine detail keeps its contrast.
-
-    A highlight is the light's own colour laid over the skin's, so it is subtracted. Skin in shadow is lit by
-    skin and warmer than in light: it is brightened and cooled; a beard is the less coloured the darker.
-
-    Args:
-        bare: (1, S, S) trust in a texel being bare skin.
-        plain: (S, S) 0 on lips and brows, which keep their colour.
-    """
-    luma = constant(_LUMA, even.device)
-    base_level = luma @ base
-    # All of it is smooth: half the size is enough.
-    even, bare, plain = _halve(even), _halve(bare), _halve(plain[None])
-    low = blur(even, 1.5).clamp(min=1e-3)
-    excess = (torch.tensordot(luma, low, dims=1)[None] - _HIGHLIGHT * base_level).clamp(min=0)
-    dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(0.5, 1)
-    amount = blur(bare, 4.0).clamp(min=1e-4)
-    wide = (blur(even * bare, 4.0) / amount).clamp(min=1e-3)
-    plain = plain * _smooth(amount / 0.3)
-    level = torch.tensordot(luma, wide, dims=1)[None]
-    hue = (wide / level).log() - (base / base_level).log()[:, None, None]
-    warmth = hue[:1] - hue[2:]
-    lack = (_SHADOW * base_level / level).clamp(1, 3)
-    brightened = lack ** (_SHADOW_REMOVED * torch.exp(-((warmth.clamp(max=0) / _BEARD_HUE) ** 2)))
-    excess = (warmth - _WARMTH).clamp(min=0) / warmth.clamp(min=_WARMTH)
-    cooled = torch.exp(-_WARMTH_REMOVED * excess * hue)
-    return _double(dimmed * (brightened * cooled) ** plain)
-
-
 def _continue_tone(even: Tensor, bare: Tensor, base: Tensor) -> Tensor:
     """Return the skin's low frequencies everywhere: near what is seen they are its own, (3, S, S)."""
     size = even.shape[-1]
     step = size // _TONE_SIZE
-    weight = _smooth((bare - 0.3) / 0.5)
+    weight = smoothstep((bare - 0.3) / 0.5)
     amount = functional.avg_pool2d(weight[None], step)[0]
     mean = functional.avg_pool2d((even * weight)[None], step)[0] / amount.clamp(min=1e-4)
     # What differs strongly from the skin (stubble, a strand of hair) must not run down the neck.
@@ -204,7 +169,7 @@ def _continue_tone(even: Tensor, bare: Tensor, base: Tensor) -> Tensor:
 
 def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tuple[Tensor, Tensor]:
     """Return weight and colour factor of the mirror image, which fills what only the other side shows."""
-    other = _smooth((direct.flip(-1) - 0.3) / 0.5)
+    other = smoothstep((direct.flip(-1) - 0.3) / 0.5)
     weight = other * atlas.main * (1 - direct)
     # In the blend the direct weight comes after, so that the mirror image lies beneath.
     ratio = (tone / tone.flip(-1).clamp(min=1e-3)).clamp(0.6, 1.6)
@@ -212,61 +177,15 @@ def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tup
 
 
 def _find_lid_stains(even: Tensor, tone: Tensor, atlas: SkinAtlas) -> Tensor:
-    """Return (1, S, S) in 0..1: where lids show lashes or the white of the eye, which would show when shut."""
-    distance = (_halve(even).clamp(min=1e-3) / _halve(tone).clamp(min=1e-3)).log()
+    """Return (1, S, S) in 0..1: where lids show lashes or the white of the eye, a stain when shut."""
+    distance = (halve(even).clamp(min=1e-3) / halve(tone).clamp(min=1e-3)).log()
     low, high = _STAIN
-    foreign = _smooth((blur(distance.abs().amax(0, keepdim=True), 1.0) - low) / (high - low))
+    foreign = smoothstep((blur(distance.abs().amax(0, keepdim=True), 1.0) - low) / (high - low))
     # Skin is nowhere as blue as the white of an eye; dark lashes belong on a lower lid.
-    white = _smooth((blur(distance[2:], 0.7) - low) / (high - low))
-    upper = _smooth((_halve(atlas.upper_lids[None]) - 0.3) / 0.3)
-    rims = _smooth(blur(_halve(atlas.masks["eyelid_rim"][None]), 1.5) / 0.3)
-    return _double(torch.maximum(foreign * upper, white * rims))
-
-
-def _grow_hair(atlas: SkinAtlas) -> Tensor:
-    """Return (1, S, S) how densely hair grows: it thins out towards forehead and temples, never in a line."""
-    scalp = blur(atlas.masks["scalp"][None], _HAIRLINE)
-    scalp = torch.maximum(scalp, _SIDEBURN * atlas.sideburns[None])
-    edge = 4 * scalp * (1 - scalp)
-    patches = _load_patches(scalp.device, scalp.shape[-1])[:1]
-    return (scalp + _HAIRLINE_NOISE * edge * patches).clamp(0, 1)
-
-
-@lru_cache(maxsize=4)
-def _load_patches(device: torch.device, size: int) -> Tensor:
-    """Return (3, S, S) smooth noise of unit deviation: patches lighter and darker, redder and paler."""
-    shade = make_noise(size, 5.0, seed=11) * 0.6 + make_noise(size, 18.0, seed=12) * 0.8
-    blush = make_noise(size, 9.0, seed=13)
-    patches = torch.stack([shade, shade - blush, shade - 0.7 * blush])
-    # Alike on both sides of the cut at the back of the head.
-    return ((patches + patches.flip(-1)) / 2**0.5).to(device)
-
-
-def _find_hair(
-    colour: Tensor, base: Tensor, projection: Projection, photo: FacePhoto, masks: dict[str, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Return the hair's colour (3,), and how far the scalp is covered with it, 0..1, without dimensions."""
-    inside = ((projection.coordinates > 0) & (projection.coordinates < 1)).all(0, keepdim=True)
-    seen = (masks["scalp"][None] > 0.3) & (projection.visible > 0.5) & (projection.cosine > 0.15) & inside
-    chosen = thin_out(seen[0])
-    enough = chosen.sum() >= scale_count(_FEWEST_HAIR, colour.shape[-1])
-    skin = thin_out(sample_picture(photo.skin, projection.coordinates))[0]
-    bald = masked_mean((skin > 0.5).float(), chosen)
-    hairiness = ((0.85 - bald) / 0.35).clamp(0, 1)
-    # Fair hair can pass for skin; then what does not is only its shadows.
-    foreign = masked_mean((skin < 0.3).float(), chosen) > 0.5
-    chosen = chosen & ((skin < 0.3) | ~foreign)
-    values = thin_out(colour)
-    luma = constant(_LUMA, colour.device) @ values
-    # Without highlights and a bright background beside the hair.
-    hair = masked_quantile(values, chosen & (luma <= masked_quantile(luma[None], chosen, 0.75)))
-    fallback = constant(_FALLBACK_HAIR, colour.device)
-    hair = torch.where(enough, hair, fallback)
-    # Stubble on a shaven scalp is as light as skin, but of a duller hue.
-    luma = constant(_LUMA, colour.device)
-    dull = ((hair / (luma @ hair)) / (base / (luma @ base))).clamp(min=1e-3).log().abs().amax()
-    hairiness = torch.maximum(hairiness, _smooth((dull - _STUBBLE[0]) / (_STUBBLE[1] - _STUBBLE[0])))
-    return hair, torch.where(enough, hairiness, 1.0)
+    white = smoothstep((blur(distance[2:], 0.7) - low) / (high - low))
+    upper = smoothstep((halve(atlas.upper_lids[None]) - 0.3) / 0.3)
+    rims = smoothstep(blur(halve(atlas.masks["eyelid_rim"][None]), 1.5) / 0.3)
+    return double(torch.maximum(foreign * upper, white * rims))
 
 
 def _meet(seen: Tensor, weight: Tensor, completion: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
@@ -278,7 +197,7 @@ def _meet(seen: Tensor, weight: Tensor, completion: Tensor, base: Tensor) -> tup
     mean = own / amount.clamp(min=1e-4)
     # What differs strongly from the skin (stubble, a strand of hair) must not run down the neck.
     ratio = (mean / base[:, None, None]).clamp(min=1e-3).log().abs().amax(0, keepdim=True)
-    known = _smooth((amount - 0.3) / 0.5) * torch.exp(-((ratio / _CONTINUED) ** 2))
+    known = smoothstep((amount - 0.3) / 0.5) * torch.exp(-((ratio / _CONTINUED) ** 2))
     front = own + push_pull(mean, known) * (1 - amount)
     back = functional.avg_pool2d(completion[None], step)[0]
     met = blend_bands(front, back, amount)
@@ -313,7 +232,7 @@ def _fill_holes(completion: Tensor, even: Tensor, direct: Tensor) -> Tensor:
     closed = -functional.max_pool2d(-grown, _CLOSING, stride=1, padding=_CLOSING // 2)
     soft = blur(closed[0], 2.0)[None]
     surrounded = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)[0]
-    near = push_pull(even, _smooth((direct - 0.4) / 0.4))
+    near = push_pull(even, smoothstep((direct - 0.4) / 0.4))
     return completion + (near - completion) * surrounded
 
 
@@ -324,20 +243,7 @@ def _join_charts(completion: Tensor, even: Tensor, direct: Tensor, atlas: SkinAt
     return completion + (across - completion) * atlas.seam
 
 
-def _halve(picture: Tensor) -> Tensor:
-    return functional.avg_pool2d(picture[None], 2)[0]
-
-
-def _double(picture: Tensor) -> Tensor:
-    return functional.interpolate(picture[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
-
-
 def _soften(mask: Tensor) -> Tensor:
     """Return the mask with soft edges that lie inside it: what was rejected stays so."""
     eroded = -functional.max_pool2d(-mask[None], 9, stride=1, padding=4)[0]
     return blur(eroded, 2.0)
-
-
-def _smooth(ramp: Tensor) -> Tensor:
-    clipped = ramp.clamp(0, 1)
-    return clipped * clipped * (3 - 2 * clipped)

@@ -1,8 +1,10 @@
-"""A person's own skin among the colours of a photo: two small mixtures, one of skin, one of all round the face.
+"""A person's own skin among the colours of a photo: a mixture of skin's, and one of all round the face.
 
 Rother et al., "GrabCut", 2004, take the colours likewise; where they are unsure, the picture's edges decide:
 He et al., "Guided image filtering", 2010.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ _SAMPLES = 1500
 _LEAST_SPREAD = (3.5, 2.2, 2.2)
 #: Deviations from the nearest component within which a colour may be skin.
 _REACH = (2.6, 4.2)
-#: Share of the pixels round a face that are expected to be no skin.
+#: Of the guided filter: pixels, and the variance of lightness (of 0..1) below which there is no edge.
 _EDGE_RADIUS, _EDGE_NOISE = 2, 0.0016
 
 
@@ -44,7 +46,8 @@ def rate_skin(lab: Array, inside: Array, foreign: Array, mixed: Array, prior: Ar
     rating = near
     if others.sum() > 4 * _OTHER_PARTS:
         _, fits_other = _measure(pixels, _fit(_thin(pixels[others]), _OTHER_PARTS))
-        odds = np.clip(fits_skin - fits_other, -30, 30) + np.log((prior.ravel() + 1e-3) / (1 - prior.ravel() + 1e-3))
+        expected = prior.ravel()
+        odds = np.clip(fits_skin - fits_other, -30, 30) + np.log((expected + 1e-3) / (1 - expected + 1e-3))
         rating = near / (1 + np.exp(-odds))
     return _follow_edges(rating.reshape(height, width).astype(np.float32), lab[0] / np.float32(100))
 
@@ -64,7 +67,7 @@ def _thin(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fit(samples: NDArray[np.float32], parts: int) -> _Mixture:
-    """Return means (K, 3), inverse covariances' factors (K, 3, 3) and logarithms of weight over volume (K,)."""
+    """Return means (K, 3), inverse covariances' factors (K, 3, 3), logarithms of weight over volume (K,)."""
     order = np.argsort(samples[:, 0], kind="stable")
     owner = np.empty(len(samples), np.int64)
     owner[order] = np.arange(len(samples)) * parts // len(samples)
@@ -91,7 +94,7 @@ def _describe(samples: NDArray[np.float32], owner: NDArray[np.int64], parts: int
         means.append(centre)
         factors.append(factor)
         weights.append(np.log((owner == part).mean() + 1e-3) + np.log(np.diag(factor)).sum())
-    return np.float32(means), np.float32(factors), np.float32(weights)
+    return np.array(means, np.float32), np.array(factors, np.float32), np.array(weights, np.float32)
 
 
 def _distances(pixels: NDArray[np.float32], mixture: _Mixture) -> NDArray[np.float32]:
@@ -115,14 +118,15 @@ def _measure(
 
 
 def _follow_edges(rating: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
-    def mean(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    def mean(picture: NDArray[Any]) -> NDArray[np.float32]:
         smooth: NDArray[np.float32] = uniform_filter(picture, 2 * _EDGE_RADIUS + 1, mode="nearest")
         return smooth
 
     middle, level = mean(guide), mean(rating)
     slope = (mean(guide * rating) - middle * level) / (mean(guide * guide) - middle * middle + _EDGE_NOISE)
     offset = level - slope * middle
-    return np.clip(mean(slope) * guide + mean(offset), 0, 1)
+    followed: NDArray[np.float32] = np.clip(mean(slope) * guide + mean(offset), 0, 1)
+    return followed
 
 
 def _smooth(ramp: Array) -> NDArray[np.float32]:
