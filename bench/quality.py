@@ -191,7 +191,7 @@ def _find_border(
         vertices = torch.from_numpy(stack_vertices(head))
         camera = torch.from_numpy(pack_camera(head.camera))
         projection = project_skin(vertices, camera, atlas, masks.confidence.shape)
-        layers = paint_skin(face, projection, atlas).layers
+        layers = paint_skin(face, projection, atlas, torch.zeros(())).layers
         shown = 1 - (1 - layers.direct[0]) * (1 - layers.mirrored[0])
     values = np.stack([data.masks[name] for name in _FEATURES if name in data.masks], 1)
     features = interpolate(torch.from_numpy(values).float(), atlas.triangles, atlas.raster).amax(-1)

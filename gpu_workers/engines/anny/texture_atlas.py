@@ -24,6 +24,8 @@ _THROAT_DEPTH = 0.045
 _SEAM_REACH, _SEAM_POINTS = 18.0, 6
 #: So far down an upper lid's rim moves at least when the eye shuts, metres.
 _LID_TRAVEL = 0.007
+#: Skin that moves so far with a smile lies in its folds, metres.
+_SMILE_TRAVEL = 0.004
 #: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
 _SIDEBURN_WIDTH, _SIDEBURN_LENGTH = 30, 0.55
 MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp", "eyelid_rim")
@@ -50,6 +52,8 @@ class SkinAtlas:
     outside: Tensor
     #: (S, S) float32: 1 at the rims of the upper lids, 0 where nothing moves when the eyes shut.
     upper_lids: Tensor
+    #: (S, S) float32 in 0..1: where a smile folds the skin, beside nose and mouth and under the eyes.
+    smile_folds: Tensor
     #: (S, S) float32 in 0..1: before the ears, where hair grows.
     sideburns: Tensor
     #: (2, S, S) for texels of other charts: x and y, shares of the map's size, of the face chart's nearest
@@ -103,7 +107,8 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
     for name in MASKS:
         masks.setdefault(name, zeros)
     face = (masks["face"] > 0.5) & main & covered
-    lids = torch.from_numpy(_find_upper_lids(data, skin)[:, None]).to(device)
+    moving = np.stack([_find_upper_lids(data, skin), _find_smile(data, skin)], 1)
+    lids, smile = interpolate(torch.from_numpy(moving).to(device), triangles, raster).clamp(0, 1).unbind(-1)
     ears = (masks["ears"] * main).cpu().numpy()
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"]).cpu().numpy()
     outside = gaussian_filter(minimum_filter(1 - hidden, 9), 2)
@@ -119,7 +124,8 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
         main=main,
         masks=masks,
         outside=torch.from_numpy(outside)[None].to(device) * main,
-        upper_lids=interpolate(lids, triangles, raster)[..., 0].clamp(0, 1) * main,
+        upper_lids=lids * main,
+        smile_folds=smile * main * (1 - masks["lips"]) * (1 - masks["mouth_interior"]),
         sideburns=torch.from_numpy(_find_sideburns(ears)).to(device),
         across=torch.from_numpy(across).to(device),
         seam=torch.from_numpy(seam).to(device),
@@ -133,6 +139,13 @@ def _find_upper_lids(data: HeadData, skin: PartData) -> NDArray[np.float32]:
     rows = [ARKIT_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
     down = -data.shapes[rows][:, skin.vertices, 1].sum(0)
     return np.asarray(np.clip(down / _LID_TRAVEL, 0, 1), np.float32)
+
+
+def _find_smile(data: HeadData, skin: PartData) -> NDArray[np.float32]:
+    """Return (V,) how far the skin moves when the mouth smiles, shares of `_SMILE_TRAVEL`."""
+    rows = [ARKIT_NAMES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+    moved = np.linalg.norm(data.shapes[rows][:, skin.vertices].sum(0), axis=1)
+    return np.asarray(np.clip(moved / _SMILE_TRAVEL, 0, 1), np.float32)
 
 
 def _find_sideburns(ears: NDArray[np.float32]) -> NDArray[np.float32]:

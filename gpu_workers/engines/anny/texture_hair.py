@@ -24,6 +24,8 @@ _LUMA = (0.2126, 0.7152, 0.0722)
 _FEWEST_HAIR = 400
 #: Blur of the hairline in the small map's pixels, how much it wanders, and the density before the ears.
 _HAIRLINE, _HAIRLINE_NOISE, _SIDEBURN = 28.0, 0.10, 0.75
+#: Above 1, so that no skin shows between strands where hair is dense.
+_DENSEST = 1.25
 #: Deviation of the scalp's hue from the skin's, logarithms: bald, and stubble for sure.
 _STUBBLE = (0.12, 0.25)
 
@@ -34,7 +36,7 @@ def grow_hair(atlas: SkinAtlas) -> Tensor:
     scalp = torch.maximum(scalp, _SIDEBURN * atlas.sideburns[None])
     edge = 4 * scalp * (1 - scalp)
     patches = load_patches(scalp.device, scalp.shape[-1])[:1]
-    return (scalp + _HAIRLINE_NOISE * edge * patches).clamp(0, 1)
+    return _DENSEST * (scalp + _HAIRLINE_NOISE * edge * patches).clamp(0, 1)
 
 
 @lru_cache(maxsize=4)

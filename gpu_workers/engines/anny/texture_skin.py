@@ -11,7 +11,7 @@ from gpu_workers.engines.anny.texture_blend import blend_bands
 from gpu_workers.engines.anny.texture_compose import SkinLayers
 from gpu_workers.engines.anny.texture_fill import push_pull
 from gpu_workers.engines.anny.texture_hair import find_hair, grow_hair, load_patches
-from gpu_workers.engines.anny.texture_light import even_locally, find_light_gain
+from gpu_workers.engines.anny.texture_light import even_locally, fill_folds, find_light_gain
 from gpu_workers.engines.anny.texture_masks import MASK_EYE_DISTANCE
 from gpu_workers.engines.anny.texture_photo import (
     FacePhoto,
@@ -47,7 +47,7 @@ _MOUTH_TINT = (0.42, 0.17, 0.17)
 #: Widest hole that is filled from its rim, in quarters of the small map's pixels; odd.
 _CLOSING = 21
 #: Shares of the pixels by brightness between which skin has its own colour.
-_TYPICAL = (0.2, 0.6)
+_TYPICAL = (0.25, 0.7)
 #: What differs so much from the skin, as a logarithm, hardly continues beyond what is seen.
 _CONTINUED = 0.9
 #: A lid's deviations from the skin's tone, logarithms: skin still, and lashes or the eye for sure.
@@ -69,8 +69,12 @@ class SkinPaint:
     base_tone: Tensor
 
 
-def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> SkinPaint:
-    """Return the layers that `compose_skin` enlarges."""
+def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile: Tensor) -> SkinPaint:
+    """Return the layers that `compose_skin` enlarges.
+
+    Args:
+        smile: no dimensions, 0..1: how far the photo's smile is no part of the head's base shape.
+    """
     masks = atlas.masks
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"])
     low, high = _COSINE_RAMP
@@ -89,6 +93,8 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas) -> Sk
     even = colour * gain
     base = _typical(even, bare[0] > 0.6)
     gain = gain * even_locally(even, base, bare, (1 - masks["lips"]) * (1 - masks["brows"]))
+    even = colour * gain
+    gain = gain * fill_folds(even, base, bare, atlas.smile_folds[None] * smile)
     even = colour * gain
 
     tone = _continue_tone(even, bare, base)
