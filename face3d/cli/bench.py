@@ -109,7 +109,7 @@ def single(
     """One photo at a time in this process: to the first UV pixel, to PNG, JPEG and GLB bytes."""
     _keep_libraries_single_threaded()
     from bench.single import SingleRun, bench_single
-    from face3d.options import JobOptions
+    from face3d.options import parse_options
     from face3d.settings import get_settings
 
     run = SingleRun(
@@ -254,14 +254,14 @@ def heads(
     """Heads of many photos for a scoring script, and how well each meets its photo."""
     from bench.heads import bench_heads, find_photos
     from face3d.cli.submit import read_options
-    from face3d.options import JobOptions
+    from face3d.options import parse_options
     from face3d.settings import get_settings
 
     bench_heads(
         model_dir=get_settings().model_dir,
         device=device,
         photos=find_photos(photos, name, view),
-        options=JobOptions.model_validate(read_options(option or [])),
+        options=parse_options(read_options(option or [])),
         out=out,
         redetect=redetect,
         say=_say,
@@ -280,14 +280,14 @@ def looks(
     from bench.looks import bench_looks
     from face3d.cli.demo import astronaut
     from face3d.cli.submit import read_options
-    from face3d.options import JobOptions
+    from face3d.options import parse_options
     from face3d.settings import get_settings
 
     bench_looks(
         model_dir=get_settings().model_dir,
         device=device,
         photos=photos or [astronaut()],
-        options=JobOptions.model_validate(read_options(option or [])),
+        options=parse_options(read_options(option or [])),
         out=out,
         say=_say,
     )
@@ -302,14 +302,14 @@ def quality(
     from bench.heads import find_photos
     from bench.quality import bench_quality
     from face3d.cli.submit import read_options
-    from face3d.options import JobOptions
+    from face3d.options import parse_options
     from face3d.settings import get_settings
 
     bench_quality(
         model_dir=get_settings().model_dir,
         device=device,
         photos=[entry.path for entry in find_photos(photos, None)],
-        options=JobOptions.model_validate(read_options(option or [])),
+        options=parse_options(read_options(option or [])),
         say=_say,
     )
 
