@@ -109,7 +109,7 @@ def single(
     """One photo at a time in this process: to the first UV pixel, to PNG, JPEG and GLB bytes."""
     _keep_libraries_single_threaded()
     from bench.single import SingleRun, bench_single
-    from face3d.options import parse_options
+    from face3d.options import JobOptions
     from face3d.settings import get_settings
 
     run = SingleRun(
