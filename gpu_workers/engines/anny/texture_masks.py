@@ -46,6 +46,8 @@ _MARGIN = 0.5
 _FEATHER = (0.02, 0.15)
 _TRUSTED_INSET = 0.30
 _REJECTION_FEATHER = 0.11
+#: Half the width of what is too narrow to be a part of the face.
+_STRIP = 0.13
 _FRAME_FEATHER = 0.03
 _CENTRE_WIDTH = (0.36, 0.54)
 #: MediaPipe's contour crosses the forehead well below the hairline; above the brows it is stretched by this.
@@ -160,14 +162,16 @@ def _find_confidence(
     axis = points[_NOSE_BASE, 0] + along * (points[_CHIN, 0] - points[_NOSE_BASE, 0])
     low, high = _CENTRE_WIDTH
     central = _smooth((high - np.abs(column - axis) / eye_distance) / (high - low))
-    trusted = np.maximum(middle * below_brows, below_nose * central)
+    # A lock of hair is of another hue than the skin; so are lips.
+    hair = foreign * (1 - skin)
+    trusted = np.maximum(middle * below_brows * (1 - hair), below_nose * central)
     for region in _EYE_REGIONS:
         around = _around(points[list(region)], 0.04 * eye_distance + 2, height, width)
         polygon = _fill_polygon(points[list(region)], height, width)[around]
         if not polygon.any():
             continue
         near = _smooth(1 - _distance_inside(~polygon, 0.04 * eye_distance))
-        trusted[around] = np.maximum(trusted[around], near * (1 - foreign[around]))
+        trusted[around] = np.maximum(trusted[around], near * (1 - hair[around]))
     # Highlights are holes in the skin's colour; a fringe amid highlights is one too, but a dark one.
     filled = binary_fill_holes(binary_closing(skin > 0.5, iterations=2)) & ~darker
     whole = np.maximum(skin, filled)
@@ -181,6 +185,9 @@ def _find_confidence(
     accepted = binary_closing(
         np.maximum(eroded, trusted) > 0.5, iterations=max(1, round(0.07 * eye_distance))
     )
+    # A strip beyond a lock of hair, and what hangs on it by a thread, shows more hair than face.
+    accepted &= feather > 0
+    accepted = _distance_inside(_distance_inside(accepted, eye_distance) <= _STRIP, eye_distance) <= _STRIP
     away = _distance_inside(accepted, eye_distance * _REJECTION_FEATHER)
     return np.asarray(feather * _smooth(away), np.float32)
 
