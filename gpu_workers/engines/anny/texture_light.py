@@ -82,7 +82,7 @@ def even_locally(even: Tensor, base: Tensor, bare: Tensor, plain: Tensor) -> Ten
     dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(0.5, 1)
     amount = blur(bare, 4.0).clamp(min=1e-4)
     wide = (blur(even * bare, 4.0) / amount).clamp(min=1e-3)
-    plain = plain * smoothstep(amount / 0.3)
+    plain = plain * smoothstep(amount / 0.1)
     level = torch.tensordot(luma, wide, dims=1)[None]
     hue = (wide / level).log() - (base / base_level).log()[:, None, None]
     warmth = hue[:1] - hue[2:]
