@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter, minimum_filter
+from scipy.ndimage import gaussian_filter, minimum_filter
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -16,8 +16,6 @@ from gpu_workers.engines.anny.uv_raster import Raster, interpolate, rasterise_at
 
 #: Pixels a side of the maps of smooth quantities (coordinates, weights, light, tone).
 WORK_SIZE = 1024
-#: From the outer border of the face chart inwards, completed skin turns into the base tone: pixels.
-_SEAM_WIDTH = 48
 #: So far behind the lips the mouth is dark, metres.
 _THROAT_DEPTH = 0.045
 #: Texels over which another chart's rim takes the colour across its seam, and points looked at on an edge.
@@ -62,8 +60,6 @@ class SkinAtlas:
     seam: Tensor
     #: (S, S) float32, 0 at the lips, 1 deep in the mouth, where no light comes.
     throat: Tensor
-    #: (S, S) float32, 0 on the outer border of the face chart and on other charts, 1 well inside.
-    inside: Tensor
     #: (M,) how many texels of the face lie on each triangle.
     face_texels: NDArray[np.int64]
     #: (M, 3) `triangles` on the CPU.
@@ -130,7 +126,6 @@ def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
         across=torch.from_numpy(across).to(device),
         seam=torch.from_numpy(seam).to(device),
         throat=(interpolate(depth, triangles, raster)[..., 0] / _THROAT_DEPTH).clamp(0, 1),
-        inside=_distance_inside((covered & main).cpu().numpy()).to(device),
     )
 
 
@@ -202,12 +197,3 @@ def _list_occluders(data: HeadData, skin: PartData) -> Tensor:
             triangles.append(part.triangles + first)
             first += part.count
     return torch.from_numpy(np.concatenate(triangles)).long()
-
-
-def _distance_inside(chart: np.ndarray) -> Tensor:
-    """Return how far inside the chart a texel lies, its holes (eyes, mouth) counted as inside."""
-    from scipy.ndimage import binary_fill_holes
-
-    distance = distance_transform_edt(binary_fill_holes(chart)) / _SEAM_WIDTH
-    ramp = np.clip(distance, 0, 1)
-    return torch.from_numpy((ramp * ramp * (3 - 2 * ramp)).astype(np.float32))
