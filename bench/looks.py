@@ -77,7 +77,11 @@ def draw_sheet(photo: NDArray[np.uint8], head: Head, texture: StageResult, lod: 
         photo: (H, W, 3) sRGB, the picture that `head.camera` describes.
         texture: with the `albedo/...` maps.
     """
-    maps = {name.removeprefix("albedo/"): load_texture(image) for name, image in texture.tensors.items()}
+    maps = {
+        name.removeprefix("albedo/"): load_texture(image)
+        for name, image in texture.tensors.items()
+        if name.startswith("albedo/")
+    }
     shown = head_at_level(head, lod)
     tiles = [("photo", crop_photo(photo, frame_photo(head), _TILE))]
     if head.expression.any() and not head.expression_in_base:

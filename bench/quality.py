@@ -130,7 +130,11 @@ def _compare_with_photo(
     density = texture.facts["texel_density"]
     # The map at about the photo's density: what is nearer than its pixels would only be noise.
     reduction = 2 ** max(0, int(np.log2(max(density["map"] / density["photo"], 1))))
-    maps = {name.removeprefix("albedo/"): image for name, image in texture.tensors.items()}
+    maps = {
+        name.removeprefix("albedo/"): image
+        for name, image in texture.tensors.items()
+        if name.startswith("albedo/")
+    }
     side = maps["skin"].shape[0] // reduction
     maps["skin"] = np.asarray(Image.fromarray(maps["skin"]).resize((side, side), Image.Resampling.BOX))
     view = look_through_camera(head_at_level(head, 0), maps)
