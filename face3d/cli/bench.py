@@ -27,6 +27,8 @@ def register(app: typer.Typer) -> None:
         heads
     )
     group.command(epilog="Example:  face3d bench hrn --device cuda -n 5 --rounds 3")(hrn)
+    group.command(epilog="Example:  face3d bench looks photos/*.jpg --out looks")(looks)
+    group.command(epilog="Example:  face3d bench quality --photos DIR --option texture-size=2048")(quality)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -279,16 +281,62 @@ def heads(
     """Heads of many photos for a scoring script, and how well each meets its photo."""
     from bench.heads import bench_heads, find_photos
     from face3d.cli.submit import read_options
-    from face3d.options import JobOptions
+    from face3d.options import parse_options
     from face3d.settings import get_settings
 
     bench_heads(
         model_dir=get_settings().model_dir,
         device=device,
         photos=find_photos(photos, name, view),
-        options=JobOptions.model_validate(read_options(option or [])),
+        options=parse_options(read_options(option or [])),
         out=out,
         redetect=redetect,
+        say=_say,
+    )
+
+
+def looks(
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="Photos; the astronaut by default.", exists=True)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The sheets go to OUT/<photo's name>.png.")] = Path("looks"),
+    device: Device = "cpu",
+    option: Options = None,
+) -> None:
+    """Contact sheets: photo, front, 45 degrees, profile, back, shape, mouth open, eyes shut, albedo."""
+    from bench.looks import bench_looks
+    from face3d.cli.demo import astronaut
+    from face3d.cli.submit import read_options
+    from face3d.options import parse_options
+    from face3d.settings import get_settings
+
+    bench_looks(
+        model_dir=get_settings().model_dir,
+        device=device,
+        photos=photos or [astronaut()],
+        options=parse_options(read_options(option or [])),
+        out=out,
+        say=_say,
+    )
+
+
+def quality(
+    photos: Annotated[Path, typer.Option(help="A folder of photos.", exists=True)],
+    device: Device = "cpu",
+    option: Options = None,
+) -> None:
+    """How well textures keep what photos show, and hide where it ends."""
+    from bench.heads import find_photos
+    from bench.quality import bench_quality
+    from face3d.cli.submit import read_options
+    from face3d.options import parse_options
+    from face3d.settings import get_settings
+
+    bench_quality(
+        model_dir=get_settings().model_dir,
+        device=device,
+        photos=[entry.path for entry in find_photos(photos, None)],
+        options=parse_options(read_options(option or [])),
         say=_say,
     )
 

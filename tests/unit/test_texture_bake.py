@@ -237,3 +237,29 @@ def test_sharpening_raises_contrast(scene: tuple[HeadData, Head]) -> None:
     row, column = texel_of(scene[1], (0.0, -0.02, 0.01), 1024)
     window = np.s_[row - 60 : row + 60, column - 30 : column + 30, 0]
     assert sharp[window].std() > 1.05 * soft[window].std()
+
+
+@pytest.mark.parametrize("tone", [(92, 58, 44), (232, 196, 178)], ids=["dark", "light"])
+def test_dark_and_light_skin_keep_their_tone_all_round(
+    scene: tuple[HeadData, Head], tone: tuple[int, int, int]
+) -> None:
+    photo = plain_photo()
+    photo[20:236, 40:216] = tone
+    skin = bake(scene, photo).tensors["albedo/skin"].astype(int)
+    for point in ((0.0, -0.02, 0.01), (0.07, -0.05, -0.09)):
+        row, column = texel_of(scene[1], point, 1024)
+        found = skin[row - 6 : row + 6, column - 6 : column + 6].reshape(-1, 3).mean(0)
+        assert np.abs(found - tone).max() < 18, (point, found)
+
+
+def test_a_half_in_hard_shadow_blackens_neither_face_nor_sides(scene: tuple[HeadData, Head]) -> None:
+    photo = plain_photo()
+    photo[20:236, 150:216] = (78, 54, 42)
+    skin = bake(scene, photo).tensors["albedo/skin"].astype(int)
+    lit = np.array(SKIN).mean()
+    for side in (-1, 1):
+        row, column = texel_of(scene[1], (0.07 * side, -0.05, -0.09), 1024)
+        assert skin[row - 6 : row + 6, column - 6 : column + 6].mean() > 0.7 * lit
+    row, column = texel_of(scene[1], (0.035, -0.03, 0.0), 1024)
+    shadow = skin[row - 6 : row + 6, column - 6 : column + 6].mean()
+    assert shadow > 0.5 * lit > photo[100, 200].mean()

@@ -85,7 +85,8 @@ def bake_head(
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
         coverage as a fourth channel; with format `maps`, of the skin's size, `normal/skin`, `roughness/skin`,
         `occlusion/skin` and `displacement/skin` (texture_surface.py); facts `texel_shares` of the face
-        (observed, mirrored, completed), `texel_density` in px/cm (photo, map), `timings` in seconds,
+        (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses` were seen,
+        the share of the face that is `covered` by them, hair or else, `timings` in seconds,
         `displacement_range_m`.
     """
     with bake_on_device(prepared, head, head_data, options, device, graphs=graphs) as bake:
@@ -136,6 +137,8 @@ def bake_on_device(
             eyes = paint_eyes(iris, constants.eyes)
             mouth = paint_mouth(find_tooth_tint(bake.linear, landmarks), constants.mouth)
             facts = _describe(bake, head, atlas, options.texture_size)
+            facts["glasses"] = request.masks.glasses
+            facts["covered"] = round(request.masks.covered, 4)
             facts["iris_colour"] = _round(iris.tolist())
             maps = {
                 "albedo/eyes": to_host(_finish(eyes)),

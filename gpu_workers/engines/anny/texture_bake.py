@@ -20,7 +20,13 @@ from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_compose import compose_skin
 from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.texture_photo import FacePhoto, linearise
-from gpu_workers.engines.anny.texture_project import Projection, pack_camera, project_skin, stack_vertices
+from gpu_workers.engines.anny.texture_project import (
+    Projection,
+    measure_smile,
+    pack_camera,
+    project_skin,
+    stack_vertices,
+)
 from gpu_workers.engines.anny.texture_skin import SkinPaint, paint_skin
 from gpu_workers.engines.anny.texture_statistics import masked_quantile, thin_out
 
@@ -87,11 +93,14 @@ class _Inputs:
         self._albedo = albedo
         self.photo = torch.empty(request.photo.shape, dtype=torch.uint8, device=device)
         self.masks = torch.empty(2, height, width, device=device)
-        self.shape = torch.empty(vertices.size + 18, device=device)
+        self.shape = torch.empty(vertices.size + 19, device=device)
 
     def fill(self, request: BakeRequest) -> None:
         """Copy a photo of the same kind in."""
-        shape = np.concatenate([stack_vertices(request.head).ravel(), pack_camera(request.head.camera)])
+        head = request.head
+        shape = np.concatenate(
+            [stack_vertices(head).ravel(), pack_camera(head.camera), [measure_smile(head)]], dtype=np.float32
+        )
         self.shape.copy_(_host(shape))
         self.photo.copy_(_host(request.photo))
         self.masks.copy_(_host(np.stack([request.masks.confidence, request.masks.skin])))
@@ -105,9 +114,9 @@ class _Inputs:
             reduction=self._reduction,
         )
         height, width = self.masks.shape[1:]
-        vertices, camera = self.shape[:-18].view(-1, 3), self.shape[-18:]
+        vertices, camera, smile = self.shape[:-19].view(-1, 3), self.shape[-19:-1], self.shape[-1]
         projection = project_skin(vertices, camera, self._atlas, (height, width))
-        paint = paint_skin(photo, projection, self._atlas)
+        paint = paint_skin(photo, projection, self._atlas, smile)
         return SkinBake(
             albedo=compose_skin(photo.linear, paint.layers, self._size, self._albedo),
             linear=photo.linear,

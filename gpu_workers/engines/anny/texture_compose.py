@@ -17,9 +17,11 @@ from gpu_workers.engines.anny.texture_photo import sample_picture
 #: Rows of the small maps in one band.
 _BAND = 64
 _NOISE_SIZE = 1024
+#: Map size at which grains have the radii that are given, and the finest that pixels can show.
+_GRAIN_SIZE, _FINEST = 2048, 0.5
 #: How far single strands reach over the hairline, how much they differ in brightness, and how much skin
 #: shows through where hair is densest.
-_RAGGEDNESS = 0.16
+_RAGGEDNESS = 0.20
 _STRAND_CONTRAST = 0.30
 _HAIR_COVER = 0.95
 #: A weight below this paints nothing.
@@ -63,7 +65,7 @@ def compose_skin(photo: Tensor, layers: SkinLayers, size: int, out: Tensor | Non
     if texture_kernels.available(photo.device):
         compose_at_once(photo, layers, result)
         return result
-    pores, strands = _load_grain(str(photo.device))
+    pores, strands = _load_grain(str(photo.device), size)
     base = torch.cat([layers.completion, layers.pores, layers.scalp])
     for start in range(0, small, _BAND):
         stop = min(start + _BAND, small)
@@ -96,7 +98,7 @@ def compose_at_once(photo: Tensor, layers: SkinLayers, out: Tensor) -> None:
         torch.cat([layers.completion, layers.pores, layers.scalp]),
         direct,
         mirrored,
-        _load_grain(str(photo.device)),
+        _load_grain(str(photo.device), len(out)),
         layers.hair,
         out,
         (_RAGGEDNESS, _STRAND_CONTRAST, _HAIR_COVER),
@@ -155,14 +157,23 @@ def enlarge(maps: Tensor, top: int, bottom: int, left: int, right: int, factor: 
     return large[:, factor:-factor, factor:-factor].contiguous()
 
 
-@lru_cache(maxsize=4)
-def _load_grain(device: str) -> tuple[Tensor, Tensor]:
-    fine = make_noise(_NOISE_SIZE, 0.9, seed=1) * 0.6 + make_noise(_NOISE_SIZE, 2.4, seed=2) * 0.8
-    coarse = (
-        make_noise(_NOISE_SIZE, 1.2, stretch=7, seed=3) * 0.8
-        + make_noise(_NOISE_SIZE, 5, stretch=4, seed=4) * 0.6
-    )
-    return fine.to(device), coarse.to(device)
+@lru_cache(maxsize=8)
+def _load_grain(device: str, size: int) -> tuple[Tensor, Tensor]:
+    """Return tileable noise of pores and of strands, of the same size on the head on every map."""
+    unit = size / _GRAIN_SIZE
+
+    def noise(sigma: float, stretch: float, seed: int) -> Tensor:
+        return make_noise(_NOISE_SIZE, max(sigma * unit, _FINEST), stretch=stretch, seed=seed)
+
+    fine = noise(0.7, 1, 1) * 0.6 + noise(1.6, 1, 2) * 0.8
+    coarse = noise(1.0, 7, 5) * 0.8 + noise(4.0, 4, 6) * 0.6
+    return _mirror(fine).to(device), _mirror(coarse).to(device)
+
+
+def _mirror(noise: Tensor) -> Tensor:
+    """Return the noise with its left half on both sides: alike on both sides of the cut behind the head."""
+    half = noise[:, : noise.shape[1] // 2]
+    return torch.cat([half, half.flip(1)], 1)
 
 
 def _tile(noise: Tensor, rows: slice, size: int) -> Tensor:

@@ -15,7 +15,9 @@ from scipy.ndimage import (
 )
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.texture_glasses import find_frames
 from gpu_workers.engines.anny.texture_openings import find_skin_round_openings
+from gpu_workers.engines.anny.texture_skin_model import rate_skin
 
 #: MediaPipe's landmarks (478): the contour of the face, clockwise from the forehead.
 _OVAL = (
@@ -30,6 +32,7 @@ _EYE_REGIONS = (
     (70, 63, 105, 66, 107, 133, 155, 154, 153, 145, 144, 163, 7, 33),
     (300, 293, 334, 296, 336, 362, 382, 381, 380, 374, 373, 390, 249, 263),
 )
+_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 _CHIN = 152
 _OUTER_EYES = (33, 263)
 _NOSE_BASE = 2
@@ -44,12 +47,17 @@ _MARGIN = 0.5
 _FEATHER = (0.02, 0.15)
 _TRUSTED_INSET = 0.30
 _REJECTION_FEATHER = 0.11
+#: Half the width of what is too narrow to be a part of the face.
+_STRIP = 0.13
+_FRAME_FEATHER = 0.03
 _CENTRE_WIDTH = (0.36, 0.54)
 #: MediaPipe's contour crosses the forehead well below the hairline; above the brows it is stretched by this.
 _FOREHEAD_STRETCH = 1.45
-#: Spread of skin in CIELAB; brighter than the reference counts as skin.
-_SKIN_SPREAD = (30.0, 7.5, 9.0)
-_SKIN_LIMITS = (1.3, 2.1)
+#: Spread of skin in CIELAB's two hues, and where another hue begins, in spreads.
+_HUE_SPREAD = (7.5, 9.0)
+_HUE_LIMITS = (1.3, 2.1)
+#: So many pixels are needed to know a skin.
+_FEWEST_SEEDS = 60
 #: In CIELAB's lightness.
 _HOLE_DARKNESS = 12.0
 #: sRGB codes to linear light (IEC 61966-2-1), and linear sRGB to XYZ as shares of the white point.
@@ -71,6 +79,10 @@ class FaceMasks:
     skin: NDArray[np.float32]
     #: Pixels of the photo to one of the masks, a power of a fixed ratio.
     reduction: float
+    #: Whether a spectacle frame was found; it is no part of the skin then.
+    glasses: bool
+    #: Share of the face, without eyes, brows and lips, that hair, glasses or something else hides.
+    covered: float
 
 
 def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
@@ -88,15 +100,36 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
     small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BOX, reducing_gap=1.0))
     scale = (width / photo.shape[1], height / photo.shape[0])
     scaled, distance = points * scale, eye_distance * scale[0]
-    skin, darker, foreign = _find_skin(small, scaled)
+    lab = _to_lab(small)
+    skin, darker, foreign = _find_skin(lab, scaled, distance)
     confidence = np.zeros((height, width), np.float32)
     window = _face_window(scaled, distance, height, width)
     offset = (window[1].start, window[0].start)
     confidence[window] = _find_confidence(
         skin[window], darker[window], foreign[window], scaled - offset, distance
     )
+    frames = find_frames(lab[0], scaled, distance)
+    if frames is not None:
+        skin = skin * ~frames
+        confidence *= _smooth(_distance_inside(~frames, _FRAME_FEATHER * distance))
+    covered = _covered_share(confidence, scaled, distance)
     around = find_skin_round_openings(scaled, distance, (height, width))
-    return FaceMasks(confidence=confidence * around, skin=skin * around, reduction=reduction)
+    return FaceMasks(
+        confidence=confidence * around,
+        skin=skin * around,
+        reduction=reduction,
+        glasses=frames is not None,
+        covered=covered,
+    )
+
+
+def _covered_share(confidence: Array, points: Array, eye_distance: float) -> float:
+    """Return `FaceMasks.covered`."""
+    height, width = confidence.shape
+    face = _distance_inside(_fill_polygon(points[list(_OVAL)], height, width), eye_distance) > _FEATHER[1]
+    for chain in (*_EYE_REGIONS, _LIPS):
+        face &= ~_fill_polygon(points[list(chain)], height, width)
+    return float((confidence[face] < 0.5).mean()) if face.any() else 1.0
 
 
 def _face_window(points: Array, eye_distance: float, height: int, width: int) -> tuple[slice, slice]:
@@ -121,10 +154,7 @@ def _find_confidence(
     brows = points[list(_UPPER_BROWS)]
     order = np.argsort(brows[:, 0])
     brow_row = np.interp(column[0], brows[order, 0], brows[order, 1]).astype(np.float32)[None]
-    contour = points[list(_OVAL)].copy()
-    above = np.minimum(contour[:, 1] - brows[:, 1].mean(), 0)
-    contour[:, 1] += (_FOREHEAD_STRETCH - 1) * above
-    depth = _distance_inside(_fill_polygon(contour, height, width), eye_distance)
+    depth = _distance_inside(_fill_polygon(_stretch_forehead(points), height, width), eye_distance)
     feather = _smooth((depth - _FEATHER[0]) / (_FEATHER[1] - _FEATHER[0]))
     # The colour decides at the sides and on the forehead, where hair and background are; brows, eyes and a
     # beard are as dark as hair and belong to the face.
@@ -135,14 +165,16 @@ def _find_confidence(
     axis = points[_NOSE_BASE, 0] + along * (points[_CHIN, 0] - points[_NOSE_BASE, 0])
     low, high = _CENTRE_WIDTH
     central = _smooth((high - np.abs(column - axis) / eye_distance) / (high - low))
-    trusted = np.maximum(middle * below_brows, below_nose * central)
+    # A lock of hair is of another hue than the skin; so are lips.
+    hair = foreign * (1 - skin)
+    trusted = np.maximum(middle * below_brows * (1 - hair), below_nose * central)
     for region in _EYE_REGIONS:
         around = _around(points[list(region)], 0.04 * eye_distance + 2, height, width)
         polygon = _fill_polygon(points[list(region)], height, width)[around]
         if not polygon.any():
             continue
         near = _smooth(1 - _distance_inside(~polygon, 0.04 * eye_distance))
-        trusted[around] = np.maximum(trusted[around], near * (1 - foreign[around]))
+        trusted[around] = np.maximum(trusted[around], near * (1 - hair[around]))
     # Highlights are holes in the skin's colour; a fringe amid highlights is one too, but a dark one.
     filled = binary_fill_holes(binary_closing(skin > 0.5, iterations=2)) & ~darker
     whole = np.maximum(skin, filled)
@@ -156,6 +188,9 @@ def _find_confidence(
     accepted = binary_closing(
         np.maximum(eroded, trusted) > 0.5, iterations=max(1, round(0.07 * eye_distance))
     )
+    # A strip beyond a lock of hair, and what hangs on it by a thread, shows more hair than face.
+    accepted &= feather > 0
+    accepted = _distance_inside(_distance_inside(accepted, eye_distance) <= _STRIP, eye_distance) <= _STRIP
     away = _distance_inside(accepted, eye_distance * _REJECTION_FEATHER)
     return np.asarray(feather * _smooth(away), np.float32)
 
@@ -173,32 +208,59 @@ def _around(points: Array, margin: float, height: int, width: int) -> tuple[slic
     return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
 
 
-def _find_skin(photo: Array, points: Array) -> tuple[Array, Array, Array]:
+def _find_skin(lab: Array, points: Array, eye_distance: float) -> tuple[Array, Array, Array]:
     """Return (h, w) each: likelihood of skin; clearly darker than it; 0..1 as bright, but of another hue.
 
     A lock of hair over a brow and the white of an eye are of another hue; brows and lashes are dark.
     """
-    height, width = photo.shape[:2]
-    lab = _to_lab(photo)
+    height, width = lab.shape[1:]
     patches = np.zeros((height, width), bool)
     for patch in _SKIN_PATCHES:
         patches |= _fill_polygon(points[list(patch)], height, width)
     reference = [float(np.median(plane[patches])) for plane in lab] if patches.any() else [65.0, 14.0, 16.0]
-    lightness, red, yellow = (
+    skin = _rate_skin(lab, points, eye_distance)
+    red, yellow = (
         (plane - np.float32(middle)) / np.float32(spread)
-        for plane, middle, spread in zip(lab, reference, _SKIN_SPREAD, strict=True)
+        for plane, middle, spread in zip(lab[1:], reference[1:], _HUE_SPREAD, strict=True)
     )
-    squared = red * red + yellow * yellow
-    hue = np.sqrt(squared)
-    dark = np.minimum(lightness, 0)
-    distance = np.sqrt(dark * dark + squared)
-    low, high = _SKIN_LIMITS
+    hue = np.sqrt(red * red + yellow * yellow)
+    low, high = _HUE_LIMITS
     bright = _smooth((lab[0] / np.float32(max(reference[0], 1.0)) - np.float32(0.5)) / np.float32(0.15))
     return (
-        _smooth((high - distance) / (high - low)),
+        skin,
         lab[0] < reference[0] - _HOLE_DARKNESS,
         bright * _smooth((hue - low) / (high - low)),
     )
+
+
+def _rate_skin(lab: Array, points: Array, eye_distance: float) -> NDArray[np.float32]:
+    """Return (h, w) in 0..1: how much a pixel's colour is the skin's that the middle of the face shows."""
+    height, width = lab.shape[1:]
+    contour = points[list(_OVAL)]
+    face = _fill_polygon(contour, height, width)
+    depth = _distance_inside(face, eye_distance)
+    features = np.zeros_like(face)
+    for chain in (*_EYE_REGIONS, _LIPS):
+        features |= _fill_polygon(points[list(chain)], height, width)
+    row = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
+    inside = (depth > 0.14) & ~features & (row < points[_NOSE_BASE, 1])
+    if inside.sum() < _FEWEST_SEEDS:
+        inside = face
+    far = _distance_inside(~face, eye_distance)
+    prior = np.float32(0.1) + np.float32(0.8) * _smooth((depth - far + np.float32(0.25)) / np.float32(0.5))
+    # Above the eyes, beside and over the forehead, is hair or background; below lies the neck.
+    brow = _fill_polygon(_stretch_forehead(points), height, width)
+    around = (far < 1.0) & (_distance_inside(~brow, eye_distance) > 0.06)
+    upper = row < points[list(_OUTER_EYES), 1].mean()
+    return rate_skin(lab, inside, around & upper, around & ~upper, prior)
+
+
+def _stretch_forehead(points: Array) -> Array:
+    """Return the contour of the face with the forehead up to about the hairline."""
+    contour = points[list(_OVAL)].copy()
+    above = np.minimum(contour[:, 1] - points[list(_UPPER_BROWS), 1].mean(), 0)
+    contour[:, 1] += (_FOREHEAD_STRETCH - 1) * above
+    return contour
 
 
 def _fill_polygon(points: Array, height: int, width: int) -> Array:

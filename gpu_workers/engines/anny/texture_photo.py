@@ -84,6 +84,22 @@ def blur(picture: Tensor, sigma: float) -> Tensor:
     return functional.conv2d(columns, kernel.transpose(2, 3))[:, 0]
 
 
+def halve(picture: Tensor) -> Tensor:
+    """Return a (C, H, W) picture at half its size, both sides even."""
+    return functional.avg_pool2d(picture[None], 2)[0]
+
+
+def double(picture: Tensor) -> Tensor:
+    """Return a (C, H, W) picture at twice its size."""
+    return functional.interpolate(picture[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
+
+
+def smoothstep(ramp: Tensor) -> Tensor:
+    """Return 0 below 0, 1 above 1, and a smooth rise between."""
+    clipped = ramp.clamp(0, 1)
+    return clipped * clipped * (3 - 2 * clipped)
+
+
 def _gaussian(sigma: float, radius: int) -> tuple[float, ...]:
     weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
     return tuple(weight / sum(weights) for weight in weights)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from face3d.head import Camera, Head, MeshPart
+from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
 from gpu_workers.engines.anny import texture_kernels
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_photo import sample_picture
@@ -17,6 +17,7 @@ from gpu_workers.engines.anny.uv_raster import rasterise
 _DEPTH_SLACK = 0.003
 _SLANT_SLACK = 0.0015
 _FAR = 1e3
+_SMILES = [ARKIT_NAMES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,13 @@ def pack_camera(camera: Camera) -> NDArray[np.float32]:
     """Return a camera as (18,): focal lengths, centre, width, height, rotation by rows, translation."""
     numbers = [*camera.focal, *camera.centre, camera.width, camera.height]
     return np.concatenate([numbers, camera.rotation.ravel(), camera.translation]).astype(np.float32)
+
+
+def measure_smile(head: Head) -> np.float32:
+    """Return 0..1: how far the photo's smile is left out of the head's base shape."""
+    if head.expression_in_base:
+        return np.float32(0)
+    return np.float32(head.expression[_SMILES].mean().clip(0, 1))
 
 
 def stack_vertices(head: Head) -> NDArray[np.float32]:

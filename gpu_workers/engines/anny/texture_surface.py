@@ -9,7 +9,9 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,6 +29,8 @@ _MIDDLE, _STEP = 32768, 32
 #: Width of the folds looked for, in texels of the small maps and of twice and four times smaller ones; the
 #: finest in pixels of the photo.
 _FOLD_WIDTH, _OCTAVES, _FINEST = 1.5, 3, 0.8
+#: From the outer border of the face chart inwards folds fade in, texels.
+_BORDER_WIDTH = 48
 #: Less is noise.
 _LEAST_CURVED = 0.007
 #: Metres of depth a unit of curved darkness and metre of width; the deepest fold.
@@ -249,6 +253,17 @@ def _reduce(albedo: Tensor, small: int) -> Tensor:
     return reduced[0].float() / 255
 
 
+def _away_from_border(atlas: SkinAtlas) -> Tensor:
+    """Return (S, S): 0 on the outer border of the face chart and on other charts, 1 well inside.
+
+    Its holes (eyes, mouth) count as inside.
+    """
+    chart = binary_fill_holes((atlas.covered & atlas.main).cpu().numpy())
+    ramp = np.clip(distance_transform_edt(chart) / _BORDER_WIDTH, 0, 1)
+    smooth = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return torch.from_numpy(smooth).to(atlas.covered.device) * atlas.main
+
+
 def _build(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
     masks = atlas.masks
     device = atlas.covered.device
@@ -258,7 +273,7 @@ def _build(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
         lids = atlas.spread(values)[0].clamp(0, 1)
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"])
     bare = (1 - hidden) * (1 - 3 * masks["brows"]).clamp(min=0) * (1 - masks["scalp"])
-    folds = bare * masks["face"] * (1 - masks["lips"]) * (1 - 0.7 * lids) * atlas.main * atlas.inside
+    folds = bare * masks["face"] * (1 - masks["lips"]) * (1 - 0.7 * lids) * _away_from_border(atlas)
     # On the outline of the face ends what the photo shows.
     folds = folds * ((blur(masks["face"][None], 24.0)[0] - 0.6) / 0.3).clamp(0, 1)
     # Brows and lids reach beyond their masks.
