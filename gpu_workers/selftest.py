@@ -1,8 +1,8 @@
 """The golden self-test: an engine works on an input whose result is known.
 
 `anny`: landmarks of the template head, seen 8 degrees from the left by an ideal camera, must give the
-template's skin back; 0.1 mm is over ten times the error of a sound device. `null`: its head must be the one of a
-fresh engine. A device that computes wrongly without saying so is found here.
+template's skin back; 0.1 mm is over ten times the error of a sound device. `null`: its head must be the one
+of a fresh engine. A device that computes wrongly without saying so is found here.
 """
 
 import math
