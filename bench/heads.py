@@ -115,7 +115,7 @@ def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> 
     """
     textures = {name: load_texture(image) for name, image in maps.items()}
     posed = pose_head(head, head.camera, weights=_photographed(head))
-    return render(posed, textures, Finish(lit=False, transparent=False, background=_BACKGROUND))
+    return render(posed, textures, Finish(lit=False, background=_BACKGROUND))
 
 
 def look_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> Survey:
