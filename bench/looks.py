@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from assets.levels import head_at_level
 from assets.preview import crop_photo, frame_photo
-from assets.render import load_texture, render
+from assets.render import Finish, load_texture, render
 from assets.scene import aim_camera, pose_head
 from bench.report import describe_run
 from face3d.head import ARKIT_NAMES, FloatArray, Head, head_from_tensors
@@ -99,7 +99,7 @@ def _render(
     posed = pose_head(head, aim_camera((_TILE, _TILE), yaw_degrees=view.yaw_degrees), weights=weights)
     grey = np.full((2, 2, 3), _GREY, np.uint8)
     textures = {"skin": load_texture(grey), "eyes": load_texture(grey)} if view.grey else maps
-    return render(posed, textures)
+    return render(posed, textures, Finish(transparent=not view.grey))
 
 
 def _weights(view: _View) -> FloatArray | None:

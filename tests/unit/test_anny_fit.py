@@ -16,6 +16,7 @@ from gpu_workers.engines.anny.landmark_errors import assumed_errors, pose_featur
 from gpu_workers.engines.anny.observation import NetworkPoints, Observation, join_photos, level_eyes
 from gpu_workers.engines.anny.pose import Pose, head_angles, initial_pose, project, rotation_matrix
 from tests.unit.anny_support import head_data
+from tests.unit.waiting import NoWaiting
 
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=DTYPE))
 
@@ -294,3 +295,14 @@ def test_two_views_of_one_person_agree_on_the_shape_and_know_it_better(basis):
 def test_one_view_is_the_plain_fit(basis):
     seen, _ = photograph(basis, random_heads(basis, 1, seed=8))
     assert torch.equal(fit_views(basis, seen).points, fit_landmarks(basis, seen).points)
+
+
+def test_once_warm_the_fit_never_waits_for_the_device(basis):
+    """So that a CUDA graph can hold it, with the network's points and without."""
+    truth = random_heads(basis, 1, seed=14)
+    seen, pose = photograph(basis, truth)
+    for one in (seen, replace(seen, network=network_sees(basis, truth, seen, pose))):
+        target, start = fit.start_fit(basis, one)
+        fit.refine_fit(basis, one, target, start)
+        with NoWaiting():
+            fit.refine_fit(basis, one, target, start)

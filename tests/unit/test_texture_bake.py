@@ -10,10 +10,12 @@ from assets.mesh import split_quads
 from face3d.head import Head, MeshPart
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from gpu_workers.engines.anny import texture_masks
+from gpu_workers.engines.anny import texture_bake, texture_masks, texture_project
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture import bake_head
+from gpu_workers.engines.anny.texture_atlas import load_skin_atlas
 from gpu_workers.engines.null.head import make_head
+from tests.unit.waiting import NoWaiting
 
 SIZE = 256
 SKIN = (205, 160, 135)
@@ -263,3 +265,20 @@ def test_a_half_in_hard_shadow_blackens_neither_face_nor_sides(scene: tuple[Head
     row, column = texel_of(scene[1], (0.035, -0.03, 0.0), 1024)
     shadow = skin[row - 6 : row + 6, column - 6 : column + 6].mean()
     assert shadow > 0.5 * lit > photo[100, 200].mean()
+
+
+def test_once_warm_the_bake_never_waits_for_the_device(monkeypatch):
+    """A CUDA graph holds all of it; depth map and last pass are Triton kernels there."""
+    data, head = make_scene()
+    photo = np.full((SIZE, SIZE, 3), SKIN, np.uint8)
+    whole = np.ones((SIZE, SIZE), np.float32)
+    masks = texture_masks.FaceMasks(confidence=whole, skin=whole, reduction=1, glasses=False, covered=0.0)
+    request = texture_bake.BakeRequest(photo=photo, head=head, masks=masks, sharpen=True, size=1024)
+    monkeypatch.setattr(texture_bake, "compose_skin", lambda photo, *_: photo)
+    monkeypatch.setattr(texture_project, "_depth_map", lambda _1, _2, _3, size: torch.ones(size))
+    with torch.inference_mode():
+        inputs = texture_bake._Inputs(request, load_skin_atlas(data, torch.device("cpu")))
+        inputs.fill(request)
+        inputs.bake()
+        with NoWaiting():
+            inputs.bake()
