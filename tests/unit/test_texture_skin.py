@@ -6,6 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from gpu_workers.engines.anny import texture_skin_model
 from gpu_workers.engines.anny.texture_atlas import load_skin_atlas
 from gpu_workers.engines.anny.texture_blend import blend_bands
 from gpu_workers.engines.anny.texture_light import even_locally, fill_folds
@@ -157,3 +158,18 @@ def test_shut_lids_show_no_lashes() -> None:
     assert (lids < 0.6 * tone).mean() < 0.05
     assert texture.facts["glasses"] is False
     assert 0 <= texture.facts["covered"] < 0.2
+
+
+def test_densities_equal_those_of_each_component_alone():
+    """The plain twin: (x - m)^T P (x - m) component by component, in double precision."""
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(0, 100, (2000, 3)).astype(np.float32)
+    means = rng.uniform(20, 80, (5, 3)).astype(np.float32)
+    spreads = [np.diag(rng.uniform(4, 60, 3)) + rng.uniform(0, 2) for _ in range(5)]
+    factors = np.stack([np.linalg.cholesky(np.linalg.inv(one)) for one in spreads]).astype(np.float32)
+    weights = rng.normal(size=5).astype(np.float32)
+    found = texture_skin_model._distances(pixels, (means, factors, weights))
+    for part in range(5):
+        reach = (pixels.astype(np.float64) - means[part]) @ factors[part].astype(np.float64)
+        expected = weights[part] - 0.5 * np.square(reach).sum(1)
+        np.testing.assert_allclose(found[:, part], expected, rtol=1e-5, atol=2e-3)

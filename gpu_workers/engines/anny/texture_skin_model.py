@@ -100,11 +100,18 @@ def _describe(samples: NDArray[np.float32], owner: NDArray[np.int64], parts: int
 def _distances(pixels: NDArray[np.float32], mixture: _Mixture) -> NDArray[np.float32]:
     """Return (P, K) logarithms of the components' densities, but for a constant."""
     means, factors, weights = mixture
-    columns = [
-        weight - 0.5 * np.square((pixels - mean) @ factor).sum(1)
-        for mean, factor, weight in zip(means, factors, weights, strict=True)
-    ]
-    return np.stack(columns, 1)
+    # One product for all components: (x - m)^T P (x - m) is linear in the products and values of x. About
+    # the middle of the means, so that single precision suffices.
+    middle = means.mean(0)
+    x, y, z = (pixels - middle).T
+    terms = np.stack([x * x, y * y, z * z, x * y, x * z, y * z, x, y, z])
+    precision = factors @ factors.transpose(0, 2, 1)
+    pulls = np.einsum("kij,kj->ki", precision, means - middle)
+    squares = precision[:, [0, 1, 2], [0, 1, 2]]
+    mixed = precision[:, [0, 0, 1], [1, 2, 2]]
+    factor = np.concatenate([squares, 2 * mixed, -2 * pulls], 1)
+    offset = weights - 0.5 * ((means - middle) * pulls).sum(1)
+    return np.asarray(offset - 0.5 * (factor @ terms).T, np.float32)
 
 
 def _measure(
