@@ -175,6 +175,10 @@ def _write_shapes(
     return files
 
 
+#: Shares of the face's texels in the order in which people read them; `fitted` is engine hrn's.
+_SHARES = ("observed", "mirrored", "fitted", "completed")
+
+
 def list_facts(
     geometry: Mapping[str, Any], texture: Mapping[str, Any], options: JobOptions
 ) -> list[tuple[str, str]]:
@@ -189,9 +193,8 @@ def list_facts(
     if density := texture.get("texel_density"):
         lines.append(("face, photo and map", f"{density['photo']:.0f} and {density['map']:.0f} px/cm"))
     if shares := texture.get("texel_shares"):
-        lines.append(
-            ("observed, mirrored, completed", " / ".join(f"{100 * share:.0f} %" for share in shares.values()))
-        )
+        named = [name for name in _SHARES if name in shares]
+        lines.append((", ".join(named), " / ".join(f"{100 * shares[name]:.0f} %" for name in named)))
     if errors := geometry.get("reprojection_error"):
         lines.append(("landmarks, of eye distance", f"{100 * errors['final']:.2f} %"))
     lines.append(("shapes", f"{len(ARKIT_NAMES)} ARKit"))

@@ -292,6 +292,24 @@ def test_two_views_of_one_person_agree_on_the_shape_and_know_it_better(basis):
     assert miss(together.points) < 0.9 * miss(alone.points)
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+def test_two_views_of_which_the_network_saw_one(basis, asked):
+    """The common case: the frontal photo has no network points, the turned one has."""
+    shape = random_heads(basis, 1, seed=7)
+    views, networks = [], []
+    for yaw in (0.0, 25.0):
+        seen, pose = photograph(basis, shape, yaw=yaw)
+        networks.append(network_sees(basis, shape, seen, pose))
+        views.append(seen)
+    views[asked] = replace(views[asked], network=networks[asked])
+    together = fit_views(basis, join_photos(views))
+    assert together.errors.mean(1).max() < 0.01, "each photo is met by its own points"
+    both = fit_views(
+        basis, join_photos([replace(one, network=net) for one, net in zip(views, networks, strict=True)])
+    )
+    assert (together.points - both.points).norm(dim=-1).mean() < 0.002
+
+
 def test_one_view_is_the_plain_fit(basis):
     seen, _ = photograph(basis, random_heads(basis, 1, seed=8))
     assert torch.equal(fit_views(basis, seen).points, fit_landmarks(basis, seen).points)

@@ -74,12 +74,17 @@ def test_the_preview_says_what_was_measured() -> None:
         "texel_density": {"photo": 6.4, "map": 113.2},
         "texel_shares": {"observed": 0.48, "mirrored": 0.02, "completed": 0.5},
     }
+    # As facts come from storage: names in alphabetical order.
+    texture = json.loads(json.dumps(texture, sort_keys=True))
     lines = dict(list_facts(geometry, texture, JobOptions(texture_size=2048)))
     assert lines["quality"] == "usable: small face"
     assert lines["texture"].startswith("2048 x 2048")
     assert lines["face, photo and map"] == "6 and 113 px/cm"
     assert lines["observed, mirrored, completed"] == "48 % / 2 % / 50 %"
     assert lines["landmarks, of eye distance"] == "0.93 %"
+    fitted = {"completed": 0.2, "fitted": 0.3, "mirrored": 0.1, "observed": 0.4}
+    lines = dict(list_facts({}, {"texel_shares": fitted}, JobOptions()))
+    assert lines["observed, mirrored, fitted, completed"] == "40 % / 10 % / 30 % / 20 %"
     assert len(list_facts({}, {}, JobOptions())) == 3, "an engine that measures nothing"
 
 

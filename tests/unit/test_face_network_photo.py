@@ -78,3 +78,12 @@ def test_a_turned_face_is_fitted_with_the_network_alone_and_beside_others(monkey
     assert 2e-4 < np.median(moved) < 0.006
     np.testing.assert_allclose(skin(together[0]), skin(plain), atol=5e-5)
     np.testing.assert_allclose(skin(together[1]), skin(alone), atol=5e-5)
+
+
+def test_the_warm_up_s_network_points_change_no_head():
+    made_up = engine().made_up_network_points(prepared_astronaut().tensors["landmarks"])
+    tensors = {**prepared_astronaut().tensors, **made_up}
+    warmed = engine().geometry(StageResult(tensors=tensors, facts=prepared_astronaut().facts), JobOptions())
+    plain = engine().geometry(prepared_astronaut(), JobOptions())
+    heads = [head_from_tensors(result.tensors).part("skin").positions for result in (warmed, plain)]
+    np.testing.assert_allclose(*heads, atol=1e-6)

@@ -167,6 +167,23 @@ class AnnyEngine:
         corners = data.positions[data.landmark_vertices].astype(np.float64)
         return np.asarray((corners * data.landmark_weights[..., None]).sum(1))
 
+    def made_up_network_points(self, landmarks: NDArray[np.floating]) -> dict[str, NDArray[np.float32]]:
+        """Run the face network once, and return what it might say of a face: the landmarks, without weight.
+
+        Args:
+            landmarks: (478, 3) pixels.
+        """
+        plan = self._face_network().plan
+        blank = torch.zeros(1, plan.input_size, plan.input_size, 3, dtype=torch.uint8, device=self._device)
+        self._face_network().predict(blank)
+        points = np.zeros((plan.points, 3), np.float32)
+        points[: len(landmarks)] = landmarks
+        return {
+            "network/points": points,
+            "network/deviation": np.full((plan.points, 2), np.inf, np.float32),
+            "network/loadings": np.zeros((3 * plan.points, plan.rank), np.float32),
+        }
+
     def bake_on_device(
         self, prepared: StageResult, head: Head, options: JobOptions, masks: FaceMasks | None = None
     ) -> AbstractContextManager[DeviceBake]:

@@ -74,14 +74,23 @@ def level_eyes(seen: Observation) -> tuple[Observation, Tensor]:
 
 
 def join_photos(views: Sequence[Observation]) -> Observation:
-    """Return observations as one of all their photos; either all or none of them have network points."""
+    """Return observations as one of all their photos; network points that one lacks have no weight."""
     joined = {
         name: torch.cat([getattr(view, name) for view in views])
         for name in ("landmarks", "scores", "focal", "centre")
     }
-    networks = [view.network for view in views if view.network is not None]
+    asked = next((view.network for view in views if view.network is not None), None)
     network = None
-    if networks:
-        parts = {name: torch.cat([getattr(one, name) for one in networks]) for name in vars(networks[0])}
-        network = NetworkPoints(**parts)
+    if asked is not None:
+        parts = [view.network or _silent(asked, len(view.landmarks)) for view in views]
+        network = NetworkPoints(
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(asked)}
+        )
     return Observation(**joined, network=network)
+
+
+def _silent(like: NetworkPoints, photos: int) -> NetworkPoints:
+    """Return network points of so many photos without weight."""
+    return NetworkPoints(
+        **{name: value.new_zeros(photos, *value.shape[1:]) for name, value in vars(like).items()}
+    )

@@ -25,6 +25,9 @@ def warm_up_graphs(engine: "AnnyEngine") -> None:
         prepared = _made_up_photo(engine.template_landmarks(), eye_distance)
         geometry = engine.geometry(prepared, options)
         engine.texture(prepared, geometry, options)
+    # A turned face is fitted with the network's points too, by a graph of its own.
+    seen = engine.made_up_network_points(prepared.tensors["landmarks"])
+    engine.geometry(StageResult(tensors={**prepared.tensors, **seen}, facts=prepared.facts), options)
 
 
 def _made_up_photo(
