@@ -59,7 +59,7 @@ class JobOptions(BaseModel):
     @classmethod
     def _known_gpu_type(cls, value: str) -> str:
         if value != "any" and value not in GPU_TYPE_NAMES:
-            raise ValueError(f"any, {', '.join(GPU_TYPE_NAMES)}")
+            raise ValueError("there is no GPU type of that name")
         return value
 
     @field_validator("formats")
@@ -67,6 +67,13 @@ class JobOptions(BaseModel):
     def _front_of_its_engine(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if "front" in value and info.data.get("engine") != "hrn":
             raise ValueError("only engine hrn has a front of its own")
+        return value
+
+    @field_validator("view_of")
+    @classmethod
+    def _view_of_an_engine_that_takes_two(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("engine") == "hrn":
+            raise ValueError("engine hrn reconstructs from one photo, and cannot take a second view")
         return value
 
     def stated(self) -> list[str]:
@@ -118,7 +125,7 @@ def allowed_values(option: str) -> str:
                 "a comma-separated list of " + ", ".join(get_args(AssetFormat)) + " (front: engine hrn only)"
             )
         case "view-of":
-            return "the key of a photo in the same bucket"
+            return "the key of a photo in the same bucket (not with engine hrn)"
         case "ref":
             return "text of at most 200 characters"
     return ""
@@ -156,10 +163,13 @@ def parse_options(raw: Mapping[str, str], *, defaults: Mapping[str, str] | None 
     try:
         return JobOptions.model_validate(values)
     except ValidationError as error:
-        name = _to_kebab(str(error.errors()[0]["loc"][0]))
+        first = error.errors()[0]
+        name = _to_kebab(str(first["loc"][0]))
+        # Only our own validators say it in words that a caller understands.
+        reason = f": {first['ctx']['error']}." if first["type"] == "value_error" else "."
         raise RefusedError(
             ErrorCode.BAD_OPTION,
-            f"Option {name} does not take that value.",
+            f"Option {name} does not take that value{reason}",
             value=str(raw.get(name, ""))[:100],
             limit=allowed_values(name),
         ) from error

@@ -10,7 +10,7 @@ from assets.package import build_asset
 from db.results import StageRun, stage_files, stage_runs
 from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import StageResult, dump_result, load_result
-from face3d.options import JobOptions
+from face3d.options import JobOptions, allowed_values
 from face3d.states import Quality, StageName
 from gpu_workers.engines.base import PhotoLimits, ViewingEngine
 from storage.errors import ObjectMissing, ObjectReplaced
@@ -63,16 +63,28 @@ def _write(context: StageContext, files: Mapping[str, bytes]) -> StageOutput:
     return StageOutput(prefix=prefix, files=stored)
 
 
+def _preprocess(context: StageContext, photo: bytes, frontal: bytes | None) -> StageResult:
+    """Measure the job's photo; with a frontal one, measure that and add the job's own as a second view."""
+    engine, options, limits = context.engine, context.options, PhotoLimits.from_settings(context.settings)
+    if frontal is None:
+        return engine.preprocess(photo, options, limits)
+    if not isinstance(engine, ViewingEngine):
+        raise RefusedError(
+            ErrorCode.BAD_OPTION,
+            f"Engine {engine.name} cannot take a second view.",
+            value=str(options.view_of)[:100],
+            limit=allowed_values("view-of"),
+        )
+    return engine.add_view(engine.preprocess(frontal, options, limits), photo, options, limits)
+
+
 def preprocess_photo(context: StageContext) -> StageOutput:
     """Read the photo, decode and measure it."""
     with context.timings.step("read"):
         photo = _read_photo(context)
         frontal = _read_frontal(context) if context.options.view_of else None
-    limits = PhotoLimits.from_settings(context.settings)
     with context.timings.step("compute"):
-        prepared = context.engine.preprocess(frontal or photo, context.options, limits)
-        if frontal and isinstance(context.engine, ViewingEngine):
-            prepared = context.engine.add_view(prepared, photo, context.options, limits)
+        prepared = _preprocess(context, photo, frontal)
     context.ran["input-size"] = context.options.input_size
     return _write(context, {RESULT: dump_result(prepared)})
 

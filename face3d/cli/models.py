@@ -45,8 +45,10 @@ def fetch(
     errors.print(_LICENCE, markup=False)
     if not accept_licence:
         raise ConfigurationError("Nothing was fetched. Add --accept-licence if you hold these licences.")
+    from gpu_workers.engines.hrn.environment import check_environment
     from gpu_workers.engines.hrn.fetching import copy_model, download_model
 
+    check_environment()
     if source is None:
         download_model(target)
     else:
@@ -55,7 +57,7 @@ def fetch(
 
 
 def check(engine: _Engine, folder: _Folder = None) -> None:
-    """Compare every file, key and shape with what the engine expects; exit code 1 when one is wrong."""
+    """Compare arrays, weights and shapes with what the engine expects; exit code 1 when a file is wrong."""
     _report(_target(engine, folder))
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from face3d.errors import EngineUnavailable
-from gpu_workers.engines.hrn.files import CHECKPOINT, KNOWN_DIGESTS, MASK_NETWORK, RETOUCHING
+from gpu_workers.engines.hrn.files import CHECKPOINT, KNOWN_DIGESTS, MASK_NETWORK, PROGRAMS, RETOUCHING
 from gpu_workers.engines.hrn.loading import load_pipeline
 from gpu_workers.engines.hrn.model_check import Finding, check_model_folder
 
@@ -37,6 +37,9 @@ def test_the_made_up_directory_passes_but_for_known_digests(hrn_folder: Path) ->
     findings = check_model_folder(hrn_folder)
     assert {finding.file for finding in findings} == set(KNOWN_DIGESTS)
     assert not any(finding.wrong for finding in findings)
+    # The operator is told which of them are run.
+    programs = {finding.file for finding in findings if "the engine runs it" in finding.problem}
+    assert programs == set(PROGRAMS)
 
 
 def test_each_missing_file_is_named(copy: Path) -> None:
@@ -75,6 +78,15 @@ def test_a_damaged_file_is_a_finding_and_no_crash(copy: Path) -> None:
     found = {finding.file: finding.problem for finding in wrong(copy)}
     assert "cannot be read" in found[RETOUCHING]
     assert "(35708, 2) in place of (35709, 2)" in found["assets/bfm_uvs2.npy"]
+
+
+def test_python_files_of_the_directory_are_not_run(hrn_folder: Path, tmp_path: Path) -> None:
+    # ModelScope trusts what lies in a folder of this name.
+    folder, mark = tmp_path / "damo" / "model", tmp_path / "ran"
+    shutil.copytree(hrn_folder, folder, copy_function=lambda a, b: Path(b).symlink_to(a))
+    (folder / "ms_wrapper.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    load_pipeline(folder, torch.device("cpu"))
+    assert not mark.exists()
 
 
 def test_an_unconverted_mask_says_what_to_do(copy: Path) -> None:

@@ -98,6 +98,16 @@ def test_fetching_states_the_licence_and_does_nothing_without_consent(tmp_path: 
     assert not target.exists()
 
 
+def test_fetching_looks_at_the_environment_before_it_copies(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "model"
+    source.mkdir()
+    command = ["models", "fetch", "hrn", "--accept-licence", "--from", str(source), "--dir", str(target)]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, EngineUnavailable)
+    assert "make hrn" in str(result.exception)
+    assert not target.exists()
+
+
 def test_only_hrn_has_files_of_the_operators(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["models", "check", "anny"])
     assert "only hrn" in str(result.exception)
@@ -114,7 +124,7 @@ def test_a_directory_of_the_operators_is_copied(tmp_path: Path) -> None:
 
 
 def test_converting_says_what_it_needs(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="tensorflow"):
+    with pytest.raises(ConfigurationError, match=r"tensorflow.*--editable '\.\[hrn-convert\]'"):
         convert_mask(tmp_path)
 
 

@@ -58,6 +58,17 @@ def test_a_bad_value_names_the_allowed_ones(name: str, text: str) -> None:
     assert caught.value.value == text[:100]
 
 
+@pytest.mark.parametrize("chosen", [{"raw": {"engine": "hrn"}}, {"defaults": {"engine": "hrn"}}])
+def test_a_second_view_is_refused_where_the_engine_takes_one_photo(chosen: dict[str, dict[str, str]]) -> None:
+    raw = {"view-of": "front.jpg", **chosen.get("raw", {})}
+    with pytest.raises(RefusedError, match=r"view-of.*: engine hrn reconstructs from one photo") as caught:
+        parse_options(raw, defaults=chosen.get("defaults"))
+    assert caught.value.code is ErrorCode.BAD_OPTION
+    assert caught.value.value == "front.jpg"
+    assert "not with engine hrn" in str(caught.value.limit)
+    assert parse_options({**raw, "engine": "anny"}, defaults=chosen.get("defaults")).view_of == "front.jpg"
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(RefusedError) as caught:
         parse_options({"texture-sise": "4096"})

@@ -10,7 +10,7 @@ from assets.mesh import split_quads
 from face3d.head import Head, MeshPart
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from gpu_workers.engines.anny import texture_bake, texture_masks, texture_project
+from gpu_workers.engines.anny import texture, texture_bake, texture_masks, texture_project
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture import bake_head
 from gpu_workers.engines.anny.texture_atlas import load_skin_atlas
@@ -164,6 +164,23 @@ def plain_photo() -> np.ndarray:
 @pytest.fixture(scope="module")
 def plain(scene: tuple[HeadData, Head]) -> StageResult:
     return bake(scene, plain_photo())
+
+
+def test_masks_that_are_made_already_are_taken(
+    scene: tuple[HeadData, Head], plain: StageResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, head = scene
+    photo, landmarks = plain_photo(), make_landmarks(head)
+    masks = texture_masks.find_masks(photo, landmarks)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the masks were made again")
+
+    monkeypatch.setattr(texture, "find_masks", refuse)
+    prepared = StageResult(tensors={"photo": photo, "landmarks": landmarks})
+    options = JobOptions(texture_size=1024)
+    given = bake_head(prepared, head, data, options, torch.device("cpu"), masks=masks)
+    np.testing.assert_array_equal(given.tensors["albedo/skin"], plain.tensors["albedo/skin"])
 
 
 def test_the_face_gets_the_photos_colour_and_the_back_the_same_skin(

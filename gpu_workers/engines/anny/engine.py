@@ -142,10 +142,18 @@ class AnnyEngine:
         """Fit several heads in one pass on the device."""
         return reconstruct_batch(list(prepared), list(options), self._personal_shapes(), self._fit_basis())
 
-    def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
-        """Bake the maps."""
+    def texture(
+        self,
+        prepared: StageResult,
+        geometry: StageResult,
+        options: JobOptions,
+        masks: FaceMasks | None = None,
+    ) -> StageResult:
+        """Bake the maps; `masks` of the photo where they are made already."""
         head = head_from_tensors(geometry.tensors)
-        return bake_head(prepared, head, self._data(), options, self._device, graphs=self._graphs)
+        return bake_head(
+            prepared, head, self._data(), options, self._device, masks=masks, graphs=self._graphs
+        )
 
     def measure_again(
         self, picture: NDArray[np.uint8], expected: NDArray[np.floating]

@@ -74,6 +74,7 @@ def bake_head(
     options: JobOptions,
     device: torch.device,
     *,
+    masks: FaceMasks | None = None,
     graphs: bool = True,
 ) -> StageResult:
     """Bake the albedo maps of a head.
@@ -81,6 +82,7 @@ def bake_head(
     Args:
         prepared: the preprocess stage's result: `photo` (H, W, 3) uint8 and `landmarks` (478, 2 or 3) pixels.
         head: fitted to that photo, on the topology of `head_data`.
+        masks: of the photo, where they are made already.
     Returns:
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
         coverage as a fourth channel; with format `maps`, of the skin's size, `normal/skin`, `roughness/skin`,
@@ -89,7 +91,7 @@ def bake_head(
         the share of the face that is `covered` by them, hair or else, `timings` in seconds,
         `displacement_range_m`.
     """
-    with bake_on_device(prepared, head, head_data, options, device, graphs=graphs) as bake:
+    with bake_on_device(prepared, head, head_data, options, device, masks=masks, graphs=graphs) as bake:
         skin = to_host(bake.skin)
         rest = bake.finish()
         surface = bake.surface() if "maps" in options.formats else StageResult()

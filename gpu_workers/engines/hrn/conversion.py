@@ -28,11 +28,13 @@ def convert_mask(folder: Path) -> float:
     if missing:
         raise ConfigurationError(
             f"Converting needs {', '.join(missing)}, and only converting does: in an environment of its own, "
-            "pip install tensorflow-cpu tf2onnx onnxruntime face3d, or the extra hrn-convert."
+            "pip install --editable '.[hrn-convert]' in the checkout."
         )
     graph, target = folder / MASK_GRAPH, folder / MASK_NETWORK
     if not graph.is_file():
-        raise ConfigurationError(f"{graph} is missing: face3d models fetch hrn.")
+        raise ConfigurationError(
+            f"{graph} is missing: face3d models fetch hrn, or name its directory by --dir."
+        )
     partial = target.with_suffix(".partial.onnx")
     command = [sys.executable, "-m", "tf2onnx.convert", "--graphdef", str(graph), "--output", str(partial)]
     command += ["--inputs", PICTURE, "--outputs", MASK, "--opset", _OPSET]

@@ -21,6 +21,7 @@ from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import finish_geometry
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
+from gpu_workers.engines.anny.texture_masks import find_masks
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.hrn.environment import check_environment
 from gpu_workers.engines.hrn.front_binding import FrontBinding, bind_front
@@ -143,6 +144,8 @@ class HrnEngine:
     def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
         """Bake engine anny's maps with the fitted texture beneath, and with format `front` the front's own.
 
+        The fitted texture is in the albedo only: the other maps come from engine anny's (skin_texture.py).
+
         Returns:
             Facts: `texel_shares` has `fitted` besides: of the face, what shows the model's texture. With
             format `front`, tensor `albedo/front`, and fact `front_texel_shares`.
@@ -150,8 +153,9 @@ class HrnEngine:
         parts = self._parts()
         crops, fitted = _load(_CROPS, FaceCrops, prepared), _load(_FRONT, FittedFront, geometry)
         texture = parts.front.colour(crops, fitted, self._steps)
-        baked = self._anny.texture(prepared, geometry, options)
         photo = prepared.tensors["photo"]
+        masks = find_masks(photo, prepared.tensors["landmarks"])
+        baked = self._anny.texture(prepared, geometry, options, masks)
         tensors = dict(baked.tensors)
         facts = {**baked.facts, "texture_steps": self._steps, "fit_texels": texture.shape[0]}
         share = 0.0
@@ -159,7 +163,7 @@ class HrnEngine:
         if geometry.facts["front"]["disagreement_mm"] <= 1e3 * DISAGREEMENT:
             skin = lay_under(
                 baked.tensors["albedo/skin"],
-                (photo, prepared.tensors["landmarks"]),
+                masks,
                 head_from_tensors(geometry.tensors),
                 parts.data,
                 parts.binding,

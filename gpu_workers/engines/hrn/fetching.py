@@ -4,18 +4,17 @@ import shutil
 from pathlib import Path
 
 from face3d.errors import ConfigurationError
-from gpu_workers.engines.hrn.environment import check_environment
 from gpu_workers.engines.hrn.files import MODEL_ID, MODEL_REVISION
 
 
 def download_model(target: Path) -> None:
     """Download the model into a folder; what is there already and unchanged is not fetched again.
 
+    Needs ModelScope: `check_environment` says whether it is there.
+
     Raises:
         ConfigurationError: the hub did not give it.
-        EngineUnavailable: ModelScope is not installed.
     """
-    check_environment()
     from modelscope.hub.snapshot_download import snapshot_download
 
     target.mkdir(parents=True, exist_ok=True)

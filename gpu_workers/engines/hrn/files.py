@@ -22,9 +22,10 @@ RETOUCHING = "de_retouching_model.pth"
 LANDMARKS = "large_base_net.pth"
 FACE_DETECTOR = "retinaface_resnet50_2020-07-20_old_torch.pth"
 SQUARE_DETECTOR = "face_alignment/s3fd-619a316812.pth"
-#: TorchScript.
 HEATMAPS = "face_alignment/3DFAN4-4a694010b9.zip"
 DEPTHS = "face_alignment/depth-6c4283c0e0.zip"
+#: TorchScript, which is run as it is: no check makes a hostile one safe.
+PROGRAMS = (HEATMAPS, DEPTHS)
 
 #: First digits of the SHA-256 of the files that other projects publish under such names.
 KNOWN_DIGESTS = {
@@ -74,7 +75,7 @@ RESHAPED = ("meanshape", "keypoints")
 SIZED_FILES = {"assets/bfm_tex_mean2.npy": _TEXELS, "assets/bfm_texmap_base2.npy": _TEXELS * 80}
 
 #: Files whose being there is all that is examined.
-PLAIN_FILES = ("configuration.json", "assets/template_bfm.obj", HEATMAPS, DEPTHS)
+PLAIN_FILES = ("configuration.json", "assets/template_bfm.obj", *PROGRAMS)
 
 
 def find_model_folder(settings: Settings) -> Path:

@@ -1,4 +1,8 @@
-"""Is a model directory what engine `hrn` needs? Every file, its digest where known, every key and shape."""
+"""Is a model directory what engine `hrn` needs? Which files are there; keys and shapes of arrays and weights.
+
+Of PLAIN_FILES only the presence is examined, and a digest that differs is a remark: others published it with
+their files. No finding makes the TorchScript archives safe, which are programs that the engine runs.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +27,7 @@ from gpu_workers.engines.hrn.files import (
     MASK_NETWORK,
     MODEL_REVISION,
     PLAIN_FILES,
+    PROGRAMS,
     RESHAPED,
     RETOUCHING,
     SIZED_FILES,
@@ -68,9 +73,11 @@ def check_model_folder(folder: Path) -> list[Finding]:
     for name, digest in KNOWN_DIGESTS.items():
         if name not in missing and not _digest(folder / name).startswith(digest):
             problem = f"its SHA-256 does not begin with {digest}, as that of the published file does"
-            findings.append(
-                Finding(name, problem, "make sure that you know where it comes from", wrong=False)
-            )
+            remedy = "make sure that you know where it comes from"
+            if name in PROGRAMS:
+                problem += "; it is a TorchScript program, and the engine runs it"
+                remedy += " and trust it"
+            findings.append(Finding(name, problem, remedy, wrong=False))
     return findings
 
 

@@ -1,6 +1,9 @@
 """The fitted texture under engine anny's bake of the skin, where the camera saw neither side.
 
 What hair covers stays engine anny's: the pipeline's texture shows the hair there.
+
+Only the albedo changes. Normals, roughness, occlusion and displacement, and the facts of tone and hair, were
+made from engine anny's albedo before: where the fitted texture lies, their fine relief is of what it covers.
 """
 
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from torch.nn import functional
 from face3d.head import Head
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas, load_skin_atlas
-from gpu_workers.engines.anny.texture_masks import find_masks
+from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.texture_photo import sample_picture
 from gpu_workers.engines.anny.texture_project import pack_camera, project_skin, stack_vertices
 from gpu_workers.engines.hrn.front_binding import FrontBinding
@@ -40,7 +43,7 @@ class FittedSkin:
 @torch.no_grad()
 def lay_under(
     albedo: NDArray[np.uint8],
-    prepared_photo: tuple[NDArray[np.uint8], NDArray[np.float32]],
+    masks: FaceMasks,
     head: Head,
     data: HeadData,
     binding: FrontBinding,
@@ -51,12 +54,12 @@ def lay_under(
 
     Args:
         albedo: (S, S, 3) sRGB, baked by engine anny from the same photo and head.
-        prepared_photo: (H, W, 3) sRGB, and its landmarks (478, 2 or 3) in pixels.
+        masks: of that photo.
         fit: the fitted texture (256, 256, 3), RGB 0..1, and the front's UVs (N, 2), v up.
     """
     atlas = load_skin_atlas(data, device)
     texture, uvs = fit
-    seen, reached = _seen(prepared_photo, head, atlas)
+    seen, reached = _seen(masks, head, atlas)
     reached = torch.maximum(reached, reached.flip(-1) * atlas.main)
     places = _send(np.column_stack([binding.sample(uvs.astype(np.float64)), binding.trust]), device)
     across, up, trust = atlas.spread(places)
@@ -85,12 +88,9 @@ def lay_under(
     )
 
 
-def _seen(
-    prepared_photo: tuple[NDArray[np.uint8], NDArray[np.float32]], head: Head, atlas: SkinAtlas
-) -> tuple[Tensor, Tensor]:
+def _seen(masks: FaceMasks, head: Head, atlas: SkinAtlas) -> tuple[Tensor, Tensor]:
     """Return (S, S) 0..1 each: how well the photo shows each texel as skin, and as anything at all."""
     device = atlas.triangles.device
-    masks = find_masks(*prepared_photo)
     projection = project_skin(
         _send(stack_vertices(head), device),
         _send(pack_camera(head.camera), device),

@@ -34,6 +34,16 @@ class NullEngine:
         """Return a grey photo with five landmarks, whatever the bytes are."""
         return self._prepared
 
+    def add_view(
+        self,
+        prepared: StageResult,
+        photo: bytes,  # noqa: ARG002
+        options: JobOptions,  # noqa: ARG002
+        limits: PhotoLimits,  # noqa: ARG002
+    ) -> StageResult:
+        """Return what was prepared: a second photo is not looked at either."""
+        return prepared
+
     def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:  # noqa: ARG002
         """Return the ellipsoid head."""
         return self._heads[options.expression == "photo"]
