@@ -1,10 +1,9 @@
 """Short hair painted on the scalp: its colour, how densely it grows, and where it ends."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.texture_photo import FacePhoto, blur, sample_picture, smoothstep
@@ -39,7 +38,7 @@ def grow_hair(atlas: SkinAtlas) -> Tensor:
     return _DENSEST * (scalp + _HAIRLINE_NOISE * edge * patches).clamp(0, 1)
 
 
-@lru_cache(maxsize=4)
+@graph_constant(maxsize=4)
 def load_patches(device: torch.device, size: int) -> Tensor:
     """Return (3, S, S) smooth noise of unit deviation: patches lighter and darker, redder and paler."""
     shade = make_noise(size, 5.0, seed=11) * 0.6 + make_noise(size, 18.0, seed=12) * 0.8

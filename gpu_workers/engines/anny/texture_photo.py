@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_masks import MASK_EYE_DISTANCE
 from gpu_workers.engines.anny.texture_statistics import constant
 
@@ -105,7 +105,7 @@ def _gaussian(sigma: float, radius: int) -> tuple[float, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
-@lru_cache(maxsize=64)
+@graph_constant(maxsize=64)
 def _blur_matrix(size: int, sigma: float, device: torch.device) -> Tensor:
     """Return the blur of `size` pixels as a matrix: a GPU multiplies faster than it convolves."""
     radius = max(1, round(3 * sigma))
