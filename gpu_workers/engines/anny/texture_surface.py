@@ -50,7 +50,8 @@ _ROUGHNESS, _OILY, _LIPS, _SCALP = 0.52, -0.09, -0.16, 0.12
 _DARKEST, _DARKEST_LID = 0.25, 0.65
 #: Metres of a fold that halve the light in it.
 _FOLD_SHADE = 0.0016
-_BAND = 64
+#: Rows of the small maps in one band on a CPU; texels of the full map in a larger one on a GPU.
+_BAND, _DEVICE_BAND_TEXELS = 64, 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,20 +108,24 @@ def make_surface(albedo: Tensor, photo_density: float, atlas: SurfaceAtlas) -> S
     factor = size // small
     fold = find_folds(_reduce(albedo, small), photo_density, atlas)
     layers = torch.cat([find_slopes(fold, atlas.metres), fold[None], atlas.pores[None]])
-    flat = _enlarge_codes(torch.stack([atlas.roughness, _shade(fold, atlas)]), size)
+    codes = (torch.stack([atlas.roughness, _shade(fold, atlas)]).clamp(0, 1) * 255).round()
     device = albedo.device
+    if not albedo.is_cuda:
+        # Eight bits enlarge several times as fast on a CPU; a GPU has no such kernel.
+        codes = codes.to(torch.uint8)
     maps = SurfaceMaps(
         normal=torch.empty(size, size, 3, dtype=torch.uint8, device=device),
-        roughness=flat[0],
-        occlusion=flat[1],
+        roughness=torch.empty(size, size, dtype=torch.uint8, device=device),
+        occlusion=torch.empty(size, size, dtype=torch.uint8, device=device),
         displacement=torch.empty(size, size, dtype=torch.uint16, device=device),
     )
     tile = _load_pores(size, str(device))
-    band = small if albedo.is_cuda else _BAND
+    band = max(1, _DEVICE_BAND_TEXELS // (size * factor)) if albedo.is_cuda else _BAND
     for start in range(0, small, band):
-        rows = slice(start * factor, (start + band) * factor)
-        large = _enlarge_rows(layers, start, start + band, factor)
-        compose_surface(large, _cut(tile, rows, size), maps, rows)
+        stop = min(start + band, small)
+        rows = slice(start * factor, stop * factor)
+        maps.roughness[rows], maps.occlusion[rows] = _enlarge_rows(codes, start, stop, factor).round()
+        compose_surface(_enlarge_rows(layers, start, stop, factor), _cut(tile, rows, size), maps, rows)
     return maps
 
 
@@ -151,17 +156,6 @@ def _enlarge_rows(layers: Tensor, start: int, stop: int, factor: int) -> Tensor:
     rows = torch.arange(start - 1, stop + 1, device=layers.device).clamp(0, layers.shape[1] - 1)
     large = functional.interpolate(layers[None, :, rows], scale_factor=factor, mode="bilinear")[0]
     return large[:, factor:-factor]
-
-
-def _enlarge_codes(layers: Tensor, size: int) -> Tensor:
-    """Return (C, size, size) uint8 of layers (C, L, L) in 0..1."""
-    codes = (layers.clamp(0, 1) * 255).round()[None]
-    if not codes.is_cuda:
-        # Eight bits enlarge several times as fast on a CPU; a GPU has no such kernel.
-        codes = codes.to(torch.uint8)
-    if size > layers.shape[-1]:
-        codes = functional.interpolate(codes, size=(size, size), mode="bilinear", align_corners=False)
-    return codes[0].round().to(torch.uint8) if codes.is_cuda else codes[0]
 
 
 def find_folds(colour: Tensor, photo_density: float, atlas: SurfaceAtlas) -> Tensor:
@@ -244,13 +238,17 @@ def _shade(fold: Tensor, atlas: SurfaceAtlas) -> Tensor:
 
 
 def _reduce(albedo: Tensor, small: int) -> Tensor:
+    def reduce(picture: Tensor) -> Tensor:
+        size = (small, small)
+        return functional.interpolate(
+            picture, size=size, mode="bilinear", antialias=True, align_corners=False
+        )
+
     picture = albedo.permute(2, 0, 1)[None]
     if albedo.is_cuda:
-        picture = picture.float()
-    reduced = functional.interpolate(
-        picture, size=(small, small), mode="bilinear", antialias=True, align_corners=False
-    )
-    return reduced[0].float() / 255
+        # One channel after another: four bytes for each of eight bits.
+        return torch.cat([reduce(channel[None, None].float()) for channel in picture[0]], 1)[0] / 255
+    return reduce(picture)[0].float() / 255
 
 
 def _away_from_border(atlas: SkinAtlas) -> Tensor:
