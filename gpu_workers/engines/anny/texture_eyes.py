@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.correspondence import LEFT_IRIS, RIGHT_IRIS
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.mesh_math import split_quads
 from gpu_workers.engines.anny.texture_fill import make_noise
@@ -16,8 +17,6 @@ from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 
 #: Pixels a side.
 EYES_SIZE = 1024
-#: MediaPipe's iris landmarks: centre, then four points of the rim; right eye, left eye.
-_IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 _LUMA = (0.2126, 0.7152, 0.0722)
 #: Linear light.
 _SCLERA = (0.60, 0.565, 0.53)
@@ -45,7 +44,7 @@ def find_iris_colour(photo: Tensor, landmarks: Array) -> Tensor:
         photo: (3, H, W) linear light.
         landmarks: (478, 2 or 3) pixels of the photo.
     """
-    samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in _IRISES]
+    samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in (RIGHT_IRIS, LEFT_IRIS)]
     pixels = torch.cat(samples, 1)
     if pixels.shape[1] < 8:
         return torch.tensor(_FALLBACK_IRIS)

@@ -15,26 +15,26 @@ from scipy.ndimage import (
 )
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.correspondence import (
+    FACE_OVAL,
+    LEFT_BROW,
+    LEFT_LIDS,
+    OUTER_EYE_CORNERS,
+    OUTER_LIPS,
+    RIGHT_BROW,
+    RIGHT_LIDS,
+)
 from gpu_workers.engines.anny.texture_glasses import find_frames
 from gpu_workers.engines.anny.texture_openings import find_skin_round_openings
 from gpu_workers.engines.anny.texture_skin_model import rate_skin
 
-#: MediaPipe's landmarks (478): the contour of the face, clockwise from the forehead.
-_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
-    149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-#: Patches that show bare skin on nearly every face: both cheeks, bridge and tip of the nose.
+#: MediaPipe's landmarks (478), patches that show bare skin on nearly every face: both cheeks, bridge and tip
+#: of the nose.
 _SKIN_PATCHES = ((50, 101, 118, 117), (280, 330, 347, 346), (9, 8, 168, 6), (4, 5, 195, 197))
-_UPPER_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+_UPPER_BROWS = RIGHT_BROW[:5] + LEFT_BROW[4::-1]
 #: From the outer end of a brow over it, and back along the lower lid.
-_EYE_REGIONS = (
-    (70, 63, 105, 66, 107, 133, 155, 154, 153, 145, 144, 163, 7, 33),
-    (300, 293, 334, 296, 336, 362, 382, 381, 380, 374, 373, 390, 249, 263),
-)
-_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+_EYE_REGIONS = (RIGHT_BROW[:5] + RIGHT_LIDS[8::-1], LEFT_BROW[:5] + LEFT_LIDS[8::-1])
 _CHIN = 152
-_OUTER_EYES = (33, 263)
 _NOSE_BASE = 2
 #: Outer-eye distance of the reduced photo on which the masks are made, about, in pixels; photos are reduced
 #: by powers of a ratio, so that pictures of few sizes come up.
@@ -93,7 +93,7 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
         landmarks: (478, 2 or 3) pixels of the photo; MediaPipe's numbering.
     """
     points = np.asarray(landmarks[:, :2], np.float64)
-    eye_distance = float(np.linalg.norm(points[_OUTER_EYES[0]] - points[_OUTER_EYES[1]]))
+    eye_distance = float(np.linalg.norm(points[OUTER_EYE_CORNERS[0]] - points[OUTER_EYE_CORNERS[1]]))
     step = round(math.log(max(eye_distance, 1.0) / MASK_EYE_DISTANCE) / math.log(_REDUCTION_RATIO))
     reduction = _REDUCTION_RATIO ** max(0, step)
     height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
@@ -126,15 +126,15 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
 def _covered_share(confidence: Array, points: Array, eye_distance: float) -> float:
     """Return `FaceMasks.covered`."""
     height, width = confidence.shape
-    face = _distance_inside(_fill_polygon(points[list(_OVAL)], height, width), eye_distance) > _FEATHER[1]
-    for chain in (*_EYE_REGIONS, _LIPS):
+    face = _distance_inside(_fill_polygon(points[list(FACE_OVAL)], height, width), eye_distance) > _FEATHER[1]
+    for chain in (*_EYE_REGIONS, OUTER_LIPS):
         face &= ~_fill_polygon(points[list(chain)], height, width)
     return float((confidence[face] < 0.5).mean()) if face.any() else 1.0
 
 
 def _face_window(points: Array, eye_distance: float, height: int, width: int) -> tuple[slice, slice]:
     """Return rows and columns that hold the contour of the face with a margin."""
-    contour = points[list(_OVAL)]
+    contour = points[list(FACE_OVAL)]
     margin = _MARGIN * eye_distance
     rise = (_FOREHEAD_STRETCH - 1) * float(np.ptp(contour[:, 1])) / 2
     low, high = contour.min(0) - [margin, margin + rise], contour.max(0) + margin
@@ -236,11 +236,11 @@ def _find_skin(lab: Array, points: Array, eye_distance: float) -> tuple[Array, A
 def _rate_skin(lab: Array, points: Array, eye_distance: float) -> NDArray[np.float32]:
     """Return (h, w) in 0..1: how much a pixel's colour is the skin's that the middle of the face shows."""
     height, width = lab.shape[1:]
-    contour = points[list(_OVAL)]
+    contour = points[list(FACE_OVAL)]
     face = _fill_polygon(contour, height, width)
     depth = _distance_inside(face, eye_distance)
     features = np.zeros_like(face)
-    for chain in (*_EYE_REGIONS, _LIPS):
+    for chain in (*_EYE_REGIONS, OUTER_LIPS):
         features |= _fill_polygon(points[list(chain)], height, width)
     row = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
     inside = (depth > 0.14) & ~features & (row < points[_NOSE_BASE, 1])
@@ -251,13 +251,13 @@ def _rate_skin(lab: Array, points: Array, eye_distance: float) -> NDArray[np.flo
     # Above the eyes, beside and over the forehead, is hair or background; below lies the neck.
     brow = _fill_polygon(_stretch_forehead(points), height, width)
     around = (far < 1.0) & (_distance_inside(~brow, eye_distance) > 0.06)
-    upper = row < points[list(_OUTER_EYES), 1].mean()
+    upper = row < points[list(OUTER_EYE_CORNERS), 1].mean()
     return rate_skin(lab, inside, around & upper, around & ~upper, prior)
 
 
 def _stretch_forehead(points: Array) -> Array:
     """Return the contour of the face with the forehead up to about the hairline."""
-    contour = points[list(_OVAL)].copy()
+    contour = points[list(FACE_OVAL)].copy()
     above = np.minimum(contour[:, 1] - points[list(_UPPER_BROWS), 1].mean(), 0)
     contour[:, 1] += (_FOREHEAD_STRETCH - 1) * above
     return contour

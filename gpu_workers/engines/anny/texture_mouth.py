@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.correspondence import INNER_LIPS
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
@@ -25,10 +26,7 @@ _EDGE_END = 2.2
 _NECK = (4.5, 9.5)
 #: Light at the back of the mouth, of that in front.
 _BACK_LIGHT = 0.14
-#: MediaPipe's landmarks round the opening of the lips, and of its middle, above and below.
-_INNER_LIPS = (
-    78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95,
-)  # fmt: skip
+#: MediaPipe's landmarks of the middle of the lips' opening, above and below.
 _MIDDLE = (13, 14)
 _LUMA = (0.2126, 0.7152, 0.0722)
 #: Fewest pixels between the lips, and across them, that can show teeth.
@@ -59,7 +57,7 @@ def find_tooth_tint(photo: Tensor, landmarks: Array) -> Tensor:
         landmarks: (478, 2 or 3) pixels of the photo.
     """
     points = np.asarray(landmarks, np.float64)[:, :2]
-    outline = points[list(_INNER_LIPS)]
+    outline = points[list(INNER_LIPS)]
     low, high = np.floor(outline.min(0)).astype(int), np.ceil(outline.max(0)).astype(int)
     low, high = np.maximum(low, 0), np.minimum(high, (photo.shape[2], photo.shape[1]))
     unknown = torch.ones(3)
