@@ -13,11 +13,11 @@ from gpu_workers.engines.anny.correspondence import LEFT_IRIS, RIGHT_IRIS
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.mesh_math import split_quads
 from gpu_workers.engines.anny.texture_fill import make_noise
+from gpu_workers.engines.anny.texture_photo import LUMA
 from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 
 #: Pixels a side.
 EYES_SIZE = 1024
-_LUMA = (0.2126, 0.7152, 0.0722)
 #: Linear light.
 _SCLERA = (0.60, 0.565, 0.53)
 _SCLERA_RIM = (0.50, 0.27, 0.23)
@@ -48,11 +48,11 @@ def find_iris_colour(photo: Tensor, landmarks: Array) -> Tensor:
     pixels = torch.cat(samples, 1)
     if pixels.shape[1] < 8:
         return torch.tensor(_FALLBACK_IRIS)
-    luma = torch.tensor(_LUMA) @ pixels
+    luma = torch.tensor(LUMA) @ pixels
     # Without the window's reflection above and the lashes below.
     kept = (luma >= luma.quantile(0.25)) & (luma <= luma.quantile(0.75))
     colour = _make_plausible(pixels[:, kept].mean(1) * _SHADE)
-    level = float(torch.tensor(_LUMA) @ colour)
+    level = float(torch.tensor(LUMA) @ colour)
     return colour * (min(max(level, _DARKEST), _BRIGHTEST) / max(level, 1e-4))
 
 
@@ -62,7 +62,7 @@ def _make_plausible(colour: Tensor) -> Tensor:
     Melanin over scattering stroma runs from brown over green and grey to blue, never to purple: green is no
     less than the mean of red and blue.
     """
-    luma = torch.tensor(_LUMA)
+    luma = torch.tensor(LUMA)
     floor = (colour[0] * colour[2]).clamp(min=0).sqrt()
     possible = torch.stack([colour[0], torch.maximum(colour[1], floor), colour[2]])
     level = luma @ possible

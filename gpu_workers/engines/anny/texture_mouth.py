@@ -11,6 +11,7 @@ from face3d.messages import Array
 from gpu_workers.engines.anny.correspondence import INNER_LIPS
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture_fill import make_noise
+from gpu_workers.engines.anny.texture_photo import LUMA
 from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 
 #: Pixels a side.
@@ -28,7 +29,6 @@ _NECK = (4.5, 9.5)
 _BACK_LIGHT = 0.14
 #: MediaPipe's landmarks of the middle of the lips' opening, above and below.
 _MIDDLE = (13, 14)
-_LUMA = (0.2126, 0.7152, 0.0722)
 #: Fewest pixels between the lips, and across them, that can show teeth.
 _FEWEST, _LEAST_OPEN = 30, 3.0
 #: Teeth are the brightest pixels between the lips, and hardly coloured: red over green, blue over green.
@@ -70,7 +70,7 @@ def find_tooth_tint(photo: Tensor, landmarks: Array) -> Tensor:
     pixels = photo[:, low[1] : high[1], low[0] : high[0]].cpu()[:, inside]
     if pixels.shape[1] < _FEWEST:
         return unknown
-    level = torch.tensor(_LUMA) @ pixels
+    level = torch.tensor(LUMA) @ pixels
     bright = pixels[:, level >= level.quantile(1 - _TOOTH_SHARE)]
     red, blue = bright[0] / bright[1].clamp(min=1e-4), bright[2] / bright[1].clamp(min=1e-4)
     white = (red < 1.35 * _RED_LIMITS[1]) & (blue > 0.6 * _BLUE_LIMITS[0])
@@ -85,7 +85,7 @@ def find_tooth_tint(photo: Tensor, landmarks: Array) -> Tensor:
     )
     own = torch.tensor(_TOOTH) / _TOOTH[1]
     tint: Tensor = 1 + _BELIEF * (hue / own - 1)
-    return tint / (torch.tensor(_LUMA) @ tint)
+    return tint / (torch.tensor(LUMA) @ tint)
 
 
 def paint_mouth(tint: Tensor, paint: MouthPaint) -> Tensor:
