@@ -15,6 +15,7 @@ from scipy.ndimage import (
 )
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.array_math import smoothstep_array
 from gpu_workers.engines.anny.correspondence import (
     FACE_OVAL,
     LEFT_BROW,
@@ -111,7 +112,7 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
     frames = find_frames(lab[0], scaled, distance)
     if frames is not None:
         skin = skin * ~frames
-        confidence *= _smooth(_distance_inside(~frames, _FRAME_FEATHER * distance))
+        confidence *= smoothstep_array(_distance_inside(~frames, _FRAME_FEATHER * distance))
     covered = _covered_share(confidence, scaled, distance)
     around = find_skin_round_openings(scaled, distance, (height, width))
     return FaceMasks(
@@ -155,16 +156,16 @@ def _find_confidence(
     order = np.argsort(brows[:, 0])
     brow_row = np.interp(column[0], brows[order, 0], brows[order, 1]).astype(np.float32)[None]
     depth = _distance_inside(_fill_polygon(_stretch_forehead(points), height, width), eye_distance)
-    feather = _smooth((depth - _FEATHER[0]) / (_FEATHER[1] - _FEATHER[0]))
+    feather = smoothstep_array((depth - _FEATHER[0]) / (_FEATHER[1] - _FEATHER[0]))
     # The colour decides at the sides and on the forehead, where hair and background are; brows, eyes and a
     # beard are as dark as hair and belong to the face.
-    middle = _smooth((depth - 0.6 * _TRUSTED_INSET) / (0.4 * _TRUSTED_INSET))
-    below_brows = _smooth((row - (brow_row - 0.04 * eye_distance)) / (0.06 * eye_distance))
-    below_nose = _smooth((row - points[_NOSE_BASE, 1]) / (0.3 * eye_distance))
+    middle = smoothstep_array((depth - 0.6 * _TRUSTED_INSET) / (0.4 * _TRUSTED_INSET))
+    below_brows = smoothstep_array((row - (brow_row - 0.04 * eye_distance)) / (0.06 * eye_distance))
+    below_nose = smoothstep_array((row - points[_NOSE_BASE, 1]) / (0.3 * eye_distance))
     along = np.clip((row - points[_NOSE_BASE, 1]) / (points[_CHIN, 1] - points[_NOSE_BASE, 1] + 1e-6), 0, 1)
     axis = points[_NOSE_BASE, 0] + along * (points[_CHIN, 0] - points[_NOSE_BASE, 0])
     low, high = _CENTRE_WIDTH
-    central = _smooth((high - np.abs(column - axis) / eye_distance) / (high - low))
+    central = smoothstep_array((high - np.abs(column - axis) / eye_distance) / (high - low))
     # A lock of hair is of another hue than the skin; so are lips.
     hair = foreign * (1 - skin)
     trusted = np.maximum(middle * below_brows * (1 - hair), below_nose * central)
@@ -173,7 +174,7 @@ def _find_confidence(
         polygon = _fill_polygon(points[list(region)], height, width)[around]
         if not polygon.any():
             continue
-        near = _smooth(1 - _distance_inside(~polygon, 0.04 * eye_distance))
+        near = smoothstep_array(1 - _distance_inside(~polygon, 0.04 * eye_distance))
         trusted[around] = np.maximum(trusted[around], near * (1 - hair[around]))
     # Highlights are holes in the skin's colour; a fringe amid highlights is one too, but a dark one.
     filled = binary_fill_holes(binary_closing(skin > 0.5, iterations=2)) & ~darker
@@ -192,7 +193,7 @@ def _find_confidence(
     accepted &= feather > 0
     accepted = _distance_inside(_distance_inside(accepted, eye_distance) <= _STRIP, eye_distance) <= _STRIP
     away = _distance_inside(accepted, eye_distance * _REJECTION_FEATHER)
-    return np.asarray(feather * _smooth(away), np.float32)
+    return np.asarray(feather * smoothstep_array(away), np.float32)
 
 
 def _distance_inside(mask: Array, unit: float) -> NDArray[np.float32]:
@@ -225,11 +226,13 @@ def _find_skin(lab: Array, points: Array, eye_distance: float) -> tuple[Array, A
     )
     hue = np.sqrt(red * red + yellow * yellow)
     low, high = _HUE_LIMITS
-    bright = _smooth((lab[0] / np.float32(max(reference[0], 1.0)) - np.float32(0.5)) / np.float32(0.15))
+    bright = smoothstep_array(
+        (lab[0] / np.float32(max(reference[0], 1.0)) - np.float32(0.5)) / np.float32(0.15)
+    )
     return (
         skin,
         lab[0] < reference[0] - _HOLE_DARKNESS,
-        bright * _smooth((hue - low) / (high - low)),
+        bright * smoothstep_array((hue - low) / (high - low)),
     )
 
 
@@ -247,7 +250,9 @@ def _rate_skin(lab: Array, points: Array, eye_distance: float) -> NDArray[np.flo
     if inside.sum() < _FEWEST_SEEDS:
         inside = face
     far = _distance_inside(~face, eye_distance)
-    prior = np.float32(0.1) + np.float32(0.8) * _smooth((depth - far + np.float32(0.25)) / np.float32(0.5))
+    prior = np.float32(0.1) + np.float32(0.8) * smoothstep_array(
+        (depth - far + np.float32(0.25)) / np.float32(0.5)
+    )
     # Above the eyes, beside and over the forehead, is hair or background; below lies the neck.
     brow = _fill_polygon(_stretch_forehead(points), height, width)
     around = (far < 1.0) & (_distance_inside(~brow, eye_distance) > 0.06)
@@ -267,11 +272,6 @@ def _fill_polygon(points: Array, height: int, width: int) -> Array:
     canvas = Image.new("1", (width, height))
     ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1)
     return np.asarray(canvas)
-
-
-def _smooth(ramp: Array) -> Array:
-    clipped = np.clip(ramp, 0, 1)
-    return np.asarray(clipped * clipped * (3 - 2 * clipped))
 
 
 def _to_lab(photo: Array) -> NDArray[np.float32]:

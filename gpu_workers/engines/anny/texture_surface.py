@@ -15,11 +15,12 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny.array_math import smoothstep_array
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.texture_occlusion import find_occlusion
-from gpu_workers.engines.anny.texture_photo import blur
+from gpu_workers.engines.anny.texture_photo import blur, smoothstep
 from gpu_workers.engines.anny.texture_statistics import constant
 
 #: Metres of displacement at the ends of its 16 bits; the middle code is none. Codes are multiples of `_STEP`:
@@ -183,8 +184,8 @@ def find_folds(colour: Tensor, photo_density: float, atlas: SurfaceAtlas) -> Ten
     for octave in range(_OCTAVES):
         width = _FOLD_WIDTH * 2**octave
         if width >= finest or octave == _OCTAVES - 1:
-            valleys = _find_valleys(_thin(shade[None], 2**octave)[0])
-            depth += _thicken(valleys[None], depth.shape)[0] * (width * texel * _FOLD_DEPTH)
+            valleys = _find_valleys(_shrink(shade[None], 2**octave)[0])
+            depth += _enlarge(valleys[None], depth.shape)[0] * (width * texel * _FOLD_DEPTH)
     depth = _DEEPEST * torch.tanh(depth * (allowed * (1 - hair)) / _DEEPEST)
     fold = torch.zeros_like(atlas.folds)
     fold[rows, columns] = -blur(depth[None], 1.2)[0]
@@ -203,26 +204,21 @@ def _find_valleys(shade: Tensor) -> Tensor:
     line = (1 - 1.6 * least / most.clamp(min=1e-6)).clamp(0, 1)
     # Along a line the curves agree in direction: doubled angles do not cancel each other.
     share = most / half.clamp(min=1e-9)
-    curved = _thin(torch.stack([share * (across - down) / 2, share * mixed, most]), 2)
+    curved = _shrink(torch.stack([share * (across - down) / 2, share * mixed, most]), 2)
     same, other, total = blur(curved, 1.25 * _FOLD_WIDTH)
     agreement = (same**2 + other**2).sqrt() / total.clamp(min=1e-9)
-    agreed = _thicken(_smooth((agreement - 0.12) / 0.35)[None], shade.shape)[0]
+    agreed = _enlarge(smoothstep((agreement - 0.12) / 0.35)[None], shade.shape)[0]
     return (most * line * _FOLD_WIDTH**2 * agreed - _LEAST_CURVED).clamp(min=0)
 
 
-def _thin(maps: Tensor, step: int) -> Tensor:
+def _shrink(maps: Tensor, step: int) -> Tensor:
     return functional.avg_pool2d(maps[None], step)[0] if step > 1 else maps
 
 
-def _thicken(maps: Tensor, size: torch.Size) -> Tensor:
+def _enlarge(maps: Tensor, size: torch.Size) -> Tensor:
     if maps.shape[1:] == size:
         return maps
     return functional.interpolate(maps[None], size=list(size), mode="bilinear", align_corners=False)[0]
-
-
-def _smooth(ramp: Tensor) -> Tensor:
-    clipped = ramp.clamp(0, 1)
-    return clipped * clipped * (3 - 2 * clipped)
 
 
 def find_slopes(height: Tensor, metres: Tensor) -> Tensor:
@@ -257,8 +253,7 @@ def _away_from_border(atlas: SkinAtlas) -> Tensor:
     Its holes (eyes, mouth) count as inside.
     """
     chart = binary_fill_holes((atlas.covered & atlas.main).cpu().numpy())
-    ramp = np.clip(distance_transform_edt(chart) / _BORDER_WIDTH, 0, 1)
-    smooth = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    smooth = smoothstep_array(distance_transform_edt(chart) / _BORDER_WIDTH).astype(np.float32)
     return torch.from_numpy(smooth).to(atlas.covered.device) * atlas.main
 
 
