@@ -13,7 +13,7 @@ from gpu_workers.engines.anny.correspondence import LEFT_IRIS, RIGHT_IRIS
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.mesh_math import split_quads
 from gpu_workers.engines.anny.texture_fill import make_noise
-from gpu_workers.engines.anny.texture_photo import LUMA
+from gpu_workers.engines.anny.texture_photo import LUMA, smoothstep
 from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 
 #: Pixels a side.
@@ -150,8 +150,7 @@ def _paint(iris: Tensor, places: Tensor) -> Tensor:
     angle = torch.atan2(y, x)
 
     def ramp(low: float, high: float) -> Tensor:
-        share = ((distance - low) / (high - low)).clamp(0, 1)
-        return share * share * (3 - 2 * share)
+        return smoothstep((distance - low) / (high - low))
 
     def tint(colour: tuple[float, float, float]) -> Tensor:
         return torch.tensor(colour, device=device)[:, None, None]
@@ -169,8 +168,7 @@ def _paint(iris: Tensor, places: Tensor) -> Tensor:
     colour = colour + (tint(_PUPIL) - colour) * (1 - ramp(_PUPIL_RADIUS - 0.02, _PUPIL_RADIUS + 0.03))
     painted = colour + (sclera - colour) * ramp(0.93, 1.08)
     for place, (strength, low, high) in ((y, _UPPER_SHADE), (-y, _LOWER_SHADE), (x.abs(), _CORNER_SHADE)):
-        share = ((place - low) / (high - low)).clamp(0, 1)
-        painted = painted * (1 - strength * share * share * (3 - 2 * share))
+        painted = painted * (1 - strength * smoothstep((place - low) / (high - low)))
     return painted
 
 

@@ -11,7 +11,7 @@ from face3d.messages import Array
 from gpu_workers.engines.anny.correspondence import INNER_LIPS
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture_fill import make_noise
-from gpu_workers.engines.anny.texture_photo import LUMA
+from gpu_workers.engines.anny.texture_photo import LUMA, smoothstep
 from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 
 #: Pixels a side.
@@ -145,8 +145,7 @@ def _measure(part: PartData, positions: np.ndarray) -> np.ndarray:
 
 
 def _light(forward: Tensor) -> Tensor:
-    ramp = ((forward - 0.30) / 0.62).clamp(0, 1)
-    return _BACK_LIGHT + (1 - _BACK_LIGHT) * ramp * ramp * (3 - 2 * ramp)
+    return _BACK_LIGHT + (1 - _BACK_LIGHT) * smoothstep((forward - 0.30) / 0.62)
 
 
 def _tint(colour: tuple[float, float, float], device: torch.device) -> Tensor:
