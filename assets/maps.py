@@ -118,16 +118,17 @@ def _embed_surface(texture: StageResult) -> dict[str, bytes]:
     """Return what head.glb holds of the skin's further maps, where there are any."""
     files = {}
     if "normal/skin" in texture.tensors:
-        files[name_embedded_map("skin" + NORMAL)] = _encode_small(np.asarray(texture.tensors["normal/skin"]))
+        small = _reduce(np.asarray(texture.tensors["normal/skin"]))
+        files[name_embedded_map("skin" + NORMAL)] = encode_jpeg(small, quality=_EMBEDDED_QUALITY)
     if "roughness/skin" in texture.tensors:
-        roughness = np.asarray(texture.tensors["roughness/skin"])[::_EMBEDDED_SHARE, ::_EMBEDDED_SHARE]
+        roughness = _reduce(np.asarray(texture.tensors["roughness/skin"]))
         packed = np.zeros((*roughness.shape, 3), np.uint8)
-        packed[..., 0] = np.asarray(texture.tensors["occlusion/skin"])[::_EMBEDDED_SHARE, ::_EMBEDDED_SHARE]
+        packed[..., 0] = _reduce(np.asarray(texture.tensors["occlusion/skin"]))
         packed[..., 1] = roughness
         files[name_embedded_map("skin" + ORM)] = encode_jpeg(packed, quality=_EMBEDDED_QUALITY)
     return files
 
 
-def _encode_small(image: NDArray[np.uint8]) -> bytes:
-    small = np.asarray(Image.fromarray(image).reduce(_EMBEDDED_SHARE))
-    return encode_jpeg(small, quality=_EMBEDDED_QUALITY)
+def _reduce(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a map as large as head.glb holds it: each texel the mean of those it stands for."""
+    return np.asarray(Image.fromarray(image).reduce(_EMBEDDED_SHARE))

@@ -109,7 +109,7 @@ def project(head: Head, points: np.ndarray) -> np.ndarray:
 def make_landmarks(head: Head) -> np.ndarray:
     """Return the landmarks that the masks are made from, where a face on the ellipsoid has them."""
     landmarks = np.full((478, 2), 128.0, np.float32)
-    oval = texture_masks._OVAL
+    oval = texture_masks.FACE_OVAL
     turn = np.linspace(0, 2 * np.pi, len(oval), endpoint=False)
     contour = np.stack([0.068 * np.sin(turn), -0.01 + 0.105 * np.cos(turn), np.full(len(oval), -0.06)], 1)
     landmarks[list(oval)] = project(head, contour)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gpu_workers.engines.anny import texture_surface
 from gpu_workers.engines.anny.texture_occlusion import find_occlusion, spread_directions
 from gpu_workers.engines.anny.texture_surface import (
     DISPLACEMENT_RANGE,
@@ -178,6 +179,17 @@ def test_bands_are_those_of_the_enlarged_whole(factor: int) -> None:
     assert float((maps.displacement.int() - depth).abs().max()) <= 17
     shaded = enlarge(0.9 / (1 - fold / 0.0016)) * 255
     assert float((maps.occlusion.int() - shaded).abs().max()) <= 1.6
+
+
+@pytest.mark.parametrize("band", [100, SMALL, 2 * SMALL])
+def test_height_of_the_bands_changes_no_map(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's bands follow the map's size; the last may be lower."""
+    albedo = (paint(wrinkle()).permute(1, 2, 0) * 255).to(torch.uint8)
+    albedo = albedo.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    expected = make_surface(albedo, 30.0, plain_atlas())
+    monkeypatch.setattr(texture_surface, "_BAND", band)
+    for name, found in vars(make_surface(albedo, 30.0, plain_atlas())).items():
+        assert int((found.int() - getattr(expected, name).int()).abs().max()) <= 1, name
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])

@@ -25,6 +25,7 @@ SKIN_LANDMARKS = 468
 RIGHT_IRIS = tuple(range(468, 473))
 LEFT_IRIS = tuple(range(473, 478))
 OUTER_EYE_CORNERS = (33, 263)
+INNER_EYE_CORNERS = (133, 362)
 NOSE_TIP = 1
 
 #: Closed chains of landmarks, in order; right and left are the person's.
@@ -44,6 +45,10 @@ OUTER_LIPS = (
 INNER_LIPS = (
     78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95,
 )  # fmt: skip
+#: Edges of the openings, the upper and the lower one, each from the person's right corner to the left one.
+RIGHT_EYE_EDGES = ((RIGHT_LIDS[0], *RIGHT_LIDS[:7:-1]), RIGHT_LIDS[:9])
+LEFT_EYE_EDGES = ((*LEFT_LIDS[8:], LEFT_LIDS[0]), LEFT_LIDS[8::-1])
+MOUTH_EDGES = (INNER_LIPS[:11], (INNER_LIPS[0], *INNER_LIPS[:9:-1]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from functools import lru_cache, wraps
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import torch
 
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 #: Runs before a capture: the libraries then have chosen their kernels and made their constants.
@@ -15,14 +17,43 @@ _pools: dict[int, tuple[Any, torch.cuda.Stream]] = {}
 _pool_lock = threading.Lock()
 #: One capture or replay at a time in a process: inputs and outputs are shared, and so is the memory.
 replay_lock = threading.RLock()
+#: Of a thread that captures: the constants that were read, `held`.
+_capturing = threading.local()
+
+
+def graph_constant(
+    maxsize: int,
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Return a decorator: an LRU cache of tensors made once, which captured calls that read them keep.
+
+    A graph knows no more of a tensor than its address: what it reads must outlive its place in the cache.
+
+    Args:
+        maxsize: entries; more than one captured call reads.
+    """
+
+    def decorate(make: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        cached = cast(Callable[Parameters, Result], lru_cache(maxsize=maxsize)(make))
+
+        @wraps(make)
+        def find(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+            value = cached(*args, **kwargs)
+            held = getattr(_capturing, "held", None)
+            if held is not None:
+                held.append(value)
+            return value
+
+        return find
+
+    return decorate
 
 
 class CapturedCall(Generic[Result]):
     """A function without arguments, captured: its tensors must be the same at every call.
 
     Args:
-        function: reads and writes tensors that outlive it, never waits for the device, makes no decision
-            that depends on a tensor's values.
+        function: reads and writes tensors that outlive it or come from a `graph_constant`, never waits for
+            the device, makes no decision that depends on a tensor's values.
         device: a CUDA device.
     Raises:
         RuntimeError: the function cannot be captured.
@@ -39,9 +70,16 @@ class CapturedCall(Generic[Result]):
             torch.cuda.synchronize()
             self._graph = torch.cuda.CUDAGraph()
             # torch's own capture stream belongs to the first device that ever captured.
-            with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                #: What the function returned; every replay writes it anew.
-                self.result = function()
+            self._constants: list[object] = []
+            _capturing.held = self._constants
+            try:
+                with torch.cuda.graph(
+                    self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+                ):
+                    #: What the function returned; every replay writes it anew.
+                    self.result = function()
+            finally:
+                del _capturing.held
             # The warm-ups' memory is not the graph's.
             torch.cuda.empty_cache()
 

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from gpu_workers.engines.anny.anny_source import AnnySource
+from gpu_workers.engines.anny.array_math import smoothstep_array
 from gpu_workers.engines.anny.correspondence import LEFT_BROW, LEFT_LIDS, RIGHT_BROW, RIGHT_LIDS
 from gpu_workers.engines.anny.topology import CutPart
 
@@ -68,7 +69,7 @@ def _brow_line(landmarks: FloatArray) -> FloatArray:
 
 def _near(positions: FloatArray, points: FloatArray, full: float, zero: float) -> FloatArray:
     distance = cKDTree(points).query(positions)[0]
-    return _smooth_step((zero - distance) / (zero - full))
+    return smoothstep_array((zero - distance) / (zero - full))
 
 
 def _behind_hairline(positions: FloatArray, landmarks: FloatArray) -> FloatArray:
@@ -79,9 +80,4 @@ def _behind_hairline(positions: FloatArray, landmarks: FloatArray) -> FloatArray
     forward = np.array([0.0, -along[2], along[1]])
     depth = (positions - temples) @ forward
     nape = 0.5 * (chin[1] + temples[1])
-    return np.asarray(_smooth_step(-depth / 0.012) * _smooth_step((positions[:, 1] - nape) / 0.02))
-
-
-def _smooth_step(value: FloatArray) -> FloatArray:
-    clipped = np.clip(value, 0, 1)
-    return np.asarray(clipped * clipped * (3 - 2 * clipped))
+    return np.asarray(smoothstep_array(-depth / 0.012) * smoothstep_array((positions[:, 1] - nape) / 0.02))

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
+from gpu_workers.engines.anny.array_math import smoothstep_array
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.uv_raster import Raster, interpolate, rasterise_atlas
 
@@ -185,8 +186,7 @@ def _find_seams(skin: PartData, main: NDArray[np.bool_]) -> tuple[NDArray[np.flo
     across = np.zeros((2, size, size), np.float32)
     across[:, texels[:, 0], texels[:, 1]] = here[nearest].T
     seam = np.zeros((1, size, size), np.float32)
-    ramp = np.clip(1.25 - distance / _SEAM_REACH, 0, 1)
-    seam[0, texels[:, 0], texels[:, 1]] = ramp * ramp * (3 - 2 * ramp)
+    seam[0, texels[:, 0], texels[:, 1]] = smoothstep_array(1.25 - distance / _SEAM_REACH)
     return across, seam
 
 

@@ -4,13 +4,13 @@ Worked in bands of rows, so that memory follows the band and not the map.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from gpu_workers.engines.anny import texture_kernels
+from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.texture_photo import sample_picture
 
@@ -157,7 +157,7 @@ def enlarge(maps: Tensor, top: int, bottom: int, left: int, right: int, factor: 
     return large[:, factor:-factor, factor:-factor].contiguous()
 
 
-@lru_cache(maxsize=8)
+@graph_constant(maxsize=8)
 def _load_grain(device: str, size: int) -> tuple[Tensor, Tensor]:
     """Return tileable noise of pores and of strands, of the same size on the head on every map."""
     unit = size / _GRAIN_SIZE

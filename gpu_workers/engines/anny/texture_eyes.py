@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.correspondence import LEFT_IRIS, RIGHT_IRIS
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.mesh_math import split_quads
 from gpu_workers.engines.anny.texture_fill import make_noise
+from gpu_workers.engines.anny.texture_photo import LUMA, smoothstep
 from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 
 #: Pixels a side.
 EYES_SIZE = 1024
-#: MediaPipe's iris landmarks: centre, then four points of the rim; right eye, left eye.
-_IRISES = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
-_LUMA = (0.2126, 0.7152, 0.0722)
 #: Linear light.
 _SCLERA = (0.60, 0.565, 0.53)
 _SCLERA_RIM = (0.50, 0.27, 0.23)
@@ -45,15 +44,15 @@ def find_iris_colour(photo: Tensor, landmarks: Array) -> Tensor:
         photo: (3, H, W) linear light.
         landmarks: (478, 2 or 3) pixels of the photo.
     """
-    samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in _IRISES]
+    samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in (RIGHT_IRIS, LEFT_IRIS)]
     pixels = torch.cat(samples, 1)
     if pixels.shape[1] < 8:
         return torch.tensor(_FALLBACK_IRIS)
-    luma = torch.tensor(_LUMA) @ pixels
+    luma = torch.tensor(LUMA) @ pixels
     # Without the window's reflection above and the lashes below.
     kept = (luma >= luma.quantile(0.25)) & (luma <= luma.quantile(0.75))
     colour = _make_plausible(pixels[:, kept].mean(1) * _SHADE)
-    level = float(torch.tensor(_LUMA) @ colour)
+    level = float(torch.tensor(LUMA) @ colour)
     return colour * (min(max(level, _DARKEST), _BRIGHTEST) / max(level, 1e-4))
 
 
@@ -63,7 +62,7 @@ def _make_plausible(colour: Tensor) -> Tensor:
     Melanin over scattering stroma runs from brown over green and grey to blue, never to purple: green is no
     less than the mean of red and blue.
     """
-    luma = torch.tensor(_LUMA)
+    luma = torch.tensor(LUMA)
     floor = (colour[0] * colour[2]).clamp(min=0).sqrt()
     possible = torch.stack([colour[0], torch.maximum(colour[1], floor), colour[2]])
     level = luma @ possible
@@ -151,8 +150,7 @@ def _paint(iris: Tensor, places: Tensor) -> Tensor:
     angle = torch.atan2(y, x)
 
     def ramp(low: float, high: float) -> Tensor:
-        share = ((distance - low) / (high - low)).clamp(0, 1)
-        return share * share * (3 - 2 * share)
+        return smoothstep((distance - low) / (high - low))
 
     def tint(colour: tuple[float, float, float]) -> Tensor:
         return torch.tensor(colour, device=device)[:, None, None]
@@ -170,8 +168,7 @@ def _paint(iris: Tensor, places: Tensor) -> Tensor:
     colour = colour + (tint(_PUPIL) - colour) * (1 - ramp(_PUPIL_RADIUS - 0.02, _PUPIL_RADIUS + 0.03))
     painted = colour + (sclera - colour) * ramp(0.93, 1.08)
     for place, (strength, low, high) in ((y, _UPPER_SHADE), (-y, _LOWER_SHADE), (x.abs(), _CORNER_SHADE)):
-        share = ((place - low) / (high - low)).clamp(0, 1)
-        painted = painted * (1 - strength * share * share * (3 - 2 * share))
+        painted = painted * (1 - strength * smoothstep((place - low) / (high - low)))
     return painted
 
 

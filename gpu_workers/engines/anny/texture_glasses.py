@@ -6,17 +6,19 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, grey_closing
 
 from face3d.messages import Array
-
-#: MediaPipe's landmarks: inner and outer eye corners, lower lids, eyes, the bridge of
-#: the nose from the brows down.
-_RIGHT_EYE, _LEFT_EYE = (33, 133), (263, 362)
-_LOWER_LIDS = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (362, 382, 381, 380, 374, 373, 390, 249, 263))
-_EYES = (
-    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
-    (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
+from gpu_workers.engines.anny.correspondence import (
+    INNER_EYE_CORNERS,
+    LEFT_BROW,
+    LEFT_LIDS,
+    RIGHT_BROW,
+    RIGHT_LIDS,
 )
+
+_LOWER_LIDS = (RIGHT_LIDS[:9], LEFT_LIDS[:9])
+_EYES = (RIGHT_LIDS, LEFT_LIDS)
 #: Brows are dark lines too.
-_BROWS = ((46, 53, 52, 65, 55, 107, 66, 105, 63, 70), (276, 283, 282, 295, 285, 336, 296, 334, 293, 300))
+_BROWS = (RIGHT_BROW, LEFT_BROW)
+#: MediaPipe's landmarks of the bridge of the nose, from the brows down.
 _BRIDGE_TOP, _BRIDGE_END = 9, 197
 #: All below are shares of the outer-eye distance: the thickest frame, where frames are looked for from the
 #: lower lid down, and how far round a frame's pixel nothing is skin.
@@ -56,7 +58,7 @@ def find_frames(lightness: Array, points: Array, eye_distance: float) -> NDArray
 
 def _bridge(points: Array) -> list[tuple[float, float, float]]:
     """Return (column, first row, last row) of the strips over the nose's bridge."""
-    inner = np.sort(points[[_RIGHT_EYE[1], _LEFT_EYE[1]], 0])
+    inner = np.sort(points[list(INNER_EYE_CORNERS), 0])
     middle, half = inner.mean(), 0.2 * (inner[1] - inner[0])
     top, bottom = points[_BRIDGE_TOP, 1], points[_BRIDGE_END, 1]
     return [(x, top, bottom) for x in np.linspace(middle - half, middle + half, 7)]

@@ -1,13 +1,12 @@
 """Short hair painted on the scalp: its colour, how densely it grows, and where it ends."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_fill import make_noise
-from gpu_workers.engines.anny.texture_photo import FacePhoto, blur, sample_picture, smoothstep
+from gpu_workers.engines.anny.texture_photo import LUMA, FacePhoto, blur, sample_picture, smoothstep
 from gpu_workers.engines.anny.texture_project import Projection
 from gpu_workers.engines.anny.texture_statistics import (
     constant,
@@ -19,7 +18,6 @@ from gpu_workers.engines.anny.texture_statistics import (
 
 #: Linear light.
 _FALLBACK_HAIR = (0.045, 0.03, 0.02)
-_LUMA = (0.2126, 0.7152, 0.0722)
 #: So many texels the hair's colour is measured on at least.
 _FEWEST_HAIR = 400
 #: Blur of the hairline in the small map's pixels, how much it wanders, and the density before the ears.
@@ -39,7 +37,7 @@ def grow_hair(atlas: SkinAtlas) -> Tensor:
     return _DENSEST * (scalp + _HAIRLINE_NOISE * edge * patches).clamp(0, 1)
 
 
-@lru_cache(maxsize=4)
+@graph_constant(maxsize=4)
 def load_patches(device: torch.device, size: int) -> Tensor:
     """Return (3, S, S) smooth noise of unit deviation: patches lighter and darker, redder and paler."""
     shade = make_noise(size, 5.0, seed=11) * 0.6 + make_noise(size, 18.0, seed=12) * 0.8
@@ -64,13 +62,13 @@ def find_hair(
     foreign = masked_mean((skin < 0.3).float(), chosen) > 0.5
     chosen = chosen & ((skin < 0.3) | ~foreign)
     values = thin_out(colour)
-    luma = constant(_LUMA, colour.device) @ values
+    luma = constant(LUMA, colour.device) @ values
     # Without highlights and a bright background beside the hair.
     hair = masked_quantile(values, chosen & (luma <= masked_quantile(luma[None], chosen, 0.75)))
     fallback = constant(_FALLBACK_HAIR, colour.device)
     hair = torch.where(enough, hair, fallback)
     # Stubble on a shaven scalp is as light as skin, but of a duller hue.
-    luma = constant(_LUMA, colour.device)
+    luma = constant(LUMA, colour.device)
     dull = ((hair / (luma @ hair)) / (base / (luma @ base))).clamp(min=1e-3).log().abs().amax()
     hairiness = torch.maximum(hairiness, smoothstep((dull - _STUBBLE[0]) / (_STUBBLE[1] - _STUBBLE[0])))
     return hair, torch.where(enough, hairiness, 1.0)

@@ -8,7 +8,7 @@ describe diffuse light. They are fitted to the logarithm, so that light is a fac
 import torch
 from torch import Tensor
 
-from gpu_workers.engines.anny.texture_photo import blur, double, halve, smoothstep
+from gpu_workers.engines.anny.texture_photo import LUMA, blur, double, halve, smoothstep
 from gpu_workers.engines.anny.texture_statistics import constant, masked_quantile, scale_count, thin_out
 
 #: Share of the fitted light that is removed: all of it would also flatten what is the person's own.
@@ -22,7 +22,6 @@ _RIDGE = 0.03
 _ROUNDS = 5
 #: Fewer pixels of skin than this tell nothing of the light.
 _FEWEST = 500
-_LUMA = (0.2126, 0.7152, 0.0722)
 #: A highlight begins so far above the base tone's luminance; so much of the excess is taken away.
 _HIGHLIGHT, _HIGHLIGHT_REMOVED = 1.20, 0.5
 #: The same below the base tone: where shadow begins, and the exponent of its removal.
@@ -45,7 +44,7 @@ def find_light_gain(colour: Tensor, normals: Tensor, weight: Tensor) -> Tensor:
     chosen = trust > 0.5
     trust = trust * chosen
     count = chosen.sum()
-    level = (constant(_LUMA, colour.device) @ thin_out(colour)).clamp(min=1e-3).log()
+    level = (constant(LUMA, colour.device) @ thin_out(colour)).clamp(min=1e-3).log()
     basis = _harmonics(thin_out(normals)).T
     level = level - masked_quantile(level[None], chosen)
     ridge = torch.diag(constant((0.0, *[_RIDGE] * 8), colour.device)) * count
@@ -73,7 +72,7 @@ def even_locally(even: Tensor, base: Tensor, bare: Tensor, plain: Tensor) -> Ten
         bare: (1, S, S) trust in a texel being bare skin.
         plain: (S, S) 0 on lips and brows, which keep their colour.
     """
-    luma = constant(_LUMA, even.device)
+    luma = constant(LUMA, even.device)
     base_level = luma @ base
     # All of it is smooth: half the size is enough.
     even, bare, plain = halve(even), halve(bare), halve(plain[None])
@@ -104,7 +103,7 @@ def fill_folds(even: Tensor, base: Tensor, bare: Tensor, folds: Tensor) -> Tenso
     """
     small, trust = halve(even), halve(bare)
     own = (blur(small * trust, _FOLD_BLURS[0]) / blur(trust, _FOLD_BLURS[0]).clamp(min=1e-3)).clamp(min=1e-3)
-    narrow = torch.tensordot(constant(_LUMA, even.device), own, dims=1)[None]
+    narrow = torch.tensordot(constant(LUMA, even.device), own, dims=1)[None]
     wide = blur(narrow * trust, _FOLD_BLURS[1]) / blur(trust, _FOLD_BLURS[1]).clamp(min=1e-3)
     dull = ((own[:1] / own[2:]).log() - (base[0] / base[2]).log()).clamp(max=0)
     crease = (wide / narrow).clamp(1, _DEEPEST_FOLD)

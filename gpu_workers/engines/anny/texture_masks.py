@@ -15,26 +15,27 @@ from scipy.ndimage import (
 )
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.array_math import smoothstep_array
+from gpu_workers.engines.anny.correspondence import (
+    FACE_OVAL,
+    LEFT_BROW,
+    LEFT_LIDS,
+    OUTER_EYE_CORNERS,
+    OUTER_LIPS,
+    RIGHT_BROW,
+    RIGHT_LIDS,
+)
 from gpu_workers.engines.anny.texture_glasses import find_frames
 from gpu_workers.engines.anny.texture_openings import find_skin_round_openings
 from gpu_workers.engines.anny.texture_skin_model import rate_skin
 
-#: MediaPipe's landmarks (478): the contour of the face, clockwise from the forehead.
-_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176,
-    149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-#: Patches that show bare skin on nearly every face: both cheeks, bridge and tip of the nose.
+#: MediaPipe's landmarks (478), patches that show bare skin on nearly every face: both cheeks, bridge and tip
+#: of the nose.
 _SKIN_PATCHES = ((50, 101, 118, 117), (280, 330, 347, 346), (9, 8, 168, 6), (4, 5, 195, 197))
-_UPPER_BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+_UPPER_BROWS = RIGHT_BROW[:5] + LEFT_BROW[4::-1]
 #: From the outer end of a brow over it, and back along the lower lid.
-_EYE_REGIONS = (
-    (70, 63, 105, 66, 107, 133, 155, 154, 153, 145, 144, 163, 7, 33),
-    (300, 293, 334, 296, 336, 362, 382, 381, 380, 374, 373, 390, 249, 263),
-)
-_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+_EYE_REGIONS = (RIGHT_BROW[:5] + RIGHT_LIDS[8::-1], LEFT_BROW[:5] + LEFT_LIDS[8::-1])
 _CHIN = 152
-_OUTER_EYES = (33, 263)
 _NOSE_BASE = 2
 #: Outer-eye distance of the reduced photo on which the masks are made, about, in pixels; photos are reduced
 #: by powers of a ratio, so that pictures of few sizes come up.
@@ -93,7 +94,7 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
         landmarks: (478, 2 or 3) pixels of the photo; MediaPipe's numbering.
     """
     points = np.asarray(landmarks[:, :2], np.float64)
-    eye_distance = float(np.linalg.norm(points[_OUTER_EYES[0]] - points[_OUTER_EYES[1]]))
+    eye_distance = float(np.linalg.norm(points[OUTER_EYE_CORNERS[0]] - points[OUTER_EYE_CORNERS[1]]))
     step = round(math.log(max(eye_distance, 1.0) / MASK_EYE_DISTANCE) / math.log(_REDUCTION_RATIO))
     reduction = _REDUCTION_RATIO ** max(0, step)
     height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
@@ -111,7 +112,7 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
     frames = find_frames(lab[0], scaled, distance)
     if frames is not None:
         skin = skin * ~frames
-        confidence *= _smooth(_distance_inside(~frames, _FRAME_FEATHER * distance))
+        confidence *= smoothstep_array(_distance_inside(~frames, _FRAME_FEATHER * distance))
     covered = _covered_share(confidence, scaled, distance)
     around = find_skin_round_openings(scaled, distance, (height, width))
     return FaceMasks(
@@ -126,15 +127,15 @@ def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
 def _covered_share(confidence: Array, points: Array, eye_distance: float) -> float:
     """Return `FaceMasks.covered`."""
     height, width = confidence.shape
-    face = _distance_inside(_fill_polygon(points[list(_OVAL)], height, width), eye_distance) > _FEATHER[1]
-    for chain in (*_EYE_REGIONS, _LIPS):
+    face = _distance_inside(_fill_polygon(points[list(FACE_OVAL)], height, width), eye_distance) > _FEATHER[1]
+    for chain in (*_EYE_REGIONS, OUTER_LIPS):
         face &= ~_fill_polygon(points[list(chain)], height, width)
     return float((confidence[face] < 0.5).mean()) if face.any() else 1.0
 
 
 def _face_window(points: Array, eye_distance: float, height: int, width: int) -> tuple[slice, slice]:
     """Return rows and columns that hold the contour of the face with a margin."""
-    contour = points[list(_OVAL)]
+    contour = points[list(FACE_OVAL)]
     margin = _MARGIN * eye_distance
     rise = (_FOREHEAD_STRETCH - 1) * float(np.ptp(contour[:, 1])) / 2
     low, high = contour.min(0) - [margin, margin + rise], contour.max(0) + margin
@@ -155,16 +156,16 @@ def _find_confidence(
     order = np.argsort(brows[:, 0])
     brow_row = np.interp(column[0], brows[order, 0], brows[order, 1]).astype(np.float32)[None]
     depth = _distance_inside(_fill_polygon(_stretch_forehead(points), height, width), eye_distance)
-    feather = _smooth((depth - _FEATHER[0]) / (_FEATHER[1] - _FEATHER[0]))
+    feather = smoothstep_array((depth - _FEATHER[0]) / (_FEATHER[1] - _FEATHER[0]))
     # The colour decides at the sides and on the forehead, where hair and background are; brows, eyes and a
     # beard are as dark as hair and belong to the face.
-    middle = _smooth((depth - 0.6 * _TRUSTED_INSET) / (0.4 * _TRUSTED_INSET))
-    below_brows = _smooth((row - (brow_row - 0.04 * eye_distance)) / (0.06 * eye_distance))
-    below_nose = _smooth((row - points[_NOSE_BASE, 1]) / (0.3 * eye_distance))
+    middle = smoothstep_array((depth - 0.6 * _TRUSTED_INSET) / (0.4 * _TRUSTED_INSET))
+    below_brows = smoothstep_array((row - (brow_row - 0.04 * eye_distance)) / (0.06 * eye_distance))
+    below_nose = smoothstep_array((row - points[_NOSE_BASE, 1]) / (0.3 * eye_distance))
     along = np.clip((row - points[_NOSE_BASE, 1]) / (points[_CHIN, 1] - points[_NOSE_BASE, 1] + 1e-6), 0, 1)
     axis = points[_NOSE_BASE, 0] + along * (points[_CHIN, 0] - points[_NOSE_BASE, 0])
     low, high = _CENTRE_WIDTH
-    central = _smooth((high - np.abs(column - axis) / eye_distance) / (high - low))
+    central = smoothstep_array((high - np.abs(column - axis) / eye_distance) / (high - low))
     # A lock of hair is of another hue than the skin; so are lips.
     hair = foreign * (1 - skin)
     trusted = np.maximum(middle * below_brows * (1 - hair), below_nose * central)
@@ -173,7 +174,7 @@ def _find_confidence(
         polygon = _fill_polygon(points[list(region)], height, width)[around]
         if not polygon.any():
             continue
-        near = _smooth(1 - _distance_inside(~polygon, 0.04 * eye_distance))
+        near = smoothstep_array(1 - _distance_inside(~polygon, 0.04 * eye_distance))
         trusted[around] = np.maximum(trusted[around], near * (1 - hair[around]))
     # Highlights are holes in the skin's colour; a fringe amid highlights is one too, but a dark one.
     filled = binary_fill_holes(binary_closing(skin > 0.5, iterations=2)) & ~darker
@@ -192,7 +193,7 @@ def _find_confidence(
     accepted &= feather > 0
     accepted = _distance_inside(_distance_inside(accepted, eye_distance) <= _STRIP, eye_distance) <= _STRIP
     away = _distance_inside(accepted, eye_distance * _REJECTION_FEATHER)
-    return np.asarray(feather * _smooth(away), np.float32)
+    return np.asarray(feather * smoothstep_array(away), np.float32)
 
 
 def _distance_inside(mask: Array, unit: float) -> NDArray[np.float32]:
@@ -225,39 +226,43 @@ def _find_skin(lab: Array, points: Array, eye_distance: float) -> tuple[Array, A
     )
     hue = np.sqrt(red * red + yellow * yellow)
     low, high = _HUE_LIMITS
-    bright = _smooth((lab[0] / np.float32(max(reference[0], 1.0)) - np.float32(0.5)) / np.float32(0.15))
+    bright = smoothstep_array(
+        (lab[0] / np.float32(max(reference[0], 1.0)) - np.float32(0.5)) / np.float32(0.15)
+    )
     return (
         skin,
         lab[0] < reference[0] - _HOLE_DARKNESS,
-        bright * _smooth((hue - low) / (high - low)),
+        bright * smoothstep_array((hue - low) / (high - low)),
     )
 
 
 def _rate_skin(lab: Array, points: Array, eye_distance: float) -> NDArray[np.float32]:
     """Return (h, w) in 0..1: how much a pixel's colour is the skin's that the middle of the face shows."""
     height, width = lab.shape[1:]
-    contour = points[list(_OVAL)]
+    contour = points[list(FACE_OVAL)]
     face = _fill_polygon(contour, height, width)
     depth = _distance_inside(face, eye_distance)
     features = np.zeros_like(face)
-    for chain in (*_EYE_REGIONS, _LIPS):
+    for chain in (*_EYE_REGIONS, OUTER_LIPS):
         features |= _fill_polygon(points[list(chain)], height, width)
     row = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
     inside = (depth > 0.14) & ~features & (row < points[_NOSE_BASE, 1])
     if inside.sum() < _FEWEST_SEEDS:
         inside = face
     far = _distance_inside(~face, eye_distance)
-    prior = np.float32(0.1) + np.float32(0.8) * _smooth((depth - far + np.float32(0.25)) / np.float32(0.5))
+    prior = np.float32(0.1) + np.float32(0.8) * smoothstep_array(
+        (depth - far + np.float32(0.25)) / np.float32(0.5)
+    )
     # Above the eyes, beside and over the forehead, is hair or background; below lies the neck.
     brow = _fill_polygon(_stretch_forehead(points), height, width)
     around = (far < 1.0) & (_distance_inside(~brow, eye_distance) > 0.06)
-    upper = row < points[list(_OUTER_EYES), 1].mean()
+    upper = row < points[list(OUTER_EYE_CORNERS), 1].mean()
     return rate_skin(lab, inside, around & upper, around & ~upper, prior)
 
 
 def _stretch_forehead(points: Array) -> Array:
     """Return the contour of the face with the forehead up to about the hairline."""
-    contour = points[list(_OVAL)].copy()
+    contour = points[list(FACE_OVAL)].copy()
     above = np.minimum(contour[:, 1] - points[list(_UPPER_BROWS), 1].mean(), 0)
     contour[:, 1] += (_FOREHEAD_STRETCH - 1) * above
     return contour
@@ -267,11 +272,6 @@ def _fill_polygon(points: Array, height: int, width: int) -> Array:
     canvas = Image.new("1", (width, height))
     ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1)
     return np.asarray(canvas)
-
-
-def _smooth(ramp: Array) -> Array:
-    clipped = np.clip(ramp, 0, 1)
-    return np.asarray(clipped * clipped * (3 - 2 * clipped))
 
 
 def _to_lab(photo: Array) -> NDArray[np.float32]:

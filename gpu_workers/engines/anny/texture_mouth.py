@@ -8,8 +8,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.correspondence import INNER_LIPS
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture_fill import make_noise
+from gpu_workers.engines.anny.texture_photo import LUMA, smoothstep
 from gpu_workers.engines.anny.uv_raster import interpolate, rasterise_atlas
 
 #: Pixels a side.
@@ -25,12 +27,8 @@ _EDGE_END = 2.2
 _NECK = (4.5, 9.5)
 #: Light at the back of the mouth, of that in front.
 _BACK_LIGHT = 0.14
-#: MediaPipe's landmarks round the opening of the lips, and of its middle, above and below.
-_INNER_LIPS = (
-    78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95,
-)  # fmt: skip
+#: MediaPipe's landmarks of the middle of the lips' opening, above and below.
 _MIDDLE = (13, 14)
-_LUMA = (0.2126, 0.7152, 0.0722)
 #: Fewest pixels between the lips, and across them, that can show teeth.
 _FEWEST, _LEAST_OPEN = 30, 3.0
 #: Teeth are the brightest pixels between the lips, and hardly coloured: red over green, blue over green.
@@ -59,7 +57,7 @@ def find_tooth_tint(photo: Tensor, landmarks: Array) -> Tensor:
         landmarks: (478, 2 or 3) pixels of the photo.
     """
     points = np.asarray(landmarks, np.float64)[:, :2]
-    outline = points[list(_INNER_LIPS)]
+    outline = points[list(INNER_LIPS)]
     low, high = np.floor(outline.min(0)).astype(int), np.ceil(outline.max(0)).astype(int)
     low, high = np.maximum(low, 0), np.minimum(high, (photo.shape[2], photo.shape[1]))
     unknown = torch.ones(3)
@@ -72,7 +70,7 @@ def find_tooth_tint(photo: Tensor, landmarks: Array) -> Tensor:
     pixels = photo[:, low[1] : high[1], low[0] : high[0]].cpu()[:, inside]
     if pixels.shape[1] < _FEWEST:
         return unknown
-    level = torch.tensor(_LUMA) @ pixels
+    level = torch.tensor(LUMA) @ pixels
     bright = pixels[:, level >= level.quantile(1 - _TOOTH_SHARE)]
     red, blue = bright[0] / bright[1].clamp(min=1e-4), bright[2] / bright[1].clamp(min=1e-4)
     white = (red < 1.35 * _RED_LIMITS[1]) & (blue > 0.6 * _BLUE_LIMITS[0])
@@ -87,7 +85,7 @@ def find_tooth_tint(photo: Tensor, landmarks: Array) -> Tensor:
     )
     own = torch.tensor(_TOOTH) / _TOOTH[1]
     tint: Tensor = 1 + _BELIEF * (hue / own - 1)
-    return tint / (torch.tensor(_LUMA) @ tint)
+    return tint / (torch.tensor(LUMA) @ tint)
 
 
 def paint_mouth(tint: Tensor, paint: MouthPaint) -> Tensor:
@@ -147,8 +145,7 @@ def _measure(part: PartData, positions: np.ndarray) -> np.ndarray:
 
 
 def _light(forward: Tensor) -> Tensor:
-    ramp = ((forward - 0.30) / 0.62).clamp(0, 1)
-    return _BACK_LIGHT + (1 - _BACK_LIGHT) * ramp * ramp * (3 - 2 * ramp)
+    return _BACK_LIGHT + (1 - _BACK_LIGHT) * smoothstep((forward - 0.30) / 0.62)
 
 
 def _tint(colour: tuple[float, float, float], device: torch.device) -> Tensor:

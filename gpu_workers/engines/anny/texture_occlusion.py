@@ -35,8 +35,10 @@ def find_occlusion(data: HeadData, atlas: SkinAtlas, size: int) -> Tensor:
     triangles = torch.cat([torch.from_numpy(rows).long() for rows in solid]).to(device)
     skin = positions[data.part("skin").vertices]
     step = atlas.covered.shape[0] // size
-    place = _thin(atlas.spread(skin), step)
-    normal = functional.normalize(_thin(atlas.spread(_find_normals(skin, atlas.triangles)), step), dim=0)
+    place = _pick_texels(atlas.spread(skin), step)
+    normal = functional.normalize(
+        _pick_texels(atlas.spread(_find_normals(skin, atlas.triangles)), step), dim=0
+    )
     lifted = place + _LIFT * normal
     seen = torch.zeros(size, size, device=device)
     total = torch.zeros(size, size, device=device)
@@ -46,7 +48,7 @@ def find_occlusion(data: HeadData, atlas: SkinAtlas, size: int) -> Tensor:
         total += weight
     share = seen / total.clamp(min=1e-6)
     # The head is symmetric, the directions are not: together they are twice as many.
-    main = _thin(atlas.main[None], step)[0]
+    main = _pick_texels(atlas.main[None], step)[0]
     return torch.where(main, 0.5 * (share + share.flip(-1)), share)
 
 
@@ -80,7 +82,7 @@ def _find_visible(points: Tensor, direction: Tensor, positions: Tensor, triangle
     return share
 
 
-def _thin(maps: Tensor, step: int) -> Tensor:
+def _pick_texels(maps: Tensor, step: int) -> Tensor:
     # Not the mean: between charts it would be neither's.
     return maps[:, ::step, ::step]
 

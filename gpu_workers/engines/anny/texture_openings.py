@@ -10,16 +10,8 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.correspondence import LEFT_EYE_EDGES, MOUTH_EDGES, RIGHT_EYE_EDGES
 
-#: MediaPipe's landmarks from one corner to the other: along the upper edge, and along the lower one.
-_EYES = (
-    ((33, 246, 161, 160, 159, 158, 157, 173, 133), (33, 7, 163, 144, 145, 153, 154, 155, 133)),
-    ((362, 398, 384, 385, 386, 387, 388, 466, 263), (362, 382, 381, 380, 374, 373, 390, 249, 263)),
-)
-_MOUTH = (
-    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308),
-    (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308),
-)
 #: How far each opening reaches over its upper edge, under its lower one and past its corners, shares of the
 #: outer-eye distance: the visible lid with its lashes; the lips' wet side.
 _EYE_REACH = (0.065, 0.020, 0.024)
@@ -42,7 +34,11 @@ def find_skin_round_openings(
     height, width = shape
     sheet = Image.new("L", (width * _FINER, height * _FINER), 255)
     draw = ImageDraw.Draw(sheet)
-    for opening, reach in (*((eye, _EYE_REACH) for eye in _EYES), (_MOUTH, _MOUTH_REACH)):
+    for opening, reach in (
+        (RIGHT_EYE_EDGES, _EYE_REACH),
+        (LEFT_EYE_EDGES, _EYE_REACH),
+        (MOUTH_EDGES, _MOUTH_REACH),
+    ):
         outline = _widen(points, opening, eye_distance * np.array(reach)) * _FINER
         draw.polygon([(float(x), float(y)) for x, y in outline], fill=0)
     small = np.asarray(sheet.resize((width, height), Image.Resampling.BOX), np.float32) / 255

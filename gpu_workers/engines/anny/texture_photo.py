@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_masks import MASK_EYE_DISTANCE
 from gpu_workers.engines.anny.texture_statistics import constant
 
+#: Luminance of linear red, green and blue (ITU-R BT.709).
+LUMA = (0.2126, 0.7152, 0.0722)
 #: Radius of the sharpening as a share of the outer-eye distance, its least value in pixels, its strength.
 _SHARPEN_RADIUS, _SHARPEN_LEAST, _SHARPEN_AMOUNT = 0.008, 0.7, 0.6
 _SRGB_TABLE = tuple(
@@ -105,7 +107,7 @@ def _gaussian(sigma: float, radius: int) -> tuple[float, ...]:
     return tuple(weight / sum(weights) for weight in weights)
 
 
-@lru_cache(maxsize=64)
+@graph_constant(maxsize=64)
 def _blur_matrix(size: int, sigma: float, device: torch.device) -> Tensor:
     """Return the blur of `size` pixels as a matrix: a GPU multiplies faster than it convolves."""
     radius = max(1, round(3 * sigma))

@@ -14,6 +14,7 @@ from gpu_workers.engines.anny.texture_hair import find_hair, grow_hair, load_pat
 from gpu_workers.engines.anny.texture_light import even_locally, fill_folds, find_light_gain
 from gpu_workers.engines.anny.texture_masks import MASK_EYE_DISTANCE
 from gpu_workers.engines.anny.texture_photo import (
+    LUMA,
     FacePhoto,
     blur,
     double,
@@ -36,7 +37,6 @@ _COSINE_RAMP = (0.10, 0.45)
 _TONE_SIZE = 256
 #: Linear light.
 _FALLBACK_SKIN = (0.42, 0.25, 0.18)
-_LUMA = (0.2126, 0.7152, 0.0722)
 #: So many texels the skin's colour is measured on at least.
 _FEWEST_SKIN = 200
 #: Factors on the base tone.
@@ -151,7 +151,7 @@ def _typical(colour: Tensor, where: Tensor) -> Tensor:
     """
     chosen = thin_out(where)
     values = thin_out(colour)
-    luma = (constant(_LUMA, colour.device) @ values)[None]
+    luma = (constant(LUMA, colour.device) @ values)[None]
     low, high = (masked_quantile(luma, chosen, share) for share in _TYPICAL)
     band = chosen & (luma[0] >= low) & (luma[0] <= high)
     mean = torch.stack([masked_mean(channel, band) for channel in values])

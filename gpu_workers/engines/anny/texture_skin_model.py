@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from face3d.messages import Array
+from gpu_workers.engines.anny.array_math import smoothstep_array
 
 #: Components of either mixture; the skin's differ by light.
 _SKIN_PARTS, _OTHER_PARTS = 3, 5
@@ -39,13 +40,13 @@ def rate_skin(lab: Array, inside: Array, foreign: Array, mixed: Array, prior: Ar
     """
     height, width = inside.shape
     pixels = lab.reshape(3, -1).T.astype(np.float32)
-    skin = _fit(_thin(_without_outliers(pixels[inside.ravel()])), _SKIN_PARTS)
+    skin = _fit(_subsample(_without_outliers(pixels[inside.ravel()])), _SKIN_PARTS)
     distance, fits_skin = _measure(pixels, skin)
-    near = _smooth((_REACH[1] - distance) / (_REACH[1] - _REACH[0]))
+    near = smoothstep_array((_REACH[1] - distance) / (_REACH[1] - _REACH[0]))
     others = foreign.ravel() | mixed.ravel() & (near < 0.5)
     rating = near
     if others.sum() > 4 * _OTHER_PARTS:
-        _, fits_other = _measure(pixels, _fit(_thin(pixels[others]), _OTHER_PARTS))
+        _, fits_other = _measure(pixels, _fit(_subsample(pixels[others]), _OTHER_PARTS))
         expected = prior.ravel()
         odds = np.clip(fits_skin - fits_other, -30, 30) + np.log((expected + 1e-3) / (1 - expected + 1e-3))
         rating = near / (1 + np.exp(-odds))
@@ -62,7 +63,7 @@ def _without_outliers(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return samples[usual] if usual.sum() >= 8 else samples
 
 
-def _thin(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def _subsample(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return samples[:: max(1, len(samples) // _SAMPLES)]
 
 
@@ -134,8 +135,3 @@ def _follow_edges(rating: NDArray[np.float32], guide: NDArray[np.float32]) -> ND
     offset = level - slope * middle
     followed: NDArray[np.float32] = np.clip(mean(slope) * guide + mean(offset), 0, 1)
     return followed
-
-
-def _smooth(ramp: Array) -> NDArray[np.float32]:
-    clipped = np.clip(ramp, 0, 1)
-    return np.asarray(clipped * clipped * (3 - 2 * clipped), np.float32)

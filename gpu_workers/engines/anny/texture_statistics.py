@@ -1,9 +1,9 @@
 """Measures of parts of pictures in fixed shapes, so that a GPU never waits to learn how many pixels."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
+
+from gpu_workers.engines.anny.cuda_graph import graph_constant
 
 #: Pixels a side of the grid that is measured: colours and light vary slowly.
 _GRID = 256
@@ -39,7 +39,7 @@ def masked_mean(values: Tensor, where: Tensor) -> Tensor:
     return (values * where).sum() / where.sum().clamp(min=1)
 
 
-@lru_cache(maxsize=256)
+@graph_constant(maxsize=256)
 def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Return (N,) float32 on a device, copied there once a process."""
     return torch.tensor(values, device=device)

@@ -15,11 +15,12 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny.array_math import smoothstep_array
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.texture_occlusion import find_occlusion
-from gpu_workers.engines.anny.texture_photo import blur
+from gpu_workers.engines.anny.texture_photo import blur, smoothstep
 from gpu_workers.engines.anny.texture_statistics import constant
 
 #: Metres of displacement at the ends of its 16 bits; the middle code is none. Codes are multiples of `_STEP`:
@@ -50,7 +51,8 @@ _ROUGHNESS, _OILY, _LIPS, _SCALP = 0.52, -0.09, -0.16, 0.12
 _DARKEST, _DARKEST_LID = 0.25, 0.65
 #: Metres of a fold that halve the light in it.
 _FOLD_SHADE = 0.0016
-_BAND = 64
+#: Rows of the small maps in one band on a CPU; texels of the full map in a larger one on a GPU.
+_BAND, _DEVICE_BAND_TEXELS = 64, 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,20 +109,24 @@ def make_surface(albedo: Tensor, photo_density: float, atlas: SurfaceAtlas) -> S
     factor = size // small
     fold = find_folds(_reduce(albedo, small), photo_density, atlas)
     layers = torch.cat([find_slopes(fold, atlas.metres), fold[None], atlas.pores[None]])
-    flat = _enlarge_codes(torch.stack([atlas.roughness, _shade(fold, atlas)]), size)
+    codes = (torch.stack([atlas.roughness, _shade(fold, atlas)]).clamp(0, 1) * 255).round()
     device = albedo.device
+    if not albedo.is_cuda:
+        # Eight bits enlarge several times as fast on a CPU; a GPU has no such kernel.
+        codes = codes.to(torch.uint8)
     maps = SurfaceMaps(
         normal=torch.empty(size, size, 3, dtype=torch.uint8, device=device),
-        roughness=flat[0],
-        occlusion=flat[1],
+        roughness=torch.empty(size, size, dtype=torch.uint8, device=device),
+        occlusion=torch.empty(size, size, dtype=torch.uint8, device=device),
         displacement=torch.empty(size, size, dtype=torch.uint16, device=device),
     )
     tile = _load_pores(size, str(device))
-    band = small if albedo.is_cuda else _BAND
+    band = max(1, _DEVICE_BAND_TEXELS // (size * factor)) if albedo.is_cuda else _BAND
     for start in range(0, small, band):
-        rows = slice(start * factor, (start + band) * factor)
-        large = _enlarge_rows(layers, start, start + band, factor)
-        compose_surface(large, _cut(tile, rows, size), maps, rows)
+        stop = min(start + band, small)
+        rows = slice(start * factor, stop * factor)
+        maps.roughness[rows], maps.occlusion[rows] = _enlarge_rows(codes, start, stop, factor).round()
+        compose_surface(_enlarge_rows(layers, start, stop, factor), _cut(tile, rows, size), maps, rows)
     return maps
 
 
@@ -153,17 +159,6 @@ def _enlarge_rows(layers: Tensor, start: int, stop: int, factor: int) -> Tensor:
     return large[:, factor:-factor]
 
 
-def _enlarge_codes(layers: Tensor, size: int) -> Tensor:
-    """Return (C, size, size) uint8 of layers (C, L, L) in 0..1."""
-    codes = (layers.clamp(0, 1) * 255).round()[None]
-    if not codes.is_cuda:
-        # Eight bits enlarge several times as fast on a CPU; a GPU has no such kernel.
-        codes = codes.to(torch.uint8)
-    if size > layers.shape[-1]:
-        codes = functional.interpolate(codes, size=(size, size), mode="bilinear", align_corners=False)
-    return codes[0].round().to(torch.uint8) if codes.is_cuda else codes[0]
-
-
 def find_folds(colour: Tensor, photo_density: float, atlas: SurfaceAtlas) -> Tensor:
     """Return (L, L) metres, 0 or less: how deep the skin lies in a fold.
 
@@ -189,8 +184,8 @@ def find_folds(colour: Tensor, photo_density: float, atlas: SurfaceAtlas) -> Ten
     for octave in range(_OCTAVES):
         width = _FOLD_WIDTH * 2**octave
         if width >= finest or octave == _OCTAVES - 1:
-            valleys = _find_valleys(_thin(shade[None], 2**octave)[0])
-            depth += _thicken(valleys[None], depth.shape)[0] * (width * texel * _FOLD_DEPTH)
+            valleys = _find_valleys(_shrink(shade[None], 2**octave)[0])
+            depth += _enlarge(valleys[None], depth.shape)[0] * (width * texel * _FOLD_DEPTH)
     depth = _DEEPEST * torch.tanh(depth * (allowed * (1 - hair)) / _DEEPEST)
     fold = torch.zeros_like(atlas.folds)
     fold[rows, columns] = -blur(depth[None], 1.2)[0]
@@ -209,26 +204,21 @@ def _find_valleys(shade: Tensor) -> Tensor:
     line = (1 - 1.6 * least / most.clamp(min=1e-6)).clamp(0, 1)
     # Along a line the curves agree in direction: doubled angles do not cancel each other.
     share = most / half.clamp(min=1e-9)
-    curved = _thin(torch.stack([share * (across - down) / 2, share * mixed, most]), 2)
+    curved = _shrink(torch.stack([share * (across - down) / 2, share * mixed, most]), 2)
     same, other, total = blur(curved, 1.25 * _FOLD_WIDTH)
     agreement = (same**2 + other**2).sqrt() / total.clamp(min=1e-9)
-    agreed = _thicken(_smooth((agreement - 0.12) / 0.35)[None], shade.shape)[0]
+    agreed = _enlarge(smoothstep((agreement - 0.12) / 0.35)[None], shade.shape)[0]
     return (most * line * _FOLD_WIDTH**2 * agreed - _LEAST_CURVED).clamp(min=0)
 
 
-def _thin(maps: Tensor, step: int) -> Tensor:
+def _shrink(maps: Tensor, step: int) -> Tensor:
     return functional.avg_pool2d(maps[None], step)[0] if step > 1 else maps
 
 
-def _thicken(maps: Tensor, size: torch.Size) -> Tensor:
+def _enlarge(maps: Tensor, size: torch.Size) -> Tensor:
     if maps.shape[1:] == size:
         return maps
     return functional.interpolate(maps[None], size=list(size), mode="bilinear", align_corners=False)[0]
-
-
-def _smooth(ramp: Tensor) -> Tensor:
-    clipped = ramp.clamp(0, 1)
-    return clipped * clipped * (3 - 2 * clipped)
 
 
 def find_slopes(height: Tensor, metres: Tensor) -> Tensor:
@@ -244,13 +234,17 @@ def _shade(fold: Tensor, atlas: SurfaceAtlas) -> Tensor:
 
 
 def _reduce(albedo: Tensor, small: int) -> Tensor:
+    def reduce(picture: Tensor) -> Tensor:
+        size = (small, small)
+        return functional.interpolate(
+            picture, size=size, mode="bilinear", antialias=True, align_corners=False
+        )
+
     picture = albedo.permute(2, 0, 1)[None]
     if albedo.is_cuda:
-        picture = picture.float()
-    reduced = functional.interpolate(
-        picture, size=(small, small), mode="bilinear", antialias=True, align_corners=False
-    )
-    return reduced[0].float() / 255
+        # One channel after another: four bytes for each of eight bits.
+        return torch.cat([reduce(channel[None, None].float()) for channel in picture[0]], 1)[0] / 255
+    return reduce(picture)[0].float() / 255
 
 
 def _away_from_border(atlas: SkinAtlas) -> Tensor:
@@ -259,8 +253,7 @@ def _away_from_border(atlas: SkinAtlas) -> Tensor:
     Its holes (eyes, mouth) count as inside.
     """
     chart = binary_fill_holes((atlas.covered & atlas.main).cpu().numpy())
-    ramp = np.clip(distance_transform_edt(chart) / _BORDER_WIDTH, 0, 1)
-    smooth = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    smooth = smoothstep_array(distance_transform_edt(chart) / _BORDER_WIDTH).astype(np.float32)
     return torch.from_numpy(smooth).to(atlas.covered.device) * atlas.main
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_workers import rasteriser
-from gpu_workers.engines.anny.texture_photo import sample_picture
+from gpu_workers.engines.anny.texture_photo import sample_picture, smoothstep
 from gpu_workers.engines.hrn.stages import CAMERA_DISTANCE, CENTRE, FOCAL, FaceCrops, FittedFront
 
 #: Texels baked at once, in whole rows: bounds the memory.
@@ -76,7 +76,7 @@ def bake_front(
         raster = rasteriser.rasterise(flat[None], triangles, height, size, perspective=False)
         x, y, depth, facing = rasteriser.interpolate(values[None], triangles, raster)[0].unbind(-1)
         place = torch.stack([x, y])
-        seen = _smooth((facing - _FACING[0]) / (_FACING[1] - _FACING[0]))
+        seen = smoothstep((facing - _FACING[0]) / (_FACING[1] - _FACING[0]))
         seen = seen * (sample_picture(nearest[None], place / (2 * CENTRE))[0] + _DEPTH_SLACK > depth)
         seen = seen * sample_picture(mask, place / (2 * CENTRE))[0] * raster.covered[0]
         in_photo = place * to_photo[:2, None, None] + to_photo[2:, None, None]
@@ -117,8 +117,3 @@ def _facing(vertices: Tensor, triangles: Tensor) -> Tensor:
         normals.index_add_(0, triangles[:, corner], across)
     towards = torch.tensor([0, 0, CAMERA_DISTANCE], device=vertices.device) - vertices
     return (functional.normalize(normals, dim=1) * functional.normalize(towards, dim=1)).sum(1)
-
-
-def _smooth(ramp: Tensor) -> Tensor:
-    clipped = ramp.clamp(0, 1)
-    return clipped * clipped * (3 - 2 * clipped)

@@ -1,0 +1,64 @@
+"""What a captured call keeps; CUDA itself is stood in for, so that no GPU is needed."""
+
+import gc
+import weakref
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+
+from gpu_workers.engines.anny import cuda_graph
+from gpu_workers.engines.anny.cuda_graph import CapturedCall, graph_constant
+from gpu_workers.engines.anny.texture_photo import _blur_matrix
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graph, "torch", MagicMock())
+    monkeypatch.setattr(cuda_graph, "_pools", {})
+
+
+def test_a_graph_keeps_its_blurs_whatever_photos_come_after() -> None:
+    graph = CapturedCall(lambda: float(_blur_matrix(31, 1.5, CPU).sum()), CPU)
+    matrix = weakref.ref(_blur_matrix(31, 1.5, CPU))
+    for size in range(40, 240):
+        _blur_matrix(size, 1.5, CPU)
+    gc.collect()
+    assert matrix() is not None
+    del graph
+    gc.collect()
+    assert matrix() is None
+
+
+def test_constants_are_made_once_and_not_kept_outside_a_capture() -> None:
+    made = []
+
+    @graph_constant(maxsize=1)
+    def ones(size: int) -> torch.Tensor:
+        made.append(size)
+        return torch.ones(size)
+
+    assert ones(3) is ones(3)
+    first = weakref.ref(ones(3))
+    ones(4)
+    gc.collect()
+    assert first() is None
+    assert made == [3, 4]
+
+
+def test_a_failed_capture_keeps_nothing() -> None:
+    held = []
+
+    def fail_in_capture() -> None:
+        _blur_matrix(32, 1.5, CPU)
+        held.append(getattr(cuda_graph._capturing, "held", None))
+        if held[-1] is not None:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        CapturedCall(fail_in_capture, CPU)
+    assert held[0] is None
+    assert len(held[-1]) == 1
+    assert not hasattr(cuda_graph._capturing, "held")
