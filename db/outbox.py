@@ -22,20 +22,24 @@ class Publication:
 def claim_publications(session: Session, *, limit: int) -> list[Publication]:
     """Delete due outbox rows and return what they ask for: interactive jobs first, then by age.
 
+    Rows are picked once, and stages looked up row by row: while statistics are stale, as after a thousand
+    uploads at once, the planner has repeated both for every row, for longer than a statement may take.
+
     The caller publishes with confirms and commits after; a crash in between publishes twice, which the
     dispatch number and the lease absorb. Rows of an older dispatch or an ended job are dropped.
     """
     rows = session.execute(
         text(
-            "WITH due AS (DELETE FROM outbox WHERE id IN ("
+            "WITH picked AS MATERIALIZED ("
             "   SELECT id FROM outbox WHERE due_at <= now() ORDER BY priority, id LIMIT :limit"
-            "    FOR UPDATE SKIP LOCKED)"
-            " RETURNING id, job_id, dispatch, priority)"
-            " SELECT due.job_id, due.dispatch, array_agg(s.name ORDER BY s.ordinal)"
-            "   FROM due JOIN jobs j ON j.id = due.job_id AND j.dispatch = due.dispatch"
-            "    AND j.state IN ('accepted', 'running')"
-            "   JOIN stages s ON s.job_id = j.id AND s.state <> 'done'"
-            "  GROUP BY due.id, due.job_id, due.dispatch, due.priority ORDER BY due.priority, due.id"
+            "    FOR UPDATE SKIP LOCKED),"
+            " due AS (DELETE FROM outbox o USING picked WHERE o.id = picked.id"
+            "  RETURNING o.id, o.job_id, o.dispatch, o.priority),"
+            " todo AS (SELECT due.*, (SELECT array_agg(s.name ORDER BY s.ordinal) FROM stages s"
+            "   WHERE s.job_id = due.job_id AND s.state <> 'done') AS names"
+            "  FROM due JOIN jobs j ON j.id = due.job_id AND j.dispatch = due.dispatch"
+            "   AND j.state IN ('accepted', 'running'))"
+            " SELECT job_id, dispatch, names FROM todo WHERE names IS NOT NULL ORDER BY priority, id"
         ),
         {"limit": limit},
     )
