@@ -33,8 +33,6 @@ FACE_OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
-#: The part of the oval that slides over the cheek as the head turns.
-SIDE_CONTOUR = (389, 356, 454, 323, 361, 288, 397, 365, 172, 58, 132, 93, 234, 127, 162, 136)
 RIGHT_LIDS = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_LIDS = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
@@ -74,14 +72,3 @@ def load_correspondence(path: Path = TABLE) -> Correspondence:
         mirror=np.array([row[6] for row in rows], dtype=np.int64),
         trust=np.array([row[7] for row in rows], dtype=np.float64),
     )
-
-
-def save_correspondence(table: Correspondence, path: Path = TABLE) -> None:
-    """Write the table, one landmark a line, so that a change of it can be reviewed."""
-    columns = zip(table.vertices, table.weights, table.mirror, table.trust, strict=True)
-    rows = [
-        [*map(int, v), *(round(float(x), 5) for x in w), int(m), round(float(t), 3)] for v, w, m, t in columns
-    ]
-    lines = ",\n".join("  " + json.dumps(row) for row in rows)
-    header = '"columns": "vertex vertex vertex weight weight weight mirror trust"'
-    path.write_text("{" + header + ',\n"landmarks": [\n' + lines + "\n]}\n")

@@ -18,6 +18,7 @@ from gpu_workers.engines.anny.face_network import FACE_NETWORK, FaceNetwork, loa
 from gpu_workers.engines.anny.face_points import choose_face_points
 from gpu_workers.engines.anny.head_data import load_head_data
 from gpu_workers.engines.anny.pose import head_angles
+from gpu_workers.engines.anny.texture_photo import LUMA
 from gpu_workers.engines.anny_training.batches import Batch, BatchMaker
 from gpu_workers.engines.anny_training.pictures import PictureMaker
 from gpu_workers.engines.anny_training.random_looks import SkinLook
@@ -32,7 +33,6 @@ _SEED = 90210
 _BATCH = 8
 #: Share of a texture about its middle that shows the cheeks and the nose.
 _MIDDLE = slice(120, 200)
-_BRIGHTNESS = (0.2126, 0.7152, 0.0722)
 _TURNED = 12.0
 
 
@@ -42,7 +42,7 @@ def skin_brightness(skin: SkinLook, textures: Tensor) -> Tensor:
     Args:
         textures: (T, S, S, 3) uint8 sRGB; T may be 0.
     """
-    weights = torch.tensor(_BRIGHTNESS, device=skin.tone.device)
+    weights = torch.tensor(LUMA, device=skin.tone.device)
     painted = skin.tone @ weights
     if not len(textures):
         return painted
