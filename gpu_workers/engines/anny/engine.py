@@ -29,6 +29,7 @@ from gpu_workers.engines.anny.geometry import (
     reconstruct_batch,
 )
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
+from gpu_workers.engines.anny.head_maker import HeadMaker
 from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker, FaceLandmarks
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.preprocess import measure_view, preprocess_photo
@@ -48,7 +49,7 @@ class AnnyEngine:
         model_dir: folder with the built head data and face_landmarker_v2.task.
         landmark_model: another face_landmarker_v2.task to use.
         device: where geometry and texture run: `cpu`, `cuda`, `cuda:1`, ...
-        graphs: on CUDA, launch fit and bake as graphs; without, kernel by kernel.
+        graphs: on CUDA, launch fit, assembly and bake as graphs; without, kernel by kernel.
         landmark_threads: CPU threads of one run of a landmark model; None chooses by the device.
     """
 
@@ -71,7 +72,7 @@ class AnnyEngine:
         self._graphs = graphs and self._device.type == "cuda"
         self._lock = threading.Lock()
         self._head_data: HeadData | None = None
-        self._shapes: PersonalShapes | None = None
+        self._maker: HeadMaker | None = None
         self._landmarker: FaceLandmarker | None = None
         self._network: FaceNetwork | None = None
         self._basis: FitBasis | GraphedFit | None = None
@@ -82,7 +83,7 @@ class AnnyEngine:
         Raises:
             EngineUnavailable: a file is missing or unreadable.
         """
-        self._personal_shapes()
+        self._head_maker()
         self._faces()
         self._face_network()
         self._fit_basis()
@@ -128,7 +129,7 @@ class AnnyEngine:
 
     def begin_geometry(self, found: StageResult, options: JobOptions) -> BegunGeometry:
         """Begin `geometry` with what `preprocess` hands out early."""
-        return begin_batch([found], [options], self._personal_shapes(), self._fit_basis())[0]
+        return begin_batch([found], [options], self._head_maker(), self._fit_basis())[0]
 
     def geometry(
         self, prepared: StageResult, options: JobOptions, begun: BegunGeometry | None = None
@@ -140,7 +141,7 @@ class AnnyEngine:
         self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
     ) -> list[StageResult]:
         """Fit several heads in one pass on the device."""
-        return reconstruct_batch(list(prepared), list(options), self._personal_shapes(), self._fit_basis())
+        return reconstruct_batch(list(prepared), list(options), self._head_maker(), self._fit_basis())
 
     def texture(
         self,
@@ -206,12 +207,13 @@ class AnnyEngine:
                 self._head_data = load_head_data(self._model_dir)
             return self._head_data
 
-    def _personal_shapes(self) -> PersonalShapes:
+    def _head_maker(self) -> HeadMaker:
         data = self._data()
         with self._lock:
-            if self._shapes is None:
-                self._shapes = PersonalShapes(data)
-            return self._shapes
+            if self._maker is None:
+                shapes = PersonalShapes(data, self._device)
+                self._maker = HeadMaker(shapes, graphs=self._graphs)
+            return self._maker
 
     def _faces(self) -> FaceLandmarker:
         with self._lock:

@@ -99,7 +99,12 @@ class _Inputs:
         """Copy a photo of the same kind in."""
         head = request.head
         shape = np.concatenate(
-            [stack_vertices(head).ravel(), pack_camera(head.camera), [measure_smile(head)]], dtype=np.float32
+            [
+                stack_vertices(head).ravel(),
+                pack_camera(head.camera),
+                [measure_smile(head.expression, head.expression_in_base)],
+            ],
+            dtype=np.float32,
         )
         self.shape.copy_(_host(shape))
         self.photo.copy_(_host(request.photo))
