@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from face3d.head import ARKIT_NAMES, Head, head_from_tensors
+from face3d.head import ARKIT_NAMES, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.face_network import (
@@ -35,6 +35,7 @@ from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.preprocess import measure_view, preprocess_photo
 from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
 from gpu_workers.engines.anny.texture_masks import FaceMasks
+from gpu_workers.engines.anny.texture_project import PosedHead
 from gpu_workers.engines.anny.warm_up import warm_up_graphs
 from gpu_workers.engines.base import PhotoLimits
 
@@ -194,7 +195,7 @@ class AnnyEngine:
         }
 
     def bake_on_device(
-        self, prepared: StageResult, head: Head, options: JobOptions, masks: FaceMasks | None = None
+        self, prepared: StageResult, head: PosedHead, options: JobOptions, masks: FaceMasks | None = None
     ) -> AbstractContextManager[DeviceBake]:
         """Bake the maps and leave the skin's on the device, where its encoding begins; see texture.py."""
         return bake_on_device(

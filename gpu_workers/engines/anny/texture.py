@@ -34,6 +34,7 @@ from gpu_workers.engines.anny.texture_mouth import (
     paint_mouth,
     prepare_mouth,
 )
+from gpu_workers.engines.anny.texture_project import HostHead, PosedHead
 from gpu_workers.engines.anny.texture_surface import (
     DISPLACEMENT_RANGE,
     load_surface_atlas,
@@ -91,7 +92,8 @@ def bake_head(
         the share of the face that is `covered` by them, hair or else, `timings` in seconds,
         `displacement_range_m`.
     """
-    with bake_on_device(prepared, head, head_data, options, device, masks=masks, graphs=graphs) as bake:
+    posed = HostHead(head)
+    with bake_on_device(prepared, posed, head_data, options, device, masks=masks, graphs=graphs) as bake:
         skin = to_host(bake.skin)
         rest = bake.finish()
         surface = bake.surface() if "maps" in options.formats else StageResult()
@@ -103,7 +105,7 @@ def bake_head(
 @contextmanager
 def bake_on_device(
     prepared: StageResult,
-    head: Head,
+    head: PosedHead,
     head_data: HeadData,
     options: JobOptions,
     device: torch.device,
@@ -138,7 +140,7 @@ def bake_on_device(
             constants = _load_constants(head_data, device)
             eyes = paint_eyes(iris, constants.eyes)
             mouth = paint_mouth(find_tooth_tint(bake.linear, landmarks), constants.mouth)
-            facts = _describe(bake, head, atlas, options.texture_size)
+            facts = _describe(bake, head.head, atlas, options.texture_size)
             facts["glasses"] = request.masks.glasses
             facts["covered"] = round(request.masks.covered, 4)
             facts["iris_colour"] = _round(iris.tolist())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,35 @@ _FAR = 1e3
 Part = TypeVar("Part", MeshPart, PartData)
 
 _SMILES = [ARKIT_NAMES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+
+
+class PosedHead(Protocol):
+    """A head as its photo shows it; the head itself may be on its way from the device yet."""
+
+    @property
+    def posed(self) -> Tensor:
+        """(V, 3) float32 metres, on any device: `stack_vertices` of the head."""
+
+    @property
+    def camera(self) -> Camera:
+        """The photo's camera."""
+
+    @property
+    def smile(self) -> float:
+        """0..1: `measure_smile` of the head."""
+
+    @property
+    def head(self) -> Head:
+        """The head."""
+
+
+class HostHead:
+    """A head that is there."""
+
+    def __init__(self, head: Head) -> None:
+        self.head, self.camera = head, head.camera
+        self.posed = torch.from_numpy(stack_vertices(head))
+        self.smile = measure_smile(head.expression, head.expression_in_base)
 
 
 @dataclass(frozen=True, kw_only=True)
