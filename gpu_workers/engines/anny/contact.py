@@ -50,7 +50,7 @@ class _Rims:
     #: (M,) 1 on upper rims, which yield upwards, -1 on lower ones; and whether a sample is a corner's.
     sign: FloatArray
     corner: NDArray[np.bool_]
-    #: (L,) points between the corners, (L, 9) the samples on and around each, M where there is none.
+    #: (L,) points between the corners, (L, 9) the samples on and around each.
     yielding: IndexArray
     around: IndexArray
     #: (D,) points of one ring between the corners, (D, R) the samples on each column.
@@ -62,11 +62,11 @@ class _Rims:
 class _Profile:
     """The other rim beside each sample of B poses: a line of R points."""
 
-    #: (M R,) points left and right, and (M, R, B) the share of the right one.
-    left: Tensor
-    right: Tensor
+    #: (2 M R + 2 M,) points left of the line's, right of them, and those that the samples lie between.
+    points: Tensor
+    #: (M, R, B) the share of the right one.
     share: Tensor
-    #: (M, R - 1, B) where each piece of the line is as deep as a sample; infinity where it never is.
+    #: (M, R - 1, B) where each piece of the line is as deep as a sample; minus infinity where it never is.
     step: Tensor
     missed: Tensor
 
@@ -109,9 +109,15 @@ class RimContact:
         self._first, self._columns = send(rims.first)[:, None], send(rims.columns)
         self._last = send(rims.pieces - 1)[:, None]
         self._sign = send(rims.sign)[:, None]
-        self._yielding, self._around = send(rims.yielding), send(rims.around)
+        around = np.zeros((self.group.vertices.numel(), 9), np.int64)
+        around[rims.yielding] = rims.around
+        yields = np.zeros((len(around), 1), np.float32)
+        yields[rims.yielding] = 0.5
+        self._around, self._yields = send(around), send(yields)
+        upwards = np.ones(self.group.shape, np.float32)
+        upwards[:, :, grid.left_corner :] = -1
+        self._upwards = send(upwards.reshape(-1, 1))
         self._closing, self._along = send(rims.closing), send(rims.along)
-        self._push = 0.5 * self._sign[self._around[:, 0]]
         self._pull = -0.5 * self._sign[self._along[:, 0]]
         last = len(grid.vertices) - 1
         fade = np.interp(np.arange(last + 1), [0, grid.border - 2, grid.border + 5, last], [0, 1, 1, 0])
@@ -119,8 +125,8 @@ class RimContact:
         # Where the template's rims lie closer than that, near the corners, heads may do so too.
         template = send(positions.astype(np.float32))[self.group.vertices][:, None]
         profile = self._profile(template, template[:, 0, 0])
-        clearance = self._clearance(template[..., 1], profile).clamp(max=gap)
-        self._touch = clearance.masked_fill(send(rims.corner)[:, None], -torch.inf)
+        clearance = -self._sunk(template[..., 1], profile)
+        self._touch = clearance.clamp(max=gap).masked_fill(send(rims.corner)[:, None], -torch.inf)
 
     def part(self, points: Tensor, rest: Tensor) -> Tensor:
         """Return by how much points rise (N, B) so that the rims no longer pass through each other.
@@ -145,16 +151,14 @@ class RimContact:
 
     def _part(self, heights: Tensor, profile: _Profile) -> Tensor:
         for _ in range(_PASSES):
-            overlap = self._touch - self._clearance(heights, profile)
-            overlap = torch.where(overlap < _IGNORED, 0, overlap)
-            overlap = torch.cat([overlap, torch.zeros_like(overlap[:1])])
-            strongest = self._push * _rows(overlap, self._around).amax(1)
-            lift = torch.zeros_like(heights).index_copy_(0, self._yielding, strongest)
-            heights = heights + self.group.spread(lift, corners=False)
+            overlap = torch.threshold(self._touch + self._sunk(heights, profile), _IGNORED, 0)
+            yielded = self._yields * _rows(overlap, self._around).amax(1)
+            # The corners stand between the rims: what is spread stays on its own.
+            heights = torch.addcmul(heights, self.group.spread(yielded, corners=False), self._upwards)
         return heights
 
     def _close(self, heights: Tensor, profile: _Profile, share: float) -> Tensor:
-        gap = _rows(self._clearance(heights, profile), self._along).amin(1)
+        gap = -_rows(self._sunk(heights, profile), self._along).amax(1)
         open_by = torch.where(gap.isfinite(), (gap - self._gap).clamp(min=0), 0)
         grids, _, columns = self.group.shape
         lift = torch.zeros_like(heights[: grids * columns])
@@ -162,19 +166,18 @@ class RimContact:
         moved = self._fade * lift.view(grids, 1, columns, -1)
         return heights + moved.view(heights.shape)
 
-    def _clearance(self, heights: Tensor, profile: _Profile) -> Tensor:
-        """Return how far the samples (M, B) lie off the other rim, on their own side of it; heights (N, B).
+    def _sunk(self, heights: Tensor, profile: _Profile) -> Tensor:
+        """Return how deep the samples (M, B) lie beyond the other rim; heights (N, B).
 
         Returns:
-            Infinite where the profile does not reach.
+            Negative on their own side of it; minus infinity where the profile does not reach.
         """
-        shape = profile.share.shape
-        left, right = (heights.index_select(0, side).view(shape) for side in (profile.left, profile.right))
-        beside = torch.lerp(left, right, profile.share)
-        crossed = torch.lerp(beside[:, :-1], beside[:, 1:], profile.step)
+        left, right, beside = _split(heights.index_select(0, profile.points), profile.share.shape)
+        line = torch.lerp(left, right, profile.share)
+        crossed = torch.lerp(line[:, :-1], line[:, 1:], profile.step)
         # Upwards counts on an upper rim, downwards on a lower one.
-        nearest = (crossed * self._sign[:, :, None] - profile.missed).amax(1)
-        return self._sign * _rows(heights, self._samples).mean(1) - nearest
+        nearest = torch.addcmul(profile.missed, crossed, self._sign[:, :, None]).amax(1)
+        return torch.addcmul(nearest, beside.mean(1), self._sign, value=-1)
 
     def _profile(self, points: Tensor, at_rest: Tensor) -> _Profile:
         """Return where the other rim is cut beside each sample of poses (N, B, 3); at_rest (N,) are x."""
@@ -184,20 +187,15 @@ class RimContact:
             piece = torch.minimum(place.long().clamp(min=0), self._last)
             left, right = (self._ring + self._columns[self._first + piece + step] for step in (0, 1))
             place = piece + _share(own, at_rest[left], at_rest[right]).clamp(-1, 2)
-        left, right = left.view(-1), right.view(-1)
+        chosen = torch.cat([index.view(-1) for index in (left, right, self._samples)])
         shape = (*place.shape, points.shape[1])
-        across, depth = points[..., 0].contiguous(), points[..., 2].contiguous()
-        share = _share(
-            _rows(across, self._samples).mean(1, keepdim=True),
-            across.index_select(0, left).view(shape),
-            across.index_select(0, right).view(shape),
-        ).clamp(0, 1)
-        beside = torch.lerp(
-            depth.index_select(0, left).view(shape), depth.index_select(0, right).view(shape), share
-        )
-        step = _share(_rows(depth, self._samples).mean(1, keepdim=True), beside[:, :-1], beside[:, 1:])
-        missed = torch.where((step < 0) | (step > 1), torch.inf, 0.0)
-        return _Profile(left, right, share, step.clamp(0, 1), missed)
+        left, right, beside = _split(points[..., 0].index_select(0, chosen), shape)
+        share = _share(beside.mean(1, keepdim=True), left, right).clamp(0, 1)
+        left, right, beside = _split(points[..., 2].index_select(0, chosen), shape)
+        line = torch.lerp(left, right, share)
+        step = _share(beside.mean(1, keepdim=True), line[:, :-1], line[:, 1:])
+        missed = torch.where((step < 0) | (step > 1), -torch.inf, 0.0)
+        return _Profile(chosen, share, step.clamp(0, 1), missed)
 
 
 def _find_rims(grids: Sequence[RingGrid], positions: FloatArray, rings: range, corner: int) -> _Rims:
@@ -209,23 +207,20 @@ def _find_rims(grids: Sequence[RingGrid], positions: FloatArray, rings: range, c
         for own, other, sign in ((upper, grid.lower, 1), (grid.lower, upper, -1)):
             rim = _find_rim(positions[grid.vertices, 0], rings, own, other, corner)
             # Numbers within the rim become those of all.
-            for name, offset in (
-                *(("samples", number * size), ("ring", number * size), ("yielding", number * size)),
-                *(("first", columns), ("around", samples), ("along", samples)),
-                ("closing", number * grid.vertices.shape[1]),
-            ):
-                array = getattr(rim, name)
-                array[array >= 0] += offset
+            for name in ("samples", "ring", "yielding"):
+                getattr(rim, name)[:] += number * size
+            for name in ("around", "along"):
+                getattr(rim, name)[:] += samples
+            rim.first[:] += columns
+            rim.closing[:] += number * grid.vertices.shape[1]
             rim.sign[:] = sign
             found.append(rim)
             samples, columns = samples + len(rim.samples), columns + len(other)
-    joined = {name: np.concatenate([getattr(rim, name) for rim in found]) for name in vars(found[0])}
-    joined["around"][joined["around"] < 0] = samples
-    return _Rims(**joined)
+    return _Rims(**{name: np.concatenate([getattr(rim, name) for rim in found]) for name in vars(found[0])})
 
 
 def _find_rim(across: FloatArray, rings: range, own: IndexArray, other: IndexArray, corner: int) -> _Rims:
-    """Return one rim of one grid; across (K, all columns) are the template's x; -1 stands for no sample."""
+    """Return one rim of one grid; across (K, all columns) are the template's x."""
     count, columns = len(rings), across.shape[1]
     width = 2 * len(own) - 1
     ring, column = np.meshgrid(np.array(rings), np.arange(width), indexing="ij")
@@ -235,10 +230,11 @@ def _find_rim(across: FloatArray, rings: range, own: IndexArray, other: IndexArr
     knots = np.maximum.accumulate(across[rings.start : rings.stop, other], axis=1)
     place = np.stack([np.interp(middle, line, np.arange(len(other))) for line in knots], axis=-1)
     total = count * width
-    number = np.pad(np.arange(total).reshape(count, width), 1, constant_values=-1)
+    # Beyond the first and the last ring stand these themselves.
+    number = np.pad(np.arange(total).reshape(count, width), ((1, 1), (0, 0)), mode="edge")
     inner = np.arange(1, len(own) - 1)
     around = np.stack(
-        [number[1 + r : 1 + r + count][:, 1 + 2 * inner + c] for r in (0, -1, 1) for c in (0, -1, 1)], axis=-1
+        [number[1 + r : 1 + r + count][:, 2 * inner + c] for r in (0, -1, 1) for c in (0, -1, 1)], axis=-1
     )
     return _Rims(
         samples=samples.reshape(total, 2),
@@ -259,6 +255,13 @@ def _find_rim(across: FloatArray, rings: range, own: IndexArray, other: IndexArr
 def _rows(values: Tensor, index: Tensor) -> Tensor:
     """Return (L, K, B): rows of values (N, B) by index (L, K)."""
     return values.index_select(0, index.view(-1)).view(*index.shape, -1)
+
+
+def _split(values: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return values at a profile's points: left and right of it (M, R, B), beside the samples (M, 2, B)."""
+    line = shape[0] * shape[1]
+    left, right, beside = torch.split(values, [line, line, 2 * shape[0]])
+    return left.view(shape), right.view(shape), beside.view(shape[0], 2, -1)
 
 
 def _share(value: Tensor, start: Tensor, end: Tensor) -> Tensor:

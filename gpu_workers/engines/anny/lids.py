@@ -52,7 +52,10 @@ def fit_eyeballs(positions: Tensor) -> Eyeballs:
     radius = arms.norm(dim=-1, keepdim=True)
     x, y, z = (arms / radius).unbind(-1)
     columns = torch.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], dim=-1)
-    xx, yy, zz, xy, xz, yz = solve_positive(columns.mT @ columns, (columns.mT @ radius)[..., 0]).unbind(-1)
+    normal, right = columns.mT @ columns, (columns.mT @ radius)[..., 0]
+    # One by one, as the fit is solved: of several at once some libraries make the host wait.
+    solved = [solve_positive(normal[k : k + 1], right[k : k + 1]) for k in range(len(normal))]
+    xx, yy, zz, xy, xz, yz = torch.cat(solved).unbind(-1)
     rows = [xx, xy, xz, xy, yy, yz, xz, yz, zz]
     return Eyeballs(centre, torch.stack(rows, dim=-1).view(-1, 3, 3))
 

@@ -77,7 +77,7 @@ class RingGroup:
         self._around = {True: around.to(device), False: fixed.to(device)}
 
     def spread(self, values: Tensor, *, corners: bool) -> Tensor:
-        """Return values (N, B) of at least these sizes that fade smoothly around them.
+        """Return values (N, B) of at least these, none of which is negative, that fade smoothly around them.
 
         Args:
             corners: whether the corners follow; the innermost and the outermost ring never do.
@@ -87,7 +87,7 @@ class RingGroup:
         for _ in range(_SPREAD):
             smooth = around @ values.view(grids, rings, columns, -1)
             smooth = (across @ smooth.view(grids, rings, -1)).view(values.shape)
-            values = torch.where(values.abs() > smooth.abs(), values, smooth)
+            values = torch.maximum(values, smooth)
         return values
 
 
