@@ -40,11 +40,11 @@ class OwnHead:
 
 def settled(sculpted: np.ndarray) -> OwnHead:
     seated = torch.from_numpy(sculpted.copy())
-    personal_shapes().seat_teeth(seated)
+    personal_shapes().settling.seat_teeth(seated)
     neutral = seated.clone()
-    personal_shapes().settle_neutral(neutral)
+    personal_shapes().settling.settle_neutral(neutral)
     deltas = personal_shapes().carry(neutral)
-    personal_shapes().settle(neutral, deltas)
+    personal_shapes().settling.settle(neutral, deltas)
     return OwnHead(seated.numpy(), neutral.numpy(), deltas.numpy())
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_workers.engines.anny.rings import RingGrid, RingGroup
+from gpu_workers.engines.anny.tensor_math import send
 
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.int64]
@@ -102,31 +103,32 @@ class RimContact:
         rings = range(grid.border - touching[0], grid.border + touching[1] + 1)
         rims = _find_rims(grids, positions, rings, corner)
 
-        def send(array: NDArray[np.generic]) -> Tensor:
-            return torch.from_numpy(array).to(device)
-
-        self._samples, self._place, self._ring = send(rims.samples), send(rims.place), send(rims.ring)
-        self._first, self._columns = send(rims.first)[:, None], send(rims.columns)
-        self._last = send(rims.pieces - 1)[:, None]
-        self._sign = send(rims.sign)[:, None]
+        self._samples, self._place, self._ring = (
+            send(rims.samples, device),
+            send(rims.place, device),
+            send(rims.ring, device),
+        )
+        self._first, self._columns = send(rims.first, device)[:, None], send(rims.columns, device)
+        self._last = send(rims.pieces - 1, device)[:, None]
+        self._sign = send(rims.sign, device)[:, None]
         around = np.zeros((self.group.vertices.numel(), 9), np.int64)
         around[rims.yielding] = rims.around
         yields = np.zeros((len(around), 1), np.float32)
         yields[rims.yielding] = 0.5
-        self._around, self._yields = send(around), send(yields)
+        self._around, self._yields = send(around, device), send(yields, device)
         upwards = np.ones(self.group.shape, np.float32)
         upwards[:, :, grid.left_corner :] = -1
-        self._upwards = send(upwards.reshape(-1, 1))
-        self._closing, self._along = send(rims.closing), send(rims.along)
+        self._upwards = send(upwards.reshape(-1, 1), device)
+        self._closing, self._along = send(rims.closing, device), send(rims.along, device)
         self._pull = -0.5 * self._sign[self._along[:, 0]]
         last = len(grid.vertices) - 1
         fade = np.interp(np.arange(last + 1), [0, grid.border - 2, grid.border + 5, last], [0, 1, 1, 0])
-        self._fade = send(fade.astype(np.float32))[:, None, None]
+        self._fade = send(fade.astype(np.float32), device)[:, None, None]
         # Where the template's rims lie closer than that, near the corners, heads may do so too.
-        template = send(positions.astype(np.float32))[self.group.vertices][:, None]
+        template = send(positions.astype(np.float32), device)[self.group.vertices][:, None]
         profile = self._profile(template, template[:, 0, 0])
         clearance = -self._sunk(template[..., 1], profile)
-        self._touch = clearance.clamp(max=gap).masked_fill(send(rims.corner)[:, None], -torch.inf)
+        self._touch = clearance.clamp(max=gap).masked_fill(send(rims.corner, device)[:, None], -torch.inf)
 
     def part(self, points: Tensor, rest: Tensor) -> Tensor:
         """Return by how much points rise (N, B) so that the rims no longer pass through each other.

@@ -27,7 +27,7 @@ from gpu_workers.engines.anny.correspondence import (
 )
 from gpu_workers.engines.anny.head_data import IRIS_DIAMETER, HeadData
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
-from gpu_workers.engines.anny.tensor_math import Layout, box_centre
+from gpu_workers.engines.anny.tensor_math import Layout, box_centre, send
 from gpu_workers.engines.anny.texture_project import find_occluders
 
 #: The detector sees the iris this much too wide: measured on renderings of an iris of known size.
@@ -136,28 +136,25 @@ class HeadAssembly:
         self.shapes = shapes
         self.layout = FitTensors.layout(len(data.identity) + len(data.local_changes) + len(ARKIT_NAMES))
         self._first_action = len(data.identity) + len(data.local_changes)
-
-        def send(array: NDArray[np.generic]) -> Tensor:
-            return torch.from_numpy(array).to(device)
-
         columns = np.concatenate([data.identity, data.local_changes])
-        self._template = send(data.positions.astype(np.float64))
-        self._columns = send(columns.reshape(len(columns), -1))
-        self._corners = send(data.landmark_vertices.astype(np.int64)).view(-1)
-        self._corner_weights = send(data.landmark_weights.astype(np.float64))[..., None]
-        self._mirror = send(data.landmark_mirror[:SKIN_LANDMARKS].astype(np.int64))
-        self._flip = send(np.array([-1.0, 1.0, 1.0]))
-        self._residual_map, self._residual_rows = (send(array) for array in _spreading(data))
+        self._template = send(data.positions.astype(np.float64), device)
+        self._columns = send(columns.reshape(len(columns), -1), device)
+        self._corners = send(data.landmark_vertices.astype(np.int64), device).view(-1)
+        self._corner_weights = send(data.landmark_weights.astype(np.float64), device)[..., None]
+        self._mirror = send(data.landmark_mirror[:SKIN_LANDMARKS].astype(np.int64), device)
+        self._flip = send(np.array([-1.0, 1.0, 1.0]), device)
+        self._residual_map, self._residual_rows = (send(array, device) for array in _spreading(data))
         belief = np.full((SKIN_LANDMARKS, 1), _BELIEF)
         belief[[*RIGHT_LIDS, *LEFT_LIDS]] = _LID_BELIEF
         belief[[*OUTER_LIPS, *INNER_LIPS]] = _LIP_BELIEF
-        self._belief = send(belief)
-        self._outer_lips = send(np.array(OUTER_LIPS))
-        self._mouth_shapes = send(_MOUTH_SHAPES)
-        self._irises = send(_IRISES)
+        self._belief = send(belief, device)
+        self._outer_lips = send(np.array(OUTER_LIPS), device)
+        self._mouth_shapes = send(_MOUTH_SHAPES, device)
+        self._irises = send(_IRISES, device)
         self._eyes = [data.part(name).vertices for name in ("eye_left", "eye_right")]
         self._occluders = send(
-            np.concatenate([np.arange(p.first, p.first + p.count) for p in find_occluders(data.parts)])
+            np.concatenate([np.arange(p.first, p.first + p.count) for p in find_occluders(data.parts)]),
+            device,
         )
 
     def assemble(self, fit: FitTensors) -> HeadTensors:
@@ -173,15 +170,15 @@ class HeadAssembly:
         offsets = self._offsets(fit, self._posed_landmarks(neutral, shapes.carry(neutral), weights))
         explained = self._explained(fit, expression)
         neutral = neutral + self._spread(self._of_neutral(offsets, explained))
-        shapes.seat_teeth(neutral)
-        shapes.settle_neutral(neutral)
+        shapes.settling.seat_teeth(neutral)
+        shapes.settling.settle_neutral(neutral)
         deltas = shapes.carry(neutral)
         of_expression = explained * self._offsets(fit, self._posed_landmarks(neutral, deltas, weights))
         active = torch.where(self._mouth_shapes, expression, 0)
         # Without activity nothing is explained, and what is divided is zero.
         share = active / (active**2).sum().clamp(min=1e-9)
         deltas.view(len(deltas), -1).addr_(share.float(), self._spread(of_expression).view(-1))
-        shapes.settle(neutral, deltas)
+        shapes.settling.settle(neutral, deltas)
         shapes.bound_parts.bind(neutral, deltas)
         return self._scale_head(fit, neutral, deltas, weights)
 

@@ -2,9 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+def send(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    """Return an array as a constant on a device."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
 def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:

@@ -91,13 +91,13 @@ def wrap_head(
     neutral = neutral + _follow(data, move)
     # The tensors are the arrays' memory.
     own_neutral = torch.from_numpy(neutral)
-    shapes.settle_neutral(own_neutral)
+    shapes.settling.settle_neutral(own_neutral)
     own_deltas = shapes.carry(own_neutral)
     deltas = own_deltas.numpy()
     _credit_mouth(
         data, weights, deltas, expected - _landmarks(data, neutral + np.tensordot(weights, deltas, 1))
     )
-    shapes.settle(own_neutral, own_deltas)
+    shapes.settling.settle(own_neutral, own_deltas)
     shapes.bound_parts.bind(own_neutral, own_deltas)
     eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
     origin = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)
