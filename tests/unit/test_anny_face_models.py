@@ -1,7 +1,6 @@
 """The face models in torch, as a GPU runs them, against LiteRT on the CPU; their cuts against plain ones."""
 
 import zipfile
-from dataclasses import replace
 
 import numpy as np
 import pytest
