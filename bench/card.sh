@@ -27,6 +27,7 @@ for part in "$@"; do
     switches) bench switches switches --device cuda -n 20 ;;
     soak) bench soak soak --device cuda --rate 1 --seconds 300 --csv "$out/soak.csv" ;;
     soak-event) bench soak-event soak --device cuda --way event --rate 1 --seconds 120 --csv "$out/soak-event.csv" ;;
+    hrn) bench hrn hrn --device cuda -n 5 --rounds 3 --csv "$out/hrn.csv" ;;
     scale) bench scale scale --cards "${CARDS:-1,2}" -n 200 --rounds 3 --csv "$out/scale.csv" ;;
     *) echo "unknown part $part"; exit 2 ;;
   esac

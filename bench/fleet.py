@@ -101,8 +101,7 @@ def _start(number: int, place: Place, model_dir: Path, photos: list[bytes], thre
         os.sched_setaffinity(0, place.cores)
 
     def open_engine(device: str) -> AnnyEngine:
-        # Threads inside one photo's models would only take turns with other photos.
-        engine = AnnyEngine(model_dir, device=device, landmark_threads=1)
+        engine = AnnyEngine(model_dir, device=device)
         engine.warm_up()
         return engine
 

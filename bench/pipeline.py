@@ -21,6 +21,7 @@ def bench_pipeline(
     sequential: int,
     load: int,
     options: Mapping[str, str],
+    broker: str | None = None,
     say: Callable[[str], None],
 ) -> None:
     """Measure and print one photo at a time, then all at once.
@@ -31,10 +32,11 @@ def bench_pipeline(
         sequential: photos sent one after another.
         load: photos sent as fast as the storage takes them; 0 leaves that part out.
         options: option name to text, beside the engine.
+        broker: see `open_stack`.
         say: takes each finished piece of the report.
     """
     started = time.monotonic()
-    with open_stack(engine=engine, device=device, photos=photos, options=options) as run:
+    with open_stack(engine=engine, device=device, photos=photos, options=options, broker=broker) as run:
         say(describe_run(n=sequential + load, device=_card(device)))
         say(f"stack up in {time.monotonic() - started:.1f} s; {_describe_options(run)}")
         _warm_up(run, 1)

@@ -4,6 +4,7 @@ import csv
 import itertools
 import os
 import platform
+import re
 import shlex
 import statistics
 import subprocess
@@ -29,9 +30,13 @@ def describe_run(*, n: int, device: str = "cpu") -> str:
         f"Python {platform.python_version()}, torch {version('torch')}",
         f"n = {n}",
         datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        f"command: {shlex.join(['face3d', *sys.argv[1:]])}",
+        f"command: {_without_passwords(shlex.join(['face3d', *sys.argv[1:]]))}",
     ]
     return "; ".join(parts)
+
+
+def _without_passwords(command: str) -> str:
+    return re.sub(r"//[^/@\s]+@", "//***@", command)
 
 
 def describe_card(device: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from bench.report import ROUND_HEAD, card_memory, describe_run, round_rows, table, write_csv
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
+from gpu_workers.engines.base import PhotoLimits
 from web.one_shot import OneShotReconstructor, Product
 
 #: Photos reconstructed before anything counts.
@@ -56,6 +57,7 @@ def bench_single(run: SingleRun, photos: Sequence[bytes], say: Callable[[str], N
         say(f"\n{product}\n" + table(ROUND_HEAD, round_rows(names, rounds)))
         if run.device != "cpu":
             say(describe_memory(run.device))
+    say("\nstage after stage, as workers run them\n" + _measure_stages(engine, run, photos, rows))
     if run.csv is not None:
         write_csv(run.csv, described, rows)
     if run.compared:
@@ -79,6 +81,33 @@ def _measure_round(
         marks = {name: f"{1000 * value:.3f}" for name, value in result.marks.items()}
         rows.append({"product": product, "round": number, **marks, "bytes": len(result.data)})
     return times
+
+
+def _measure_stages(
+    engine: AnnyEngine, run: SingleRun, photos: Sequence[bytes], rows: list[dict[str, object]]
+) -> str:
+    """Return the table of the three stages, all maps on the host at the end; nothing overlaps."""
+    rounds = []
+    for number in range(run.rounds):
+        gc.collect()
+        times: dict[str, list[float]] = {}
+        for photo in photos[number :: run.rounds]:
+            moments = [time.perf_counter()]
+            prepared = engine.preprocess(photo, run.options, PhotoLimits())
+            moments.append(time.perf_counter())
+            geometry = engine.geometry(prepared, run.options)
+            moments.append(time.perf_counter())
+            texture = engine.texture(prepared, geometry, run.options)
+            moments.append(time.perf_counter())
+            spans = dict(zip(("preprocess", "geometry", "texture"), np.diff(moments).tolist(), strict=True))
+            spans["preprocess and geometry"] = spans["preprocess"] + spans["geometry"]
+            spans |= {f"texture: {step}": taken for step, taken in texture.facts["timings"].items()}
+            for name, value in spans.items():
+                times.setdefault(name, []).append(value)
+            marks = {name: f"{1000 * value:.3f}" for name, value in spans.items()}
+            rows.append({"product": "stages", "round": number, **marks})
+        rounds.append(times)
+    return table(ROUND_HEAD, round_rows(list(rounds[0]), rounds))
 
 
 def reset_peak(device: str) -> None:
@@ -107,8 +136,6 @@ def compare_paths(
     import io
 
     from PIL import Image
-
-    from gpu_workers.engines.base import PhotoLimits
 
     plain = AnnyEngine(model_dir, device="cpu")
     distance, ratio = 0.0, np.inf

@@ -213,12 +213,18 @@ class StackRun:
 
 @contextmanager
 def open_stack(
-    *, engine: str, device: str, photos: Sequence[bytes], options: Mapping[str, str]
+    *,
+    engine: str,
+    device: str,
+    photos: Sequence[bytes],
+    options: Mapping[str, str],
+    broker: str | None = None,
 ) -> Iterator[StackRun]:
     """Yield a run whose workers are up; everything is stopped and deleted at the end.
 
     Args:
         device: `cpu`; a CUDA device, whose worker then does geometry and texture; or `cuda:all`.
+        broker: URL of a broker that runs already; the stack's own Valkey when None.
     """
     folder = temporary_state_dir()
     overrides = {
@@ -227,6 +233,8 @@ def open_stack(
         "model_dir": str(Settings().model_dir),
         "log_level": "WARNING",
     }
+    if broker is not None:
+        overrides["broker_url"] = broker
     services = ALL if device == "cpu" else ALL - {"workers"}
     try:
         with Stack(folder, overrides=overrides, services=services) as stack:

@@ -127,5 +127,5 @@ class OneShotReconstructor:
             if product == "png":
                 return _Early(begun=begun, bands=send_filtered_bands(bake.skin, _BANDS))
             jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
-            maps = bake.finish().tensors if product == "glb" else {}
+            maps = bake.finish(False).tensors if product == "glb" else {}
             return _Early(begun=begun, jpeg=jpeg, maps=maps)

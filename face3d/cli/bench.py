@@ -57,6 +57,9 @@ def pipeline(
     load: Annotated[int, typer.Option(help="Photos sent at once; 0 leaves that part out.", min=0)] = 0,
     photos: Photos = None,
     option: Options = None,
+    broker: Annotated[
+        str | None, typer.Option(help="URL of a broker that runs already; a Valkey of its own by default.")
+    ] = None,
 ) -> None:
     """S3 PUT to webhook through a local stack of its own: by stage, and at full load."""
     from bench.photos import load_files
@@ -71,6 +74,7 @@ def pipeline(
         sequential=sequential,
         load=load,
         options=read_options(option or []),
+        broker=broker,
         say=_say,
     )
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bench.fleet import Place
 from bench.photos import NoPhotos, load_files, load_sources, make_photos
-from bench.report import round_rows, write_csv
+from bench.report import describe_run, round_rows, write_csv
 from bench.scale import plan_places
 from bench.soak import plan_arrivals, resident_mb
 
@@ -83,3 +83,11 @@ def test_the_raw_file_says_how_it_was_measured(tmp_path: Path) -> None:
     first, *rest = path.read_text().splitlines()
     assert first == "# device: cpu; n = 2"
     assert list(csv.DictReader(rest)) == [{"ms": "1.0", "round": ""}, {"ms": "2.0", "round": "1"}]
+
+
+def test_a_broker_s_password_is_no_part_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "amqp://guest:secret@127.0.0.1:5672//"
+    monkeypatch.setattr("sys.argv", ["face3d", "bench", "pipeline", "--broker", url])
+    described = describe_run(n=1, device="cpu")
+    assert "secret" not in described
+    assert "--broker amqp://***@127.0.0.1:5672//" in described

@@ -20,8 +20,11 @@ from gpu_workers.engines.anny.texture_surface import (
     make_surface,
 )
 from tests.unit.anny_support import head_data
+from tests.unit.waiting import NoWaiting
 
 SMALL = 256
+#: Pixels of a photo a centimetre of face.
+THIRTY = torch.tensor(30.0)
 SKIN = (0.80, 0.62, 0.54)
 #: What a freckle leaves of red, green and blue, linear light.
 FRECKLE = (0.80, 0.58, 0.45)
@@ -36,6 +39,7 @@ def plain_atlas() -> SurfaceAtlas:
         roughness=0.5 * ones,
         occlusion=0.9 * ones,
         metres=torch.full((2, SMALL, SMALL), 0.0004),
+        texel=0.0004,
     )
 
 
@@ -72,7 +76,7 @@ def freckles() -> torch.Tensor:
 
 
 def test_a_wrinkle_is_a_fold_where_it_is() -> None:
-    fold = find_folds(paint(wrinkle()), 30.0, plain_atlas())
+    fold = find_folds(paint(wrinkle()), THIRTY, plain_atlas())
     y, x = grid()
     on_line = ((y - 0.5 * x - 60).abs() < 1) & (x > 60) & (x < 196)
     far = (y - 0.5 * x - 60).abs() > 20
@@ -84,8 +88,8 @@ def test_a_wrinkle_is_a_fold_where_it_is() -> None:
 def test_freckles_and_tone_leave_the_surface_flat() -> None:
     y, _ = grid()
     gradual = 0.7 + 0.3 * y / SMALL
-    wrinkled = find_folds(paint(wrinkle()), 30.0, plain_atlas())
-    spotted = find_folds(paint(freckles() * gradual), 30.0, plain_atlas())
+    wrinkled = find_folds(paint(wrinkle()), THIRTY, plain_atlas())
+    spotted = find_folds(paint(freckles() * gradual), THIRTY, plain_atlas())
     assert float(spotted.min()) > 0.1 * float(wrinkled.min())
     assert float(spotted.abs().mean()) < 0.03 * float(wrinkled.abs().mean())
 
@@ -98,7 +102,7 @@ def test_a_beard_leaves_the_surface_flat() -> None:
     ]
     beard = ((y > 140) & (x > 50) & (x < 200)).float()
     factor = 1 - beard * (0.62 + 0.3 * (hairs > 0.5).float())
-    fold = find_folds(paint(factor), 30.0, plain_atlas())
+    fold = find_folds(paint(factor), THIRTY, plain_atlas())
     inside = (y > 165) & (x > 75) & (x < 175)
     assert float(fold[inside].min()) > -0.00001
 
@@ -107,7 +111,9 @@ def test_a_photo_of_few_pixels_makes_no_fine_folds() -> None:
     """Its noise and its blocks are as wide as fine folds."""
     noise = torch.randn(3, SMALL, SMALL, generator=torch.Generator().manual_seed(0))
     rough = paint(1 + 0.06 * noise)
-    coarse, fine = (find_folds(rough, density, plain_atlas()).abs().mean() for density in (6.0, 40.0))
+    coarse, fine = (
+        find_folds(rough, torch.tensor(density), plain_atlas()).abs().mean() for density in (6.0, 40.0)
+    )
     assert coarse < 0.5 * fine
 
 
@@ -161,11 +167,11 @@ def test_bands_are_those_of_the_enlarged_whole(factor: int) -> None:
     picture = (paint(wrinkle()).permute(1, 2, 0) * 255).to(torch.uint8)
     albedo = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     atlas = replace(plain_atlas(), pores=torch.zeros(SMALL, SMALL))
-    maps = make_surface(albedo, 30.0, atlas)
+    maps = make_surface(albedo, THIRTY, atlas)
     small = functional.interpolate(
         albedo.permute(2, 0, 1)[None], size=(SMALL, SMALL), mode="bilinear", antialias=True
     )
-    fold = find_folds(small[0].float() / 255, 30.0, atlas)
+    fold = find_folds(small[0].float() / 255, THIRTY, atlas)
 
     def enlarge(values: torch.Tensor) -> torch.Tensor:
         size = (SMALL * factor, SMALL * factor)
@@ -186,9 +192,9 @@ def test_height_of_the_bands_changes_no_map(band: int, monkeypatch: pytest.Monke
     """A GPU's bands follow the map's size; the last may be lower."""
     albedo = (paint(wrinkle()).permute(1, 2, 0) * 255).to(torch.uint8)
     albedo = albedo.repeat_interleave(4, 0).repeat_interleave(4, 1)
-    expected = make_surface(albedo, 30.0, plain_atlas())
+    expected = make_surface(albedo, THIRTY, plain_atlas())
     monkeypatch.setattr(texture_surface, "_BAND", band)
-    for name, found in vars(make_surface(albedo, 30.0, plain_atlas())).items():
+    for name, found in vars(make_surface(albedo, THIRTY, plain_atlas())).items():
         assert int((found.int() - getattr(expected, name).int()).abs().max()) <= 1, name
 
 
@@ -197,7 +203,7 @@ def test_maps_of_a_fold_agree_with_each_other(factor: int) -> None:
     size = SMALL * factor
     picture = (paint(wrinkle()).permute(1, 2, 0) * 255).to(torch.uint8)
     albedo = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    maps = make_surface(albedo, 30.0, plain_atlas())
+    maps = make_surface(albedo, THIRTY, plain_atlas())
     assert maps.normal.shape == (size, size, 3)
     assert maps.displacement.shape == maps.roughness.shape == maps.occlusion.shape == (size, size)
     normal = maps.normal.float() / 127.5 - 1
@@ -285,3 +291,12 @@ def hits_any(origin: np.ndarray, direction: np.ndarray, corners: np.ndarray) -> 
     along = (beside * edge2).sum(1) / safe
     inside = (u >= 0) & (v >= 0) & (u + v <= 1) & (np.abs(determinant) > 1e-14)
     return bool((inside & (along > 0.0014)).any())
+
+
+def test_the_maps_wait_for_no_value_of_the_device() -> None:
+    """A CUDA graph captures them: on a GPU nothing may be read back."""
+    albedo = (paint(wrinkle()).permute(1, 2, 0) * 255).to(torch.uint8)
+    expected = make_surface(albedo, THIRTY, plain_atlas())
+    with NoWaiting():
+        found = make_surface(albedo, THIRTY, plain_atlas())
+    assert torch.equal(found.normal, expected.normal)

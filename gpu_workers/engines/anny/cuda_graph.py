@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 #: Runs before a capture: the libraries then have chosen their kernels and made their constants.
 _WARM_UPS = 3
 #: Graphs are replayed one after another, so that they may share the memory of their intermediate results.
-_pools: dict[int, tuple[Any, torch.cuda.Stream]] = {}
+_pools: dict[tuple[int, str], tuple[Any, torch.cuda.Stream]] = {}
 _pool_lock = threading.Lock()
 #: One capture or replay at a time in a process: inputs and outputs are shared, and so is the memory.
 replay_lock = threading.RLock()
@@ -55,13 +55,15 @@ class CapturedCall(Generic[Result]):
         function: reads and writes tensors that outlive it or come from a `graph_constant`, never waits for
             the device, makes no decision that depends on a tensor's values.
         device: a CUDA device.
+        pool: graphs of one pool share their memory and are replayed one after another; those of "shared"
+            while `replay_lock` is held.
     Raises:
         RuntimeError: the function cannot be captured.
     """
 
-    def __init__(self, function: Callable[[], Result], device: torch.device) -> None:
+    def __init__(self, function: Callable[[], Result], device: torch.device, *, pool: str = "shared") -> None:
         with replay_lock, torch.cuda.device(device):
-            pool, stream = _shared_pool(device)
+            handle, stream = _find_pool(device, pool)
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
@@ -74,7 +76,7 @@ class CapturedCall(Generic[Result]):
             _capturing.held = self._constants
             try:
                 with torch.cuda.graph(
-                    self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+                    self._graph, pool=handle, stream=stream, capture_error_mode="thread_local"
                 ):
                     #: What the function returned; every replay writes it anew.
                     self.result = function()
@@ -89,11 +91,11 @@ class CapturedCall(Generic[Result]):
         return self.result
 
 
-def _shared_pool(device: torch.device) -> tuple[Any, torch.cuda.Stream]:
+def _find_pool(device: torch.device, name: str) -> tuple[Any, torch.cuda.Stream]:
     """Return a device's memory pool and the stream of its captures: memory is reused on one stream only."""
     index = device.index if device.index is not None else torch.cuda.current_device()
     with _pool_lock:
-        if index not in _pools:
+        if (index, name) not in _pools:
             stream = torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
-            _pools[index] = torch.cuda.graph_pool_handle(), stream
-        return _pools[index]
+            _pools[index, name] = torch.cuda.graph_pool_handle(), stream
+        return _pools[index, name]

@@ -51,7 +51,6 @@ class AnnyEngine:
         landmark_model: another face_landmarker_v2.task to use.
         device: where geometry and texture run: `cpu`, `cuda`, `cuda:1`, ...
         graphs: on CUDA, launch fit, assembly and bake as graphs; without, kernel by kernel.
-        landmark_threads: CPU threads of one run of a landmark model; None chooses by the device.
     """
 
     name = "anny"
@@ -64,12 +63,10 @@ class AnnyEngine:
         device: str = "cpu",
         *,
         graphs: bool = True,
-        landmark_threads: int | None = None,
     ) -> None:
         self._model_dir = model_dir
         self._landmark_model = landmark_model or model_dir / MODEL_FILE
         self._device = torch.device(device)
-        self._landmark_threads = landmark_threads
         self._graphs = graphs and self._device.type == "cuda"
         self._lock = threading.Lock()
         self._head_data: HeadData | None = None
@@ -85,7 +82,7 @@ class AnnyEngine:
             EngineUnavailable: a file is missing or unreadable.
         """
         self._head_maker()
-        self._faces()
+        self._faces().warm_up()
         self._face_network()
         self._fit_basis()
         warm_up_texture(self._data(), self._device)
@@ -219,11 +216,7 @@ class AnnyEngine:
     def _faces(self) -> FaceLandmarker:
         with self._lock:
             if self._landmarker is None:
-                # A GPU's host has cores to spare, and waits for the models.
-                threads, copies = (4, 2) if self._device.type == "cuda" else (1, 1)
-                self._landmarker = FaceLandmarker(
-                    self._landmark_model, self._landmark_threads or threads, copies
-                )
+                self._landmarker = FaceLandmarker(self._landmark_model, self._device)
             return self._landmarker
 
     def _face_network(self) -> FaceNetwork:

@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpu_workers.engines.anny.face_crop_device import sample_region
-
 FloatArray = NDArray[np.float64]
 #: (H, W, 3) uint8 sRGB, as an array or on a GPU.
 Photo = NDArray[np.uint8] | torch.Tensor
@@ -31,7 +29,9 @@ class Region:
         return np.stack([self.x + cos * x - sin * y, self.y + sin * x + cos * y], axis=1)
 
 
-def crop_region(photo: Photo, region: Region, size: int, *, replicate: bool) -> NDArray[np.float32]:
+def crop_region(
+    photo: NDArray[np.uint8], region: Region, size: int, *, replicate: bool
+) -> NDArray[np.float32]:
     """Return the region (size, size, 3), 0..255, sampled bilinearly.
 
     As MediaPipe's ImageToTensorCalculator does it with OpenCV's warpPerspective: no antialiasing, the
@@ -41,12 +41,6 @@ def crop_region(photo: Photo, region: Region, size: int, *, replicate: bool) -> 
     Args:
         replicate: outside the photo the border's colour, else black.
     """
-    if isinstance(photo, torch.Tensor):
-        cos, sin = np.cos(region.angle), np.sin(region.angle)
-        axes = np.array(
-            [[cos * region.width, -sin * region.height], [sin * region.width, cos * region.height]]
-        )
-        return sample_region(photo, (region.x, region.y), axes, size, replicate=replicate)
     steps = np.arange(size) / size
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     points = np.round(region.to_photo(grid) * 32) / 32

@@ -4,45 +4,43 @@ Both do the arithmetic of the plain ones, Pillow's rounding between the two pass
 do not depend on where the photo lies.
 """
 
-from functools import lru_cache
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from gpu_workers.engines.anny.cuda_graph import graph_constant
 
 #: Pillow's Lanczos window: pixels of the coarser picture on each side.
 _LOBES = 3.0
 
 
-def sample_region(
-    photo: Tensor, centre: tuple[float, float], axes: NDArray[np.float64], size: int, *, replicate: bool
-) -> NDArray[np.float32]:
-    """Return (size, size, 3) bilinear samples, 0..255, of a (H, W, 3) uint8 photo.
+def sample_regions(photos: Tensor, places: Tensor, size: int, *, replicate: bool) -> Tensor:
+    """Return (B, size, size, 3) bilinear samples, 0..255, float32, of a region of each photo.
 
     Args:
-        axes: (2, 2) the region's sides in pixels: column 0 along its width, column 1 along its height.
+        photos: (B, P, 3) uint8, a photo's pixels row after row; P may be more than there are.
+        places: (B, 8) float64: the region's centre x and y; how far x, then y, moves along its width and
+            along its height (xx, xy, yx, yy), pixels; the photo's height and width.
         replicate: outside the photo the border's colour, else black.
     """
-    height, width = photo.shape[:2]
-    across, down = _steps(size, str(photo.device))
-    (xx, xy), (yx, yy) = axes.tolist()
-    x = torch.round((across * xx + down * xy + centre[0]) * 32) / 32
-    y = torch.round((across * yx + down * yy + centre[1]) * 32) / 32
+    across, down = _steps(size, photos.device)
+    cx, cy, xx, xy, yx, yy, height, width = places[..., None, None].unbind(1)
+    x = torch.round((across * xx + down * xy + cx) * 32) / 32
+    y = torch.round((across * yx + down * yy + cy) * 32) / 32
     left, top = x.floor(), y.floor()
     fx, fy = (x - left).float()[..., None], (y - top).float()[..., None]
-    columns = torch.stack([left, left + 1]).long()
-    rows = torch.stack([top, top + 1]).long()
-    places = rows.clamp(0, height - 1)[:, None] * width + columns.clamp(0, width - 1)[None]
-    values = photo.reshape(-1, 3)[places].float()
-    if not replicate:
-        inside_row = (rows >= 0) & (rows < height)
-        inside_column = (columns >= 0) & (columns < width)
-        values *= (inside_row[:, None] & inside_column[None])[..., None]
-    upper = values[0, 0] * (1 - fx) + values[0, 1] * fx
-    lower = values[1, 0] * (1 - fx) + values[1, 1] * fx
-    result: NDArray[np.float32] = torch.round(upper * (1 - fy) + lower * fy).cpu().numpy()
-    return result
+
+    def pick(row: Tensor, column: Tensor) -> Tensor:
+        inner_row, inner_column = (
+            torch.minimum(index.clamp(min=0), count - 1) for index, count in ((row, height), (column, width))
+        )
+        index = (inner_row * width + inner_column).long().flatten(1)[..., None].expand(-1, -1, 3)
+        values = photos.gather(1, index).view(*row.shape, 3).float()
+        return values if replicate else values * ((inner_row == row) & (inner_column == column))[..., None]
+
+    upper = pick(top, left) * (1 - fx) + pick(top, left + 1) * fx
+    lower = pick(top + 1, left) * (1 - fx) + pick(top + 1, left + 1) * fx
+    return torch.round(upper * (1 - fy) + lower * fy)
 
 
 def resample_square(photo: Tensor, left: float, top: float, side: float, size: int) -> Tensor:
@@ -78,8 +76,8 @@ def _lanczos(
     return folded.index_add_(1, column, weights).float()
 
 
-@lru_cache(maxsize=8)
-def _steps(size: int, device: str) -> tuple[Tensor, Tensor]:
+@graph_constant(maxsize=8)
+def _steps(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return (1, size) and (size, 1) shares of a region, from -0.5."""
     steps = torch.arange(size, device=device, dtype=torch.float64) / size - 0.5
     return steps[None], steps[:, None]

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_workers.engines.anny.face_crop import Photo, Region, crop_region
-from gpu_workers.engines.anny.tflite_model import TfliteModel
+from gpu_workers.engines.anny.face_crop import Photo, Region
+from gpu_workers.engines.anny.face_models import DETECTOR_SIZE, FaceModels
 
 FloatArray = NDArray[np.float64]
 
-_INPUT = 128
 _STRIDES = (8, 16, 16, 16)
 _ANCHORS_PER_LAYER = 2
 _SCORE_CLIP = 100.0
@@ -54,14 +53,12 @@ class Detection:
         )
 
 
-def detect_faces(model: TfliteModel, photo: Photo, min_score: float) -> list[Detection]:
+def detect_faces(models: FaceModels, photo: Photo, min_score: float) -> list[Detection]:
     """Return the faces in a photo, best score first."""
     height, width = photo.shape[:2]
     side = max(width, height)
     whole = Region(width / 2, height / 2, side, side)
-    pixels = crop_region(photo, whole, _INPUT, replicate=False) / 127.5 - 1
-    outputs = model.run(pixels[None])
-    boxes, scores = _decode(outputs["regressors"][0], outputs["classificators"][0, :, 0])
+    boxes, scores = _decode(*models.find(photo, whole))
     keep = scores >= min_score
     detections = []
     for box, score in _weighted_nms(boxes[keep], scores[keep]):
@@ -80,7 +77,7 @@ def _anchor_centres() -> FloatArray:
         same = layer
         while same < len(_STRIDES) and _STRIDES[same] == _STRIDES[layer]:
             same += 1
-        cells = _INPUT // _STRIDES[layer]
+        cells = DETECTOR_SIZE // _STRIDES[layer]
         steps = (np.arange(cells) + 0.5) / cells
         grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
         centres.append(np.repeat(grid, _ANCHORS_PER_LAYER * (same - layer), axis=0))
@@ -93,7 +90,7 @@ _ANCHORS = _anchor_centres()
 
 def _decode(raw: NDArray[np.float32], logits: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:
     """Return boxes (896, 16): left, top, right, bottom and six points, in 0..1; and scores (896,)."""
-    values = raw.astype(np.float64) / _INPUT
+    values = raw.astype(np.float64) / DETECTOR_SIZE
     centre, size = values[:, :2] + _ANCHORS, values[:, 2:4]
     points = values[:, 4:].reshape(-1, 6, 2) + _ANCHORS[:, None]
     boxes = np.concatenate([centre - size / 2, centre + size / 2, points.reshape(-1, 12)], axis=1)

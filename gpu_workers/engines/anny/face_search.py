@@ -15,7 +15,8 @@ from torch import Tensor
 from gpu_workers.engines.anny.face_crop import Photo, Region
 from gpu_workers.engines.anny.face_crop_device import resample_square
 from gpu_workers.engines.anny.face_detector import Detection
-from gpu_workers.engines.anny.landmarker import INPUT_SIZE, FaceLandmarker, FaceLandmarks, mirror_scores
+from gpu_workers.engines.anny.face_models import INPUT_SIZE
+from gpu_workers.engines.anny.landmarker import FaceLandmarker, FaceLandmarks, mirror_scores
 
 FloatArray = NDArray[np.float32]
 

@@ -79,7 +79,7 @@ def preprocess_photo(
         RefusedError: see gpu_workers/photo.py and photo_checks.py; no_face and several_faces.
     """
     decoded = decode_photo(data, limits, min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size)))
-    rgb = torch.tensor(decoded.rgb, device=device) if device.type == "cuda" else decoded.rgb
+    rgb = torch.from_numpy(decoded.rgb).to(device) if device.type == "cuda" else decoded.rgb
     faces = find_faces(landmarker, rgb)
     _refuse_wrong_number(faces, decoded, limits)
     face = measure_face(landmarker, rgb, faces[0], head_data.landmark_mirror)

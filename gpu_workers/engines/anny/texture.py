@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.head import Head
-from face3d.messages import StageResult
+from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
+from gpu_workers.engines.anny.correspondence import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.surface_graph import bake_surface
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas, load_skin_atlas
 from gpu_workers.engines.anny.texture_bake import BakeRequest, SkinBake, bake_skin
 from gpu_workers.engines.anny.texture_compose import encode_srgb
@@ -38,7 +40,6 @@ from gpu_workers.engines.anny.texture_project import HostHead, PosedHead
 from gpu_workers.engines.anny.texture_surface import (
     DISPLACEMENT_RANGE,
     load_surface_atlas,
-    make_surface,
 )
 
 
@@ -61,10 +62,8 @@ class DeviceBake:
 
     #: (S, S, 3) uint8 sRGB on the device.
     skin: Tensor
-    #: Makes the other maps and the facts, as `bake_head` returns them.
-    finish: Callable[[], StageResult]
-    #: Makes the maps of the surface finer than the mesh, tensors and facts; after `finish`.
-    surface: Callable[[], StageResult]
+    #: Makes the other maps and the facts, as `bake_head` returns them; True: those of the surface too.
+    finish: Callable[[bool], StageResult]
 
 
 @torch.inference_mode()
@@ -94,12 +93,9 @@ def bake_head(
     """
     posed = HostHead(head)
     with bake_on_device(prepared, posed, head_data, options, device, masks=masks, graphs=graphs) as bake:
-        skin = to_host(bake.skin)
-        rest = bake.finish()
-        surface = bake.surface() if "maps" in options.formats else StageResult()
-    tensors = {"albedo/skin": skin, **rest.tensors, **surface.tensors}
-    # Later facts know the earlier timings.
-    return StageResult(tensors=tensors, facts={**rest.facts, **surface.facts})
+        rest = bake.finish("maps" in options.formats)
+        skin = to_host({"albedo/skin": bake.skin})
+    return StageResult(tensors={**skin, **rest.tensors}, facts=rest.facts)
 
 
 @contextmanager
@@ -134,44 +130,56 @@ def bake_on_device(
     with torch.inference_mode(), bake_skin(request, atlas, graphs=graphs) as bake:
         clock.lap("bake")
 
-        def finish() -> StageResult:
-            clock.lap("skin taken")
-            iris = find_iris_colour(bake.linear, landmarks)
-            constants = _load_constants(head_data, device)
-            eyes = paint_eyes(iris, constants.eyes)
-            mouth = paint_mouth(find_tooth_tint(bake.linear, landmarks), constants.mouth)
+        def finish(with_surface: bool) -> StageResult:
             facts = _describe(bake, head.head, atlas, options.texture_size)
             facts["glasses"] = request.masks.glasses
             facts["covered"] = round(request.masks.covered, 4)
+            features, shift = _cut_features(bake.linear, landmarks)
+            clock.lap("facts")
+            images: dict[str, Tensor] = {}
+            if with_surface:
+                surface_atlas = load_surface_atlas(head_data, atlas)
+                # A graph of its own, in memory that the bake's graph uses: what this one has found is read.
+                surface = bake_surface(bake.albedo, bake.measures[2], surface_atlas, graphs=graphs)
+                images = {f"{name}/skin": image for name, image in vars(surface).items()}
+                facts["displacement_range_m"] = DISPLACEMENT_RANGE
+                clock.lap("surface", wait=False)
+            iris = find_iris_colour(features, landmarks[:, :2] - shift)
+            tint = find_tooth_tint(features, landmarks[:, :2] - shift)
             facts["iris_colour"] = _round(iris.tolist())
-            maps = {
-                "albedo/eyes": to_host(_finish(eyes)),
-                "albedo/mouth": to_host(_finish(mouth)),
-                "albedo/lashes": paint_lashes(),
-            }
-            clock.lap("eyes and mouth")
+            constants = _load_constants(head_data, device)
+            images["albedo/eyes"] = _finish(paint_eyes(iris, constants.eyes))
+            images["albedo/mouth"] = _finish(paint_mouth(tint, constants.mouth))
+            clock.lap("eyes and mouth", wait=False)
+            maps = {**to_host(images), "albedo/lashes": paint_lashes()}
+            clock.lap("maps taken")
             return StageResult(tensors=maps, facts={**facts, "timings": clock.laps})
 
-        def surface() -> StageResult:
-            clock.lap("maps taken")
-            density = float(bake.measures[2])
-            maps = make_surface(bake.albedo, density, load_surface_atlas(head_data, atlas))
-            tensors = {f"{name}/skin": to_host(image) for name, image in vars(maps).items()}
-            clock.lap("surface")
-            facts = {"displacement_range_m": DISPLACEMENT_RANGE, "timings": clock.laps}
-            return StageResult(tensors=tensors, facts=facts)
-
-        yield DeviceBake(skin=bake.albedo, finish=finish, surface=surface)
+        yield DeviceBake(skin=bake.albedo, finish=finish)
 
 
-def to_host(image: Tensor) -> NDArray[np.uint8]:
-    """Return a device's image as an array; through page-locked memory, which the array keeps."""
-    if not image.is_cuda:
-        return image.numpy()
-    target = torch.empty(image.shape, dtype=image.dtype, pin_memory=True)
-    target.copy_(image, non_blocking=True)
-    torch.cuda.current_stream(image.device).synchronize()
-    return target.numpy()
+def to_host(images: Mapping[str, Tensor]) -> dict[str, NDArray[np.generic]]:
+    """Return a device's images as arrays; through page-locked memory, which the arrays keep."""
+    targets = {
+        name: torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image, non_blocking=True)
+        if image.is_cuda
+        else image
+        for name, image in images.items()
+    }
+    for image in images.values():
+        if image.is_cuda:
+            torch.cuda.current_stream(image.device).synchronize()
+            break
+    return {name: target.numpy() for name, target in targets.items()}
+
+
+def _cut_features(photo: Tensor, landmarks: Array) -> tuple[Tensor, NDArray[np.float64]]:
+    """Return the part of a photo (3, H, W) with eyes and mouth, on the CPU, and its left and top pixel."""
+    points = np.asarray(landmarks, np.float64)[[*RIGHT_BROW, *LEFT_BROW, *OUTER_LIPS], :2]
+    size = np.array([photo.shape[2], photo.shape[1]])
+    low = np.clip(np.floor(points.min(0)), 0, size - 1).astype(int)
+    high = np.clip(np.ceil(points.max(0)), low + 1, size).astype(int)
+    return photo[:, low[1] : high[1], low[0] : high[0]].cpu(), low.astype(np.float64)
 
 
 def warm_up_texture(head_data: HeadData, device: torch.device) -> None:
@@ -182,15 +190,15 @@ def warm_up_texture(head_data: HeadData, device: torch.device) -> None:
 
 
 class _Clock:
-    """Seconds of each step; on a GPU it waits for the step to end."""
+    """Seconds of each step; on a GPU it waits for the step to end, or for the host to have sent it."""
 
     def __init__(self, device: torch.device) -> None:
         self.laps: dict[str, float] = {}
         self._device = device
         self._last = time.perf_counter()
 
-    def lap(self, name: str) -> None:
-        if self._device.type == "cuda":
+    def lap(self, name: str, *, wait: bool = True) -> None:
+        if wait and self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 4)

@@ -7,7 +7,6 @@ and tone. Folds are depths in metres, so that normals, displacement and occlusio
 
 import threading
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,12 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_workers.engines.anny.array_math import smoothstep_array
+from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_fill import make_noise
 from gpu_workers.engines.anny.texture_occlusion import find_occlusion
 from gpu_workers.engines.anny.texture_photo import blur, smoothstep
-from gpu_workers.engines.anny.texture_statistics import constant
+from gpu_workers.engines.anny.texture_statistics import constant, masked_quantile, thin_out
 
 #: Metres of displacement at the ends of its 16 bits; the middle code is none. Codes are multiples of `_STEP`:
 #: a micrometre, and files that deflate.
@@ -69,6 +69,8 @@ class SurfaceAtlas:
     occlusion: Tensor
     #: (2, L, L) a texel's breadth and height on the mean head, metres.
     metres: Tensor
+    #: Their mean.
+    texel: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +100,12 @@ def load_surface_atlas(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
         return _atlases[id(atlas)][1]
 
 
-def make_surface(albedo: Tensor, photo_density: float, atlas: SurfaceAtlas) -> SurfaceMaps:
-    """Return the maps of a baked skin.
+def make_surface(albedo: Tensor, photo_density: Tensor, atlas: SurfaceAtlas) -> SurfaceMaps:
+    """Return the maps of a baked skin; on a GPU without waiting for it.
 
     Args:
         albedo: (S, S, 3) uint8 sRGB.
-        photo_density: the photo's pixels a centimetre of face.
+        photo_density: () the photo's pixels a centimetre of face, on the same device.
     """
     size, small = albedo.shape[0], atlas.folds.shape[-1]
     factor = size // small
@@ -159,11 +161,12 @@ def _enlarge_rows(layers: Tensor, start: int, stop: int, factor: int) -> Tensor:
     return large[:, factor:-factor]
 
 
-def find_folds(colour: Tensor, photo_density: float, atlas: SurfaceAtlas) -> Tensor:
+def find_folds(colour: Tensor, photo_density: Tensor, atlas: SurfaceAtlas) -> Tensor:
     """Return (L, L) metres, 0 or less: how deep the skin lies in a fold.
 
     Args:
         colour: (3, L, L) in 0..1, sRGB.
+        photo_density: () pixels a centimetre of face.
     """
     rows, columns = atlas.window
     allowed = atlas.folds[rows, columns]
@@ -174,18 +177,18 @@ def find_folds(colour: Tensor, photo_density: float, atlas: SurfaceAtlas) -> Ten
     # Shade darkens all channels alike; what green lost beyond red is pigment, and red's share of it goes.
     shade = red - (_PIGMENT_RED / (_PIGMENT_GREEN - _PIGMENT_RED)) * (green - red)
     level = coarse.mean(0)
-    usual = level[allowed > 0.5].median()
+    usual = masked_quantile(thin_out(level)[None], thin_out(allowed > 0.5))[0]
     hair = ((usual - level - _HAIR_BEGINS) / (_HAIR_SURE - _HAIR_BEGINS)).clamp(0, 1)
     busy = blur(shade.abs()[None], 8.0)[0]
     hair = torch.maximum(hair, ((busy - _BUSY_BEGINS) / (_BUSY_SURE - _BUSY_BEGINS)).clamp(0, 1))
-    texel = float(atlas.metres.mean())
-    finest = _FINEST * (0.01 / texel) / max(photo_density, 1.0)
+    finest = _FINEST * (0.01 / atlas.texel) / photo_density.clamp(min=1.0)
     depth = torch.zeros_like(shade)
     for octave in range(_OCTAVES):
         width = _FOLD_WIDTH * 2**octave
-        if width >= finest or octave == _OCTAVES - 1:
-            valleys = _find_valleys(_shrink(shade[None], 2**octave)[0])
-            depth += _enlarge(valleys[None], depth.shape)[0] * (width * texel * _FOLD_DEPTH)
+        valleys = _find_valleys(_shrink(shade[None], 2**octave)[0])
+        # Left out by a factor and not by a branch, for which a GPU would wait.
+        seen = 1.0 if octave == _OCTAVES - 1 else (width >= finest).float()
+        depth += _enlarge(valleys[None], depth.shape)[0] * (width * atlas.texel * _FOLD_DEPTH) * seen
     depth = _DEEPEST * torch.tanh(depth * (allowed * (1 - hair)) / _DEEPEST)
     fold = torch.zeros_like(atlas.folds)
     fold[rows, columns] = -blur(depth[None], 1.2)[0]
@@ -274,6 +277,7 @@ def _build(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
     calm = 1 - 0.75 * torch.maximum(lids, masks["lips"]) - 0.3 * masks["ears"] - 0.35 * (1 - masks["face"])
     positions = torch.from_numpy(data.positions[data.part("skin").vertices]).float().to(device)
     place = atlas.spread(positions)
+    metres = _measure_texels(place, atlas.covered)
     oily = masks["face"] * torch.exp(-((place[0] / 0.022) ** 2)) * (place[1] > -0.05)
     roughness = _ROUGHNESS + _OILY * oily + _LIPS * masks["lips"] + _SCALP * masks["scalp"]
     roughness = roughness + (0.35 - roughness) * hidden
@@ -288,7 +292,8 @@ def _build(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
         pores=(_PORE * calm.clamp(0, 1) * (1 - hidden)).contiguous(),
         roughness=blur(roughness[None], 4.0)[0],
         occlusion=torch.maximum(occlusion[0], least),
-        metres=_measure_texels(place, atlas.covered),
+        metres=metres,
+        texel=float(metres.mean()),
     )
 
 
@@ -315,7 +320,7 @@ def _measure_texels(place: Tensor, covered: Tensor) -> Tensor:
     return blur(steps.clamp(limits[0].view(2, 1, 1), limits[1].view(2, 1, 1)), 2.0)
 
 
-@lru_cache(maxsize=4)
+@graph_constant(maxsize=4)
 def _load_pores(size: int, device: str) -> Tensor:
     """Return (3, T, T) a tile of pores a metre deep: slopes to the right and up, and height in -1..1."""
     cells = make_noise(_TILE, 1.7, seed=51) * 0.75 + make_noise(_TILE, 4.0, seed=52) * 0.5
