@@ -62,3 +62,17 @@ def test_a_failed_capture_keeps_nothing() -> None:
     assert held[0] is None
     assert len(held[-1]) == 1
     assert not hasattr(cuda_graph._capturing, "held")
+
+
+def test_tasks_side_by_side_begin_and_end_with_the_stream_they_came_from() -> None:
+    """On the CPU they run one after another; on a GPU the current stream waits for the others."""
+    done: list[str] = []
+    cuda_graph.run_side_by_side(CPU, lambda: done.append("a"), lambda: done.append("b"))
+    assert done == ["a", "b"]
+    device = MagicMock(type="cuda")
+    current = cuda_graph.torch.cuda.current_stream(device)
+    cuda_graph.run_side_by_side(device, lambda: done.append("here"), lambda: done.append("aside"))
+    aside = cuda_graph._side_streams(device, 1)[0]
+    aside.wait_stream.assert_called_once_with(current)
+    current.wait_stream.assert_called_once_with(aside)
+    assert sorted(done[2:]) == ["aside", "here"]

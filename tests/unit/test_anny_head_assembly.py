@@ -87,3 +87,11 @@ def test_poses_in_a_batch_do_not_know_each_other():
     assert not rises[:, 0].any()
     torch.testing.assert_close(rises[:, 1:], contact.part(poses[1][:, None], rest), atol=1e-7, rtol=0)
     assert rises[:, 1].any()
+
+
+def test_mouth_and_eyes_have_no_vertex_in_common():
+    """So that they can be settled at the same time."""
+    openings = personal_shapes().openings
+    grids = [openings.lips.grid, *(eye.edges.grid for eye in openings.eyes.values())]
+    vertices = np.concatenate([grid.vertices.ravel() for grid in grids])
+    assert len(np.unique(vertices)) == len(vertices)

@@ -91,6 +91,33 @@ class CapturedCall(Generic[Result]):
         return self.result
 
 
+def run_side_by_side(device: torch.device, *tasks: Callable[[], None]) -> None:
+    """Run tasks that write to different places; on CUDA on streams of their own, in a graph as its branches.
+
+    The current stream goes on when all have ended. What a task allocates stays its own; what it is given must
+    be kept by the caller meanwhile.
+    """
+    if device.type != "cuda":
+        for task in tasks:
+            task()
+        return
+    first, *others = tasks
+    current = torch.cuda.current_stream(device)
+    streams = _side_streams(device, len(others))
+    for task, stream in zip(others, streams, strict=True):
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            task()
+    first()
+    for stream in streams:
+        current.wait_stream(stream)
+
+
+@lru_cache(maxsize=64)
+def _side_streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
+    return [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]
+
+
 def _find_pool(device: torch.device, name: str) -> tuple[Any, torch.cuda.Stream]:
     """Return a device's memory pool and the stream of its captures: memory is reused on one stream only."""
     index = device.index if device.index is not None else torch.cuda.current_device()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
+from gpu_workers.engines.anny.cuda_graph import run_side_by_side
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.inner_shapes import EYES
 from gpu_workers.engines.anny.lids import Eyeballs, fit_eyeballs
@@ -30,11 +31,14 @@ _RESTING = 1e-6
 class Settling:
     """Settles heads of one topology on the openings of their skin.
 
+    Mouth and eyes have no vertex in common: they are settled side by side.
+
     Args:
         device: of all tensors, those of the openings too.
     """
 
     def __init__(self, data: HeadData, openings: Openings, device: torch.device) -> None:
+        self._device = device
         self._eyes, self._lips = openings.both_eyes, openings.lips
         self._eyeballs = [data.part(name).vertices for name in EYES.values()]
         vertices = len(data.positions)
@@ -76,17 +80,29 @@ class Settling:
 
     def settle_neutral(self, neutral: Tensor) -> None:
         """Free the eyeballs of a head (V, 3) float64 from its lids and part its lips, in place."""
-        points = neutral[self._lid_points][:, None]
-        cleared = self._eyes.lids.clear(points, self._fit_eyeballs(neutral))
-        neutral.index_copy_(0, self._lid_points, cleared[:, 0])
-        lips = neutral[self._lip_points]
-        lips[:, 1] += self._lips.part(lips[:, None], lips)[:, 0]
-        neutral.index_copy_(0, self._lip_points, lips)
+        run_side_by_side(
+            self._device, lambda: self._part_neutral_lips(neutral), lambda: self._clear_neutral_lids(neutral)
+        )
 
     def settle(self, neutral: Tensor, deltas: Tensor) -> None:
         """Let lids and lips of a head (V, 3) float64 touch in its shapes (52, V, 3) float32, in place."""
-        self._settle_lids(neutral, deltas)
-        self._settle_lips(neutral, deltas)
+        rest = neutral[self._lip_points].float()
+        run_side_by_side(
+            self._device,
+            lambda: self._shut_lips(rest, deltas),
+            lambda: self._part_lips(rest, deltas),
+            lambda: self._settle_lids(neutral, deltas),
+        )
+
+    def _clear_neutral_lids(self, neutral: Tensor) -> None:
+        points = neutral[self._lid_points][:, None]
+        cleared = self._eyes.lids.clear(points, self._fit_eyeballs(neutral))
+        neutral.index_copy_(0, self._lid_points, cleared[:, 0])
+
+    def _part_neutral_lips(self, neutral: Tensor) -> None:
+        lips = neutral[self._lip_points]
+        lips[:, 1] += self._lips.part(lips[:, None], lips)[:, 0]
+        neutral.index_copy_(0, self._lip_points, lips)
 
     def _settle_lids(self, neutral: Tensor, deltas: Tensor) -> None:
         moves, lids = deltas.view(-1, 3), self._eyes.lids
@@ -101,11 +117,13 @@ class Settling:
         poses.index_copy_(1, self._closing, closing)
         moves.index_put_((self._lid_rows,), (poses - rest[:, None]).float())
 
-    def _settle_lips(self, neutral: Tensor, deltas: Tensor) -> None:
-        moves, rest = deltas.view(-1, 3), neutral[self._lip_points].float()
+    def _part_lips(self, rest: Tensor, deltas: Tensor) -> None:
+        moves = deltas.view(-1, 3)
         of_lips = moves[self._lip_rows]
         of_lips[..., 1] += self._lips.part(rest[:, None] + of_lips, rest)
         moves.index_put_((self._lip_rows,), of_lips)
+
+    def _shut_lips(self, rest: Tensor, deltas: Tensor) -> None:
         opened = rest + deltas[_JAW_OPEN, self._lip_points]
         shut = deltas[_MOUTH_CLOSE, self._lip_points]
         shut[:, 1] += self._lips.shut((opened + shut)[:, None], rest)[:, 0]
