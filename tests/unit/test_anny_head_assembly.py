@@ -11,9 +11,10 @@ from face3d.options import JobOptions
 from gpu_workers.engines.anny.contact import RimContact
 from gpu_workers.engines.anny.head_assembly import FitTensors, HeadAssembly
 from gpu_workers.engines.anny.head_maker import _pack, _unpack
+from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.texture_project import stack_vertices
 from tests.unit.anny_shapes_support import EYES, own_head, personal_shapes
-from tests.unit.anny_support import astronaut_geometry, engine, prepared_astronaut
+from tests.unit.anny_support import astronaut_geometry, engine, head_data, prepared_astronaut
 from tests.unit.waiting import NoWaiting
 
 MM = 0.001
@@ -30,6 +31,16 @@ def test_once_warm_the_assembly_never_waits_for_the_device():
     assembly.assemble(fit)
     with NoWaiting():
         assembly.assemble(fit)
+
+
+def test_the_assembly_has_all_it_needs_on_its_device():
+    """The device `meta` knows shapes only: nothing can be sent to it, and nothing be decided by a value."""
+    meta = torch.device("meta")
+    assembly = HeadAssembly(PersonalShapes(head_data(), meta))
+    packed = torch.empty(1, assembly.layout.total, dtype=torch.float64, device=meta)
+    found = assembly.assemble(FitTensors(*_unpack(assembly, packed)))
+    assert {tensor.device for tensor in vars(found).values()} == {meta}
+    assert found.positions.shape == head_data().positions.shape
 
 
 @pytest.mark.parametrize("expression", ["neutral", "photo"])
