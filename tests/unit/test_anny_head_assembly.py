@@ -9,8 +9,7 @@ import torch
 from face3d.head import head_from_tensors
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.contact import RimContact
-from gpu_workers.engines.anny.head_assembly import FitTensors, HeadAssembly
-from gpu_workers.engines.anny.head_maker import _pack, _unpack
+from gpu_workers.engines.anny.head_assembly import HeadAssembly
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.texture_project import stack_vertices
 from tests.unit.anny_shapes_support import EYES, own_head, personal_shapes
@@ -27,10 +26,10 @@ def begin(expression):
 def test_once_warm_the_assembly_never_waits_for_the_device():
     """So that a CUDA graph can hold it."""
     assembly = HeadAssembly(personal_shapes())
-    fit = FitTensors(*_unpack(assembly, _pack(begin("neutral").fitted, expression_in_base=False)))
-    assembly.assemble(fit)
+    packed = begin("neutral").fitted.pack(expression_in_base=False)
+    assembly.assemble(packed)
     with NoWaiting():
-        assembly.assemble(fit)
+        assembly.assemble(packed)
 
 
 def test_the_assembly_has_all_it_needs_on_its_device():
@@ -38,7 +37,7 @@ def test_the_assembly_has_all_it_needs_on_its_device():
     meta = torch.device("meta")
     assembly = HeadAssembly(PersonalShapes(head_data(), meta))
     packed = torch.empty(1, assembly.layout.total, dtype=torch.float64, device=meta)
-    found = assembly.assemble(FitTensors(*_unpack(assembly, packed)))
+    found = assembly.assemble(packed)
     assert {tensor.device for tensor in vars(found).values()} == {meta}
     assert found.positions.shape == head_data().positions.shape
 

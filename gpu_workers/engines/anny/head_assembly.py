@@ -66,7 +66,7 @@ _SMALLEST_MOVE = 1e-6
 
 
 @dataclass(frozen=True)
-class FitTensors:
+class _Fit:
     """One photo's fit, float64; frames and units of head_maker.FittedPhoto."""
 
     #: (30 + K + 52,)
@@ -134,7 +134,8 @@ class HeadAssembly:
     def __init__(self, shapes: PersonalShapes) -> None:
         data, device = shapes.data, shapes.device
         self.shapes = shapes
-        self.layout = FitTensors.layout(len(data.identity) + len(data.local_changes) + len(ARKIT_NAMES))
+        #: Of a packed fit: the fields of head_maker.FittedPhoto and whether the base keeps the expression.
+        self.layout = _Fit.layout(len(data.identity) + len(data.local_changes) + len(ARKIT_NAMES))
         self._first_action = len(data.identity) + len(data.local_changes)
         columns = np.concatenate([data.identity, data.local_changes])
         self._template = send(data.positions.astype(np.float64), device)
@@ -157,8 +158,9 @@ class HeadAssembly:
             device,
         )
 
-    def assemble(self, fit: FitTensors) -> HeadTensors:
-        """Return the head of one fitted photo."""
+    def assemble(self, packed: Tensor) -> HeadTensors:
+        """Return the head of one fitted photo, packed as `layout` says: (1, T) float64."""
+        fit = _Fit(*(value[0] for value in self.layout.split(packed)))
         shapes = self.shapes
         expression = fit.coefficients[self._first_action :]
         weights = expression.float()
@@ -182,7 +184,7 @@ class HeadAssembly:
         shapes.bound_parts.bind(neutral, deltas)
         return self._scale_head(fit, neutral, deltas, weights)
 
-    def _scale_head(self, fit: FitTensors, neutral: Tensor, deltas: Tensor, weights: Tensor) -> HeadTensors:
+    def _scale_head(self, fit: _Fit, neutral: Tensor, deltas: Tensor, weights: Tensor) -> HeadTensors:
         """Return a head in metres, about its own origin; `deltas` are written anew."""
         origin = torch.stack([box_centre(neutral[rows]) for rows in self._eyes]).mean(0)
         scale, from_iris = self._metric_scale(fit)
@@ -216,7 +218,7 @@ class HeadAssembly:
         landmarks: Tensor = (posed.view(LANDMARKS, 3, 3) * self._corner_weights).sum(1)
         return landmarks
 
-    def _offsets(self, fit: FitTensors, points: Tensor) -> Tensor:
+    def _offsets(self, fit: _Fit, points: Tensor) -> Tensor:
         """Return the moves (468, 3), metres in the picture's plane, that take points (478, 3) to their place.
 
         That is where the fit has put them, and from there towards the photo's landmarks as far as is
@@ -232,7 +234,7 @@ class HeadAssembly:
         moves: Tensor = across @ fit.rotation[:2]
         return moves
 
-    def _explained(self, fit: FitTensors, expression: Tensor) -> Tensor:
+    def _explained(self, fit: _Fit, expression: Tensor) -> Tensor:
         """Return how far the expression explains an offset of each landmark (468, 1), 0..1."""
         lips = fit.points[self._outer_lips]
         distance = (fit.points[:SKIN_LANDMARKS, None] - lips).norm(dim=2).amin(1, keepdim=True)
@@ -252,7 +254,7 @@ class HeadAssembly:
         """Return displacements (V, 3) float32 of all parts from landmark offsets (468, 3)."""
         return (self._residual_map @ offsets.float())[self._residual_rows]
 
-    def _metric_scale(self, fit: FitTensors) -> tuple[Tensor, Tensor]:
+    def _metric_scale(self, fit: _Fit) -> tuple[Tensor, Tensor]:
         """Return the factor () from template metres to real ones, and whether () the iris told it."""
         seen = fit.detected[self._irises]
         pixels = (seen[:, 1, :2] - seen[:, 2, :2]).norm(dim=1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
 from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
-from gpu_workers.engines.anny.head_assembly import FitTensors, HeadAssembly, HeadTensors
+from gpu_workers.engines.anny.head_assembly import HeadAssembly, HeadTensors
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.texture_project import measure_smile
@@ -39,6 +39,14 @@ class FittedPhoto:
     centre: tuple[float, float]
     width: int
     height: int
+
+    def pack(self, *, expression_in_base: bool) -> Tensor:
+        """Return what `HeadAssembly.assemble` takes: (1, T) float64 on the CPU."""
+        poses = (self.coefficients, self.rotation, self.translation)
+        points = (self.points, self.landmarks, self.detected)
+        numbers = [self.focal, *self.centre, float(expression_in_base)]
+        packed = np.concatenate([np.ravel(array) for array in (*poses, *points, numbers)])
+        return torch.from_numpy(packed.astype(np.float64))[None]
 
 
 class _Later:
@@ -114,13 +122,11 @@ class HeadMaker:
 
     def make(self, fitted: FittedPhoto, *, expression_in_base: bool) -> AssembledHead:
         """Return the head of a fitted photo."""
-        given = _pack(fitted, expression_in_base)
+        packed = fitted.pack(expression_in_base=expression_in_base)
         if self._graph is not None:
-            found, numbers = self._graph.assemble(given)
+            found, numbers = self._graph.assemble(packed)
         else:
-            found = self._assembly.assemble(
-                FitTensors(*_unpack(self._assembly, given.to(self.shapes.device)))
-            )
+            found = self._assembly.assemble(packed.to(self.shapes.device))
             numbers = found.numbers.cpu()
         scale, from_iris, error_basis, error, error_detected, *translation = numbers.tolist()
         camera = Camera(
@@ -151,19 +157,18 @@ class _AssemblyGraph:
     def __init__(self, assembly: HeadAssembly) -> None:
         self._assembly = assembly
         self._device = assembly.shapes.device
-        self._lock = threading.Lock()
         self._input = torch.zeros(1, assembly.layout.total, dtype=torch.float64, device=self._device)
         self._staging = torch.zeros(1, assembly.layout.total, dtype=torch.float64).pin_memory()
         self._numbers: Tensor | None = None
         self._captured: CapturedCall[HeadTensors] | None = None
 
-    def assemble(self, given: Tensor) -> tuple[HeadTensors, Tensor]:
+    def assemble(self, packed: Tensor) -> tuple[HeadTensors, Tensor]:
         """Return the head of a packed fit (1, T), and its numbers on the CPU."""
         with replay_lock, torch.cuda.device(self._device):
-            self._staging.copy_(given)
+            self._staging.copy_(packed)
             self._input.copy_(self._staging, non_blocking=True)
             if self._captured is None:
-                self._captured = CapturedCall(self._run, self._device)
+                self._captured = CapturedCall(lambda: self._assembly.assemble(self._input), self._device)
             found = self._captured.replay()
             if self._numbers is None:
                 self._numbers = torch.empty_like(found.numbers, device="cpu").pin_memory()
@@ -172,22 +177,6 @@ class _AssemblyGraph:
             kept = HeadTensors(*(value.clone() for value in vars(found).values()))
             torch.cuda.current_stream().synchronize()
             return kept, self._numbers.clone()
-
-    def _run(self) -> HeadTensors:
-        return self._assembly.assemble(FitTensors(*_unpack(self._assembly, self._input)))
-
-
-def _pack(fitted: FittedPhoto, expression_in_base: bool) -> Tensor:
-    """Return a fit as (1, T), in the order of FitTensors."""
-    arrays = (fitted.coefficients, fitted.rotation, fitted.translation)
-    points = (fitted.points, fitted.landmarks, fitted.detected)
-    numbers = [fitted.focal, *fitted.centre, float(expression_in_base)]
-    packed = np.concatenate([np.ravel(array) for array in (*arrays, *points, numbers)])
-    return torch.from_numpy(packed.astype(np.float64))[None]
-
-
-def _unpack(assembly: HeadAssembly, packed: Tensor) -> list[Tensor]:
-    return [value[0] for value in assembly.layout.split(packed)]
 
 
 def _take_head(
