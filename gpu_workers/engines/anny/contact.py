@@ -125,9 +125,9 @@ class RimContact:
         fade = np.interp(np.arange(last + 1), [0, grid.border - 2, grid.border + 5, last], [0, 1, 1, 0])
         self._fade = send(fade.astype(np.float32), device)[:, None, None]
         # Where the template's rims lie closer than that, near the corners, heads may do so too.
-        template = send(positions.astype(np.float32), device)[self.group.vertices][:, None]
-        profile = self._profile(template, template[:, 0, 0])
-        clearance = -self._sunk(template[..., 1], profile)
+        template = send(positions, device)[self.group.vertices]
+        across, heights, depth = _planes(template[:, None])
+        clearance = -self._sunk(heights, self._profile(across, depth, across[:, 0]))
         self._touch = clearance.clamp(max=gap).masked_fill(send(rims.corner, device)[:, None], -torch.inf)
 
     def part(self, points: Tensor, rest: Tensor) -> Tensor:
@@ -137,19 +137,19 @@ class RimContact:
             points: (N, B, 3) metres, B poses.
             rest: (N, 3) the same head at rest, which tells what lies beside what.
         """
-        points = points.float()
-        before = points[..., 1]
-        return self._part(before, self._profile(points, rest[:, 0].float())) - before
+        across, heights, depth = _planes(points)
+        profile = self._profile(across, depth, rest[:, 0].float())
+        return self._part(heights, profile) - heights
 
     def shut(self, points: Tensor, rest: Tensor) -> Tensor:
         """Return by how much points (N, B, 3) rise (N, B) for the rims to touch along their whole length."""
-        points = points.float()
-        profile = self._profile(points, rest[:, 0].float())
-        heights = points[..., 1]
+        across, before, depth = _planes(points)
+        profile = self._profile(across, depth, rest[:, 0].float())
+        heights = before
         for _ in range(_ROUNDS):
             heights = self._part(self._close(heights, profile, 1), profile)
         # Parting one column opens its neighbours a little.
-        return self._close(heights, profile, _LAST_SHARE) - points[..., 1]
+        return self._close(heights, profile, _LAST_SHARE) - before
 
     def _part(self, heights: Tensor, profile: _Profile) -> Tensor:
         for _ in range(_PASSES):
@@ -181,8 +181,12 @@ class RimContact:
         nearest = torch.addcmul(profile.missed, crossed, self._sign[:, :, None]).amax(1)
         return torch.addcmul(nearest, beside.mean(1), self._sign, value=-1)
 
-    def _profile(self, points: Tensor, at_rest: Tensor) -> _Profile:
-        """Return where the other rim is cut beside each sample of poses (N, B, 3); at_rest (N,) are x."""
+    def _profile(self, across: Tensor, depth: Tensor, at_rest: Tensor) -> _Profile:
+        """Return where the other rim is cut beside each sample of poses.
+
+        Args:
+            across: (N, B) x, and `depth` (N, B) z; `at_rest` (N,) x at rest.
+        """
         own = at_rest[self._samples].mean(1, keepdim=True)
         place = self._place
         for _ in range(_SEARCHES):
@@ -190,10 +194,10 @@ class RimContact:
             left, right = (self._ring + self._columns[self._first + piece + step] for step in (0, 1))
             place = piece + _share(own, at_rest[left], at_rest[right]).clamp(-1, 2)
         chosen = torch.cat([index.view(-1) for index in (left, right, self._samples)])
-        shape = (*place.shape, points.shape[1])
-        left, right, beside = _split(points[..., 0].index_select(0, chosen), shape)
+        shape = (*place.shape, across.shape[1])
+        left, right, beside = _split(across.index_select(0, chosen), shape)
         share = _share(beside.mean(1, keepdim=True), left, right).clamp(0, 1)
-        left, right, beside = _split(points[..., 2].index_select(0, chosen), shape)
+        left, right, beside = _split(depth.index_select(0, chosen), shape)
         line = torch.lerp(left, right, share)
         step = _share(beside.mean(1, keepdim=True), line[:, :-1], line[:, 1:])
         missed = torch.where((step < 0) | (step > 1), -torch.inf, 0.0)
@@ -252,6 +256,12 @@ def _find_rim(across: FloatArray, rings: range, own: IndexArray, other: IndexArr
         closing=own[inner],
         along=(np.arange(count) * width + 2 * inner[:, None]),
     )
+
+
+def _planes(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x, y and z (N, B) float32 of points (N, B, 3)."""
+    x, y, z = points.float().movedim(-1, 0).contiguous()
+    return x, y, z
 
 
 def _rows(values: Tensor, index: Tensor) -> Tensor:
