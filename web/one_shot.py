@@ -122,7 +122,7 @@ class OneShotReconstructor:
         mark("geometry")
         ready_masks = masks.result()
         mark("masks")
-        with self._baker.bake_on_device(found, begun.head, options, ready_masks) as bake:
+        with self._baker.bake_on_device(found, begun, options, ready_masks) as bake:
             mark("first pixel")
             if product == "png":
                 return _Early(begun=begun, bands=send_filtered_bands(bake.skin, _BANDS))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 from face3d.head import ARKIT_NAMES, head_from_tensors
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
@@ -16,7 +17,7 @@ EYES = {"Left": "eye_left", "Right": "eye_right"}
 
 @lru_cache(maxsize=1)
 def personal_shapes() -> PersonalShapes:
-    return PersonalShapes(head_data())
+    return PersonalShapes(head_data(), torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class OwnHead:
 
 
 def settled(sculpted: np.ndarray) -> OwnHead:
-    sculpted = sculpted.copy()
-    personal_shapes().seat_teeth(sculpted)
-    neutral = sculpted.copy()
-    personal_shapes().settle_neutral(neutral)
+    seated = torch.from_numpy(sculpted.copy())
+    personal_shapes().settling.seat_teeth(seated)
+    neutral = seated.clone()
+    personal_shapes().settling.settle_neutral(neutral)
     deltas = personal_shapes().carry(neutral)
-    personal_shapes().settle(neutral, deltas)
-    return OwnHead(sculpted, neutral, deltas)
+    personal_shapes().settling.settle(neutral, deltas)
+    return OwnHead(seated.numpy(), neutral.numpy(), deltas.numpy())
 
 
 @lru_cache(maxsize=HEADS + 1)

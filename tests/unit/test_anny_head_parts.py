@@ -4,13 +4,14 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+import torch
 
 from assets.gltf import write_glb
 from assets.levels import head_at_level
 from assets.raster import rasterise
 from assets.scene import aim_camera, pose_head
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart, head_from_tensors
-from gpu_workers.engines.anny.bound_parts import bind_parts
+from gpu_workers.engines.anny.bound_parts import BoundParts
 from gpu_workers.engines.anny.coarsen import QuadMesh, coarsen
 from gpu_workers.engines.anny.lashes import follow_lids
 from gpu_workers.engines.anny.mesh_math import split_quads
@@ -192,14 +193,17 @@ def test_a_turn_about_the_eyeball_agrees_with_a_rotation():
     axis = turn.as_rotvec() / np.linalg.norm(turn.as_rotvec())
     arms -= (arms @ axis)[:, None] * axis
     offsets = rng.normal(size=(6, 3))
-    found = follow_lids(np.stack([arms, turn.apply(arms)]), np.zeros((2, 3)), offsets)
+    poses = torch.from_numpy(np.stack([arms, turn.apply(arms)]))
+    found = follow_lids(poses, torch.zeros(2, 3), torch.from_numpy(offsets))
     np.testing.assert_allclose(found, [offsets, turn.apply(offsets)], atol=1e-9)
 
 
 def test_bound_parts_follow_hosts_that_moved_otherwise_than_the_basis_says():
     data = head_data()
     shift = np.array([0.001, 0.002, 0.003])
-    neutral, deltas = bind_parts(data, data.positions + shift, data.actions)
+    neutral, deltas = data.positions + shift, data.actions.copy()
+    bound = BoundParts(data, torch.device("cpu"))
+    bound.bind(torch.from_numpy(neutral), torch.from_numpy(deltas))
     np.testing.assert_allclose(neutral, data.positions + shift, atol=2e-5)
     for side in ("left", "right"):
         for name in ("lashes", "cornea"):

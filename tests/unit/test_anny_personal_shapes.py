@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.engines.anny.lattice import SPACING, Lattice
@@ -206,8 +207,8 @@ def test_left_and_right_are_mirror_images_on_a_symmetric_head(seed):
 
 
 def test_a_larger_face_moves_by_more():
-    template = head_data().positions.astype(np.float64)
-    shapes, larger = personal_shapes().carry(template), personal_shapes().carry(1.1 * template)
+    template = torch.from_numpy(head_data().positions.astype(np.float64))
+    shapes, larger = (personal_shapes().carry(size * template).numpy() for size in (1, 1.1))
     face = np.flatnonzero(head_data().masks["face"] > 0.5)
     for name in ("mouthSmileLeft", "browInnerUp", "jawOpen", "mouthPucker", "noseSneerLeft"):
         before, after = (deltas[ARKIT_NAMES.index(name)][face] for deltas in (shapes, larger))
@@ -259,12 +260,12 @@ def test_a_lattice_carries_shifts_exactly_and_blends_like_the_plain_spline():
     skin = np.stack(np.meshgrid(*[np.linspace(0, 0.05, 14)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
     skin = np.concatenate([skin, 0.01 * np.sin(60 * skin[:, :1])], axis=1)
     places = skin[::9] + rng.normal(size=skin[::9].shape) * 0.002
-    lattice = Lattice(skin, places)
-    shift = np.array([0.001, -0.002, 0.003])
-    assert np.allclose(lattice.displacements(np.tile(shift, (len(skin), 1))), shift, atol=1e-6)
-    change = rng.normal(size=skin.shape) * 0.001
+    lattice = Lattice(skin, places, torch.device("cpu"))
+    shift = torch.tensor([0.001, -0.002, 0.003])
+    assert np.allclose(lattice.displacements(shift.repeat(len(skin), 1)), shift, atol=1e-6)
+    change = torch.from_numpy(rng.normal(size=skin.shape) * 0.001).float()
     origin = lattice.origin
-    points, values = lattice.points, lattice.values(change)
+    points, values = lattice.points, lattice.values(change).numpy()
     table = dict(zip(map(tuple, np.rint((points - origin) / SPACING).astype(int)), values, strict=True))
     for place, found in list(zip(places, lattice.displacements(change), strict=True))[:10]:
         assert np.allclose(plain_spline(table, origin, place), found, atol=1e-6)

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
+import torch
 
 from face3d.head import Head
 from face3d.messages import StageResult
@@ -30,7 +31,7 @@ def binding() -> FrontBinding:
 
 @lru_cache(maxsize=1)
 def shapes() -> PersonalShapes:
-    return PersonalShapes(head_data())
+    return PersonalShapes(head_data(), torch.device("cpu"))
 
 
 @lru_cache(maxsize=1)

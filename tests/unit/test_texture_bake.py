@@ -290,7 +290,9 @@ def test_once_warm_the_bake_never_waits_for_the_device(monkeypatch):
     photo = np.full((SIZE, SIZE, 3), SKIN, np.uint8)
     whole = np.ones((SIZE, SIZE), np.float32)
     masks = texture_masks.FaceMasks(confidence=whole, skin=whole, reduction=1, glasses=False, covered=0.0)
-    request = texture_bake.BakeRequest(photo=photo, head=head, masks=masks, sharpen=True, size=1024)
+    request = texture_bake.BakeRequest(
+        photo=photo, head=texture_project.HostHead(head), masks=masks, sharpen=True, size=1024
+    )
     monkeypatch.setattr(texture_bake, "compose_skin", lambda photo, *_: photo)
     monkeypatch.setattr(texture_project, "_depth_map", lambda _1, _2, _3, size: torch.ones(size))
     with torch.inference_mode():

@@ -4,14 +4,20 @@ The rims are a regular grid (rings.py). Beside every point of one rim, the other
 plane across the opening through it: a profile, which runs from the inside to the front and is a height over
 depth. A point beyond the other rim's height passes through it. Both rims yield by half of the overlap, and
 their surroundings follow.
+
+Nothing here depends on what is found: every pose takes every pass, and where nothing overlaps, nothing moves.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gpu_workers.engines.anny.rings import RingGrid
+from gpu_workers.engines.anny.rings import RingGrid, RingGroup
+from gpu_workers.engines.anny.tensor_math import send
 
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.int64]
@@ -26,193 +32,241 @@ _SEARCHES = 2
 
 
 @dataclass(frozen=True)
-class _Side:
-    """One rim: R touching rings, C columns with the corners; samples on the vertices and beside them."""
+class _Rims:
+    """All rims of the grids, samples in one list: on the vertices of R touching rings and beside them.
 
-    #: (C,) columns of the grid.
-    columns: IndexArray
-    #: (R, 2C - 1, 2) touching vertices (ring x all columns + column) whose mean is the sample.
+    M samples, R (2 C - 1) of each rim of C columns, corners included; point numbers are RingGroup's.
+    """
+
+    #: (M, 2) points whose mean is the sample.
     samples: IndexArray
-    #: (R, 2C - 1, R) place of the sample among the other rim's columns on each ring of the template.
+    #: (M, R) place of the sample among the other rim's columns on each ring of the template.
     place: FloatArray
-    #: (C',) columns of the other rim.
-    other: IndexArray
-    #: 1 on the upper rim, which yields upwards, -1 on the lower.
-    sign: int
+    #: (M, R) the first point of each ring, and (M,) where the other rim's columns begin in `columns`.
+    ring: IndexArray
+    first: IndexArray
+    columns: IndexArray
+    #: (M,) the number of pieces between the other rim's columns.
+    pieces: IndexArray
+    #: (M,) 1 on upper rims, which yield upwards, -1 on lower ones; and whether a sample is a corner's.
+    sign: FloatArray
+    corner: NDArray[np.bool_]
+    #: (L,) points between the corners, (L, 9) the samples on and around each.
+    yielding: IndexArray
+    around: IndexArray
+    #: (D,) points of one ring between the corners, (D, R) the samples on each column.
+    closing: IndexArray
+    along: IndexArray
 
 
 @dataclass(frozen=True)
 class _Profile:
     """The other rim beside each sample of B poses: a line of R points."""
 
-    #: (R, 2C - 1, R) touching vertices left and right of the points, and the share of the right one (..., B).
-    left: IndexArray
-    right: IndexArray
-    share: FloatArray
-    #: (R, 2C - 1, R - 1, B) where each piece of the line is as deep as a sample; infinity where it never is.
-    step: FloatArray
-    missed: FloatArray
-
-    def of(self, poses: NDArray[np.bool_]) -> "_Profile":
-        """Return the profiles of some of the poses (B,)."""
-        return _Profile(
-            self.left, self.right, self.share[..., poses], self.step[..., poses], self.missed[..., poses]
-        )
+    #: (2 M R + 2 M,) points left of the line's, right of them, and those that the samples lie between.
+    points: Tensor
+    #: (M, R, B) the share of the right one.
+    share: Tensor
+    #: (M, R - 1, B) where each piece of the line is as deep as a sample; minus infinity where it never is.
+    step: Tensor
+    missed: Tensor
 
 
 class RimContact:
-    """Contact of the two rims of an opening of one topology.
+    """Contact of the two rims of G openings of one form.
+
+    Points are those of the grids, N in the order of `RingGroup`.
 
     Args:
-        grid: around the opening, some rings beyond those that touch.
+        grids: around the openings, some rings beyond those that touch.
         positions: (S, 3) metres, the template.
         touching: how many rings inside and outside of the grid's border can meet the other rim.
         gap: metres between rims that touch: enough that quads between the samples stay apart too.
         corner: samples beside a corner that are no contact: there both rims are one steep fold, and heights
             say nothing.
+        device: of all tensors.
     """
 
     def __init__(
-        self, grid: RingGrid, positions: FloatArray, touching: tuple[int, int], gap: float, corner: int
+        self,
+        grids: Sequence[RingGrid],
+        positions: FloatArray,
+        touching: tuple[int, int],
+        gap: float,
+        corner: int,
+        device: torch.device,
     ) -> None:
+        grid = grids[0]
         self.grid = grid
-        self._gap, self._corner = gap, corner
-        self._rings = slice(grid.border - touching[0], grid.border + touching[1] + 1)
-        across = positions[grid.vertices[self._rings], 0]
-        upper = np.arange(*grid.upper.indices(grid.vertices.shape[1]))
-        self._sides = (_side(across, upper, grid.lower, 1), _side(across, grid.lower, upper, -1))
+        self.group = RingGroup(grids, device)
+        self._gap = gap
+        rings = range(grid.border - touching[0], grid.border + touching[1] + 1)
+        rims = _find_rims(grids, positions, rings, corner)
+
+        self._samples, self._place, self._ring = (
+            send(rims.samples, device),
+            send(rims.place, device),
+            send(rims.ring, device),
+        )
+        self._first, self._columns = send(rims.first, device)[:, None], send(rims.columns, device)
+        self._last = send(rims.pieces - 1, device)[:, None]
+        self._sign = send(rims.sign, device)[:, None]
+        around = np.zeros((self.group.vertices.numel(), 9), np.int64)
+        around[rims.yielding] = rims.around
+        yields = np.zeros((len(around), 1), np.float32)
+        yields[rims.yielding] = 0.5
+        self._around, self._yields = send(around, device), send(yields, device)
+        upwards = np.ones(self.group.shape, np.float32)
+        upwards[:, :, grid.left_corner :] = -1
+        self._upwards = send(upwards.reshape(-1, 1), device)
+        self._closing, self._along = send(rims.closing, device), send(rims.along, device)
+        self._pull = -0.5 * self._sign[self._along[:, 0]]
+        last = len(grid.vertices) - 1
+        fade = np.interp(np.arange(last + 1), [0, grid.border - 2, grid.border + 5, last], [0, 1, 1, 0])
+        self._fade = send(fade.astype(np.float32), device)[:, None, None]
         # Where the template's rims lie closer than that, near the corners, heads may do so too.
-        template = np.asarray(positions[None, grid.vertices], np.float32)
-        self._touch = []
-        for side in self._sides:
-            profile = self._profile(template, positions, side)
-            clearance = self._clearance(template[..., 1], side, profile, side.sign)
-            self._touch.append(np.minimum(gap, clearance))
+        template = send(positions.astype(np.float32), device)[self.group.vertices][:, None]
+        profile = self._profile(template, template[:, 0, 0])
+        clearance = -self._sunk(template[..., 1], profile)
+        self._touch = clearance.clamp(max=gap).masked_fill(send(rims.corner, device)[:, None], -torch.inf)
 
-    def part(self, poses: FloatArray, rest: FloatArray) -> None:
-        """Move the rims of poses (B, S, 3) apart where they pass through each other, in place.
+    def part(self, points: Tensor, rest: Tensor) -> Tensor:
+        """Return by how much points rise (N, B) so that the rims no longer pass through each other.
 
         Args:
-            rest: (S, 3) the same head at rest, which tells what lies beside what.
+            points: (N, B, 3) metres, B poses.
+            rest: (N, 3) the same head at rest, which tells what lies beside what.
         """
-        heights, profiles = self._cut(poses, rest)
-        before = heights.copy()
-        self._part(heights, profiles)
-        poses[:, self.grid.vertices, 1] += heights - before
+        points = points.float()
+        before = points[..., 1]
+        return self._part(before, self._profile(points, rest[:, 0].float())) - before
 
-    def shut(self, pose: FloatArray, rest: FloatArray) -> None:
-        """Bring the rims of one pose (S, 3) together along their whole length, in place; they touch."""
-        heights, profiles = self._cut(pose[None], rest)
-        before = heights.copy()
+    def shut(self, points: Tensor, rest: Tensor) -> Tensor:
+        """Return by how much points (N, B, 3) rise (N, B) for the rims to touch along their whole length."""
+        points = points.float()
+        profile = self._profile(points, rest[:, 0].float())
+        heights = points[..., 1]
         for _ in range(_ROUNDS):
-            self._close(heights, profiles, 1)
-            self._part(heights, profiles)
+            heights = self._part(self._close(heights, profile, 1), profile)
         # Parting one column opens its neighbours a little.
-        self._close(heights, profiles, _LAST_SHARE)
-        pose[self.grid.vertices, 1] += (heights - before)[0]
+        return self._close(heights, profile, _LAST_SHARE) - points[..., 1]
 
-    def _cut(self, poses: FloatArray, rest: FloatArray) -> tuple[FloatArray, list[_Profile]]:
-        """Return the grid's heights (B, K, C), all that ever changes, and the profiles of both rims."""
-        points = np.asarray(poses[:, self.grid.vertices], np.float32)
-        return points[..., 1].copy(), [self._profile(points, rest, side) for side in self._sides]
-
-    def _part(self, heights: FloatArray, profiles: list[_Profile]) -> None:
-        active = np.arange(len(heights))
+    def _part(self, heights: Tensor, profile: _Profile) -> Tensor:
         for _ in range(_PASSES):
-            lift = self._overlaps(heights[active], profiles)
-            overlapping = np.asarray(lift.any(axis=(1, 2)))
-            if not overlapping.any():
-                break
-            active = active[overlapping]
-            heights[active] += self.grid.spread(lift[overlapping], corners=False)
-            profiles = [profile.of(overlapping) for profile in profiles]
+            overlap = torch.threshold(self._touch + self._sunk(heights, profile), _IGNORED, 0)
+            yielded = self._yields * _rows(overlap, self._around).amax(1)
+            # The corners stand between the rims: what is spread stays on its own.
+            heights = torch.addcmul(heights, self.group.spread(yielded, corners=False), self._upwards)
+        return heights
 
-    def _close(self, heights: FloatArray, profiles: list[_Profile], share: float) -> None:
-        border, last = self.grid.border, heights.shape[1] - 1
-        fade = np.interp(np.arange(last + 1), [0, border - 2, border + 5, last], [0, 1, 1, 0])
-        lift = np.zeros(heights.shape[2], np.float32)
-        for side, profile in zip(self._sides, profiles, strict=True):
-            gap = self._clearance(heights, side, profile, side.sign)[..., 0].min(0)[::2]
-            open_by = np.where(np.isfinite(gap), np.maximum(gap - self._gap, 0), 0)
-            lift[side.columns[1:-1]] = -side.sign * 0.5 * share * open_by[1:-1]
-        heights += lift * fade[:, None]
+    def _close(self, heights: Tensor, profile: _Profile, share: float) -> Tensor:
+        gap = -_rows(self._sunk(heights, profile), self._along).amax(1)
+        open_by = torch.where(gap.isfinite(), (gap - self._gap).clamp(min=0), 0)
+        grids, _, columns = self.group.shape
+        lift = torch.zeros_like(heights[: grids * columns])
+        lift = lift.index_copy_(0, self._closing, share * self._pull * open_by)
+        moved = self._fade * lift.view(grids, 1, columns, -1)
+        return heights + moved.view(heights.shape)
 
-    def _overlaps(self, heights: FloatArray, profiles: list[_Profile]) -> FloatArray:
-        """Return how far each vertex of the grid has to rise to leave the other rim; heights (B, K, C)."""
-        lift = np.zeros_like(heights)
-        for side, touch, profile in zip(self._sides, self._touch, profiles, strict=True):
-            overlap = touch - self._clearance(heights, side, profile, side.sign)
-            overlap[overlap < _IGNORED] = 0
-            overlap[:, : self._corner] = overlap[:, -self._corner :] = 0
-            strongest = side.sign * 0.5 * _strongest(overlap)
-            lift[:, self._rings, side.columns[1:-1]] = strongest[:, 1:-1].transpose(2, 0, 1)
-        return lift
+    def _sunk(self, heights: Tensor, profile: _Profile) -> Tensor:
+        """Return how deep the samples (M, B) lie beyond the other rim; heights (N, B).
 
-    def _clearance(self, heights: FloatArray, side: _Side, profile: _Profile, extreme: int) -> FloatArray:
-        """Return how far a side's samples (R, 2C - 1, B) lie off the other rim, on their own side of it.
-
-        Args:
-            heights: (B, K, C) of the grid.
-            extreme: 1 takes the profile's highest point at a sample's depth, -1 its lowest.
         Returns:
-            Infinite where the profile does not reach.
+            Negative on their own side of it; minus infinity where the profile does not reach.
         """
-        height = self._touching(heights)
-        beside = height[profile.left]
-        beside += profile.share * (height[profile.right] - beside)
-        crossed = beside[:, :, 1:] - beside[:, :, :-1]
-        crossed *= profile.step
-        crossed += beside[:, :, :-1]
-        crossed += profile.missed if extreme < 0 else -profile.missed
-        nearest = crossed.max(2) if extreme > 0 else crossed.min(2)
-        return np.asarray(side.sign * (height[side.samples].mean(2) - nearest))
+        left, right, beside = _split(heights.index_select(0, profile.points), profile.share.shape)
+        line = torch.lerp(left, right, profile.share)
+        crossed = torch.lerp(line[:, :-1], line[:, 1:], profile.step)
+        # Upwards counts on an upper rim, downwards on a lower one.
+        nearest = torch.addcmul(profile.missed, crossed, self._sign[:, :, None]).amax(1)
+        return torch.addcmul(nearest, beside.mean(1), self._sign, value=-1)
 
-    def _profile(self, points: FloatArray, rest: FloatArray, side: _Side) -> _Profile:
-        """Return where the other rim is cut beside each sample of poses; points (B, K, C, 3) of the grid."""
-        row = np.arange(side.place.shape[2]) * self.grid.vertices.shape[1]
-        at_rest = np.asarray(rest[self.grid.vertices[self._rings], 0], np.float32).ravel()
-        place: FloatArray = side.place
+    def _profile(self, points: Tensor, at_rest: Tensor) -> _Profile:
+        """Return where the other rim is cut beside each sample of poses (N, B, 3); at_rest (N,) are x."""
+        own = at_rest[self._samples].mean(1, keepdim=True)
+        place = self._place
         for _ in range(_SEARCHES):
-            first = np.clip(np.asarray(place, np.int64), 0, len(side.other) - 2)
-            left, right = row + side.other[first], row + side.other[first + 1]
-            share = _share(at_rest[side.samples].mean(2)[..., None], at_rest[left], at_rest[right])
-            place = np.asarray(first + np.clip(share, -1, 2), np.float32)
-        across, depth = self._touching(points[..., 0]), self._touching(points[..., 2])
-        share = _share(across[side.samples].mean(2)[:, :, None], across[left], across[right])
-        np.clip(share, 0, 1, out=share)
-        beside = depth[left]
-        beside += share * (depth[right] - beside)
-        step = _share(depth[side.samples].mean(2)[:, :, None], beside[:, :, :-1], beside[:, :, 1:])
-        missed = np.where((step < 0) | (step > 1), np.float32(np.inf), np.float32(0))
-        return _Profile(left, right, share, np.clip(step, 0, 1), missed)
-
-    def _touching(self, values: FloatArray) -> FloatArray:
-        """Return values (B, K, C) of the grid at the rings that touch: (R x C, B)."""
-        return np.ascontiguousarray(values[:, self._rings].reshape(len(values), -1).T)
+            piece = torch.minimum(place.long().clamp(min=0), self._last)
+            left, right = (self._ring + self._columns[self._first + piece + step] for step in (0, 1))
+            place = piece + _share(own, at_rest[left], at_rest[right]).clamp(-1, 2)
+        chosen = torch.cat([index.view(-1) for index in (left, right, self._samples)])
+        shape = (*place.shape, points.shape[1])
+        left, right, beside = _split(points[..., 0].index_select(0, chosen), shape)
+        share = _share(beside.mean(1, keepdim=True), left, right).clamp(0, 1)
+        left, right, beside = _split(points[..., 2].index_select(0, chosen), shape)
+        line = torch.lerp(left, right, share)
+        step = _share(beside.mean(1, keepdim=True), line[:, :-1], line[:, 1:])
+        missed = torch.where((step < 0) | (step > 1), -torch.inf, 0.0)
+        return _Profile(chosen, share, step.clamp(0, 1), missed)
 
 
-def _side(across: FloatArray, own: IndexArray, other: IndexArray, sign: int) -> _Side:
-    """Return a side of touching rings; across (R, all columns) are the template's x."""
-    rings, columns = across.shape
-    ring, column = np.meshgrid(np.arange(rings), np.arange(2 * len(own) - 1), indexing="ij")
+def _find_rims(grids: Sequence[RingGrid], positions: FloatArray, rings: range, corner: int) -> _Rims:
+    found: list[_Rims] = []
+    samples = columns = 0
+    size = grids[0].vertices.size
+    for number, grid in enumerate(grids):
+        upper = np.arange(*grid.upper.indices(grid.vertices.shape[1]))
+        for own, other, sign in ((upper, grid.lower, 1), (grid.lower, upper, -1)):
+            rim = _find_rim(positions[grid.vertices, 0], rings, own, other, corner)
+            # Numbers within the rim become those of all.
+            for name in ("samples", "ring", "yielding"):
+                getattr(rim, name)[:] += number * size
+            for name in ("around", "along"):
+                getattr(rim, name)[:] += samples
+            rim.first[:] += columns
+            rim.closing[:] += number * grid.vertices.shape[1]
+            rim.sign[:] = sign
+            found.append(rim)
+            samples, columns = samples + len(rim.samples), columns + len(other)
+    return _Rims(**{name: np.concatenate([getattr(rim, name) for rim in found]) for name in vars(found[0])})
+
+
+def _find_rim(across: FloatArray, rings: range, own: IndexArray, other: IndexArray, corner: int) -> _Rims:
+    """Return one rim of one grid; across (K, all columns) are the template's x."""
+    count, columns = len(rings), across.shape[1]
+    width = 2 * len(own) - 1
+    ring, column = np.meshgrid(np.array(rings), np.arange(width), indexing="ij")
     samples = np.stack([ring * columns + own[c // 2] for c in (column, column + 1)], axis=-1)
     middle = across.ravel()[samples].mean(-1)
     # Rings curl a little near the corners; what counts is the order of the columns.
-    knots = np.maximum.accumulate(across[:, other], axis=1)
+    knots = np.maximum.accumulate(across[rings.start : rings.stop, other], axis=1)
     place = np.stack([np.interp(middle, line, np.arange(len(other))) for line in knots], axis=-1)
-    return _Side(columns=own, samples=samples, place=place.astype(np.float32), other=other, sign=sign)
+    total = count * width
+    # Beyond the first and the last ring stand these themselves.
+    number = np.pad(np.arange(total).reshape(count, width), ((1, 1), (0, 0)), mode="edge")
+    inner = np.arange(1, len(own) - 1)
+    around = np.stack(
+        [number[1 + r : 1 + r + count][:, 2 * inner + c] for r in (0, -1, 1) for c in (0, -1, 1)], axis=-1
+    )
+    return _Rims(
+        samples=samples.reshape(total, 2),
+        place=place.reshape(total, count).astype(np.float32),
+        ring=np.tile(np.array(rings) * columns, (total, 1)),
+        first=np.zeros(total, np.int64),
+        columns=other,
+        pieces=np.full(total, len(other) - 1),
+        sign=np.ones(total, np.float32),
+        corner=np.tile((np.arange(width) < corner) | (np.arange(width) >= width - corner), count),
+        yielding=(np.array(rings)[:, None] * columns + own[inner]).ravel(),
+        around=around.reshape(-1, 9),
+        closing=own[inner],
+        along=(np.arange(count) * width + 2 * inner[:, None]),
+    )
 
 
-def _share(value: FloatArray, start: FloatArray, end: FloatArray) -> FloatArray:
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """Return (L, K, B): rows of values (N, B) by index (L, K)."""
+    return values.index_select(0, index.view(-1)).view(*index.shape, -1)
+
+
+def _split(values: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return values at a profile's points: left and right of it (M, R, B), beside the samples (M, 2, B)."""
+    line = shape[0] * shape[1]
+    left, right, beside = torch.split(values, [line, line, 2 * shape[0]])
+    return left.view(shape), right.view(shape), beside.view(shape[0], 2, -1)
+
+
+def _share(value: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Return how far along from start to end a value lies."""
     width = end - start
-    width[np.abs(width) < 1e-9] = 1e-9
-    return np.asarray((value - start) / width)
-
-
-def _strongest(samples: FloatArray) -> FloatArray:
-    """Return for each vertex (R, C, B) the largest of its sample's and the neighbouring samples' values."""
-    padded = np.pad(samples, ((1, 1), (1, 1), (0, 0)))
-    rows, columns = samples.shape[:2]
-    along = np.maximum(np.maximum(padded[:, 0:columns:2], padded[:, 1::2]), padded[:, 2::2])
-    return np.asarray(np.maximum(np.maximum(along[:rows], along[1:-1]), along[2:]))
+    return (value - start) / torch.where(width.abs() < 1e-9, 1e-9, width)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from face3d.head import ARKIT_NAMES, Head, head_from_tensors
+from face3d.head import ARKIT_NAMES, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.face_network import (
@@ -29,11 +29,13 @@ from gpu_workers.engines.anny.geometry import (
     reconstruct_batch,
 )
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
+from gpu_workers.engines.anny.head_maker import HeadMaker
 from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker, FaceLandmarks
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.preprocess import measure_view, preprocess_photo
 from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
 from gpu_workers.engines.anny.texture_masks import FaceMasks
+from gpu_workers.engines.anny.texture_project import PosedHead
 from gpu_workers.engines.anny.warm_up import warm_up_graphs
 from gpu_workers.engines.base import PhotoLimits
 
@@ -48,7 +50,7 @@ class AnnyEngine:
         model_dir: folder with the built head data and face_landmarker_v2.task.
         landmark_model: another face_landmarker_v2.task to use.
         device: where geometry and texture run: `cpu`, `cuda`, `cuda:1`, ...
-        graphs: on CUDA, launch fit and bake as graphs; without, kernel by kernel.
+        graphs: on CUDA, launch fit, assembly and bake as graphs; without, kernel by kernel.
     """
 
     name = "anny"
@@ -68,7 +70,7 @@ class AnnyEngine:
         self._graphs = graphs and self._device.type == "cuda"
         self._lock = threading.Lock()
         self._head_data: HeadData | None = None
-        self._shapes: PersonalShapes | None = None
+        self._maker: HeadMaker | None = None
         self._landmarker: FaceLandmarker | None = None
         self._network: FaceNetwork | None = None
         self._basis: FitBasis | GraphedFit | None = None
@@ -79,7 +81,7 @@ class AnnyEngine:
         Raises:
             EngineUnavailable: a file is missing or unreadable.
         """
-        self._personal_shapes()
+        self._head_maker()
         self._faces().warm_up()
         self._face_network()
         self._fit_basis()
@@ -125,7 +127,7 @@ class AnnyEngine:
 
     def begin_geometry(self, found: StageResult, options: JobOptions) -> BegunGeometry:
         """Begin `geometry` with what `preprocess` hands out early."""
-        return begin_batch([found], [options], self._personal_shapes(), self._fit_basis())[0]
+        return begin_batch([found], [options], self._head_maker(), self._fit_basis())[0]
 
     def geometry(
         self, prepared: StageResult, options: JobOptions, begun: BegunGeometry | None = None
@@ -137,7 +139,7 @@ class AnnyEngine:
         self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
     ) -> list[StageResult]:
         """Fit several heads in one pass on the device."""
-        return reconstruct_batch(list(prepared), list(options), self._personal_shapes(), self._fit_basis())
+        return reconstruct_batch(list(prepared), list(options), self._head_maker(), self._fit_basis())
 
     def texture(
         self,
@@ -190,7 +192,7 @@ class AnnyEngine:
         }
 
     def bake_on_device(
-        self, prepared: StageResult, head: Head, options: JobOptions, masks: FaceMasks | None = None
+        self, prepared: StageResult, head: PosedHead, options: JobOptions, masks: FaceMasks | None = None
     ) -> AbstractContextManager[DeviceBake]:
         """Bake the maps and leave the skin's on the device, where its encoding begins; see texture.py."""
         return bake_on_device(
@@ -203,12 +205,13 @@ class AnnyEngine:
                 self._head_data = load_head_data(self._model_dir)
             return self._head_data
 
-    def _personal_shapes(self) -> PersonalShapes:
+    def _head_maker(self) -> HeadMaker:
         data = self._data()
         with self._lock:
-            if self._shapes is None:
-                self._shapes = PersonalShapes(data)
-            return self._shapes
+            if self._maker is None:
+                shapes = PersonalShapes(data, self._device)
+                self._maker = HeadMaker(shapes, graphs=self._graphs)
+            return self._maker
 
     def _faces(self) -> FaceLandmarker:
         with self._lock:

@@ -59,12 +59,6 @@ def _join_rings(count: int) -> IndexArray:
     return np.array(quads, dtype=np.int64)
 
 
-def find_centre(positions: NDArray[np.floating]) -> FloatArray:
-    """Return the centre (..., 3) of eyeballs made here (..., V, 3): midway between their poles."""
-    # The poles are the last two vertices.
-    return np.asarray(positions[..., -2:, :].mean(-2), dtype=np.float64)
-
-
 def place_on_eyeball(
     points: FloatArray, centre: FloatArray, positions: FloatArray, triangles: NDArray[np.integer]
 ) -> tuple[IndexArray, FloatArray]:

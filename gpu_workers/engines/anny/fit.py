@@ -21,6 +21,7 @@ from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.fit_equations import normal_equations, reprojection_errors
 from gpu_workers.engines.anny.observation import Observation
 from gpu_workers.engines.anny.pose import Pose, initial_pose, rotation_matrix
+from gpu_workers.engines.anny.tensor_math import solve_positive
 
 _POSE_STEPS = 3
 STEPS = 6
@@ -68,7 +69,7 @@ def refine_fit(basis: FitBasis, seen: Observation, target: Tensor, pose: Pose) -
     for step in range(_POSE_STEPS + STEPS):
         normal, gradient = normal_equations(basis, seen, pose, points)
         if step < _POSE_STEPS:
-            move = _solve(normal[:, :6, :6], gradient[:, :6])
+            move = solve_positive(normal[:, :6, :6], gradient[:, :6])
         else:
             normal[:, 6:, 6:] += basis.prior
             gradient[:, 6:] += (target - coefficients) @ basis.prior
@@ -86,13 +87,6 @@ def finish_fit(basis: FitBasis, seen: Observation, pose: Pose, coefficients: Ten
     return Fit(
         pose=pose, coefficients=coefficients, points=points, errors=errors, bias=basis.bias(pose.rotation)
     )
-
-
-def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """Return x (B, N) with matrix x = right for positive definite matrices (B, N, N)."""
-    # The variant that does not look for errors, which would wait for the device.
-    factor = torch.linalg.cholesky_ex(matrix, check_errors=False).L
-    return torch.cholesky_solve(right[..., None], factor)[..., 0]
 
 
 def bounded_step(
@@ -117,7 +111,7 @@ def bounded_step(
         matrix = matrix + torch.diag_embed(held.to(DTYPE)) + damping[:, None, None] * identity
         fixed = torch.where(held, step, torch.zeros_like(step))
         right = torch.where(held, step, gradient - (normal @ fixed[..., None])[..., 0])
-        solved = _solve(matrix, right)
+        solved = solve_positive(matrix, right)
         step = torch.minimum(torch.maximum(solved, low), high)
         held = held | (solved < low) | (solved > high)
     return step

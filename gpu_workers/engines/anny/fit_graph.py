@@ -1,7 +1,6 @@
 """The fit as a CUDA graph: some thousand small kernels launched as one; fit.py is the plain twin."""
 
 import threading
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.observation import NetworkPoints, Observation
 from gpu_workers.engines.anny.pose import Pose
+from gpu_workers.engines.anny.tensor_math import Layout, pack
 
 #: Larger batches are fitted without a graph.
 _LARGEST_BATCH = 16
@@ -62,27 +62,6 @@ def to_host(fit: Fit) -> Fit:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layout:
-    """Arrays that travel as one (B, total) tensor: one copy each way."""
-
-    shapes: tuple[tuple[int, ...], ...]
-
-    @property
-    def total(self) -> int:
-        return sum(torch.Size(shape).numel() for shape in self.shapes)
-
-    def split(self, packed: Tensor) -> list[Tensor]:
-        """Return views of a (B, total) tensor."""
-        counts = [torch.Size(shape).numel() for shape in self.shapes]
-        parts = torch.split(packed, counts, dim=1)
-        return [part.reshape(len(packed), *shape) for part, shape in zip(parts, self.shapes, strict=True)]
-
-
-def _pack(values: list[Tensor]) -> Tensor:
-    return torch.cat([value.reshape(len(value), -1) for value in values], dim=1)
-
-
 class _BatchGraph:
     """A graph for B photos; `rank` is that of the network's loadings, None without a network."""
 
@@ -90,8 +69,8 @@ class _BatchGraph:
         size, points = basis.size, (LANDMARKS, 3)
         every = (len(basis.base), 3)
         network = () if rank is None else (every, every, (3 * len(basis.base), rank))
-        self._given = _Layout(shapes=(points, (), (2,), (size,), (3, 3), (3,), *network))
-        self._found = _Layout(shapes=((3, 3), (3,), (size,), points, (LANDMARKS,), points))
+        self._given = Layout(shapes=(points, (), (2,), (size,), (3, 3), (3,), *network))
+        self._found = Layout(shapes=((3, 3), (3,), (size,), points, (LANDMARKS,), points))
         self._input = torch.zeros(batch, self._given.total, dtype=DTYPE, device=basis.device)
         self._staging = torch.zeros(batch, self._given.total, dtype=DTYPE).pin_memory()
         self._output = torch.zeros(batch, self._found.total, dtype=DTYPE).pin_memory()
@@ -103,7 +82,7 @@ class _BatchGraph:
             given = [seen.landmarks, seen.focal, seen.centre, target, pose.rotation, pose.translation]
             if seen.network is not None:
                 given += [seen.network.points, seen.network.precision, seen.network.loadings]
-            self._staging.copy_(_pack(given))
+            self._staging.copy_(pack(given))
             self._input.copy_(self._staging, non_blocking=True)
             if self._captured is None:
                 self._captured = CapturedCall(self._run, self._basis.device)
@@ -123,6 +102,6 @@ class _BatchGraph:
             landmarks=landmarks, scores=target[:, :0], focal=focal, centre=centre, network=network
         )
         fit = refine_fit(self._basis, seen, target, Pose(rotation, translation))
-        return _pack(
+        return pack(
             [fit.pose.rotation, fit.pose.translation, fit.coefficients, fit.points, fit.errors, fit.bias]
         )

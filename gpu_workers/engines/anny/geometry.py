@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from face3d.head import ARKIT_NAMES, Head, head_to_tensors
+from face3d.head import ARKIT_NAMES, Camera, Head, head_to_tensors
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from face3d.states import Quality
@@ -17,10 +18,9 @@ from gpu_workers.engines.anny.fit import Fit, fit_landmarks
 from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.fit_graph import GraphedFit, to_host
 from gpu_workers.engines.anny.fit_views import fit_views
-from gpu_workers.engines.anny.head_assembly import AssembledHead, FittedPhoto, assemble_head
 from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.head_maker import AssembledHead, FittedPhoto, HeadMaker
 from gpu_workers.engines.anny.observation import NetworkPoints, Observation, join_photos, level_eyes
-from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.pose import Pose
 
 #: A photo with a second view has this tensor.
@@ -46,14 +46,29 @@ class BegunGeometry:
 
     @property
     def head(self) -> Head:
-        """The head, as the geometry stage hands it on."""
+        """The head, as the geometry stage hands it on; copied from the device when first asked for."""
         return self.assembled.head
+
+    @property
+    def posed(self) -> Tensor:
+        """(V', 3) float32 metres, on the device: `texture_project.stack_vertices` of the head."""
+        return self.assembled.posed
+
+    @property
+    def camera(self) -> Camera:
+        """The head's camera."""
+        return self.assembled.camera
+
+    @property
+    def smile(self) -> float:
+        """0..1: how far the photo's smile is left out of the base shape."""
+        return self.assembled.smile
 
 
 def reconstruct_batch(
     prepared: list[StageResult],
     options: list[JobOptions],
-    shapes: PersonalShapes,
+    maker: HeadMaker,
     basis: FitBasis | GraphedFit,
 ) -> list[StageResult]:
     """Fit several photos' heads at once: one solve on the device, then one assembly each.
@@ -65,14 +80,14 @@ def reconstruct_batch(
         `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
         the detector's bias, with offsets to those detected) and the coefficients.
     """
-    begun = begin_batch(prepared, options, shapes, basis)
-    return [finish_geometry(photo, one, shapes.data) for photo, one in zip(prepared, begun, strict=True)]
+    begun = begin_batch(prepared, options, maker, basis)
+    return [finish_geometry(photo, one, maker.data) for photo, one in zip(prepared, begun, strict=True)]
 
 
 def begin_batch(
     prepared: list[StageResult],
     options: list[JobOptions],
-    shapes: PersonalShapes,
+    maker: HeadMaker,
     basis: FitBasis | GraphedFit,
 ) -> list[BegunGeometry]:
     """Return the heads of photos of which at least the tensors are there."""
@@ -86,7 +101,8 @@ def begin_batch(
     begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
         fitted = _fitted_photo(photo, *fits[index])
-        assembled = assemble_head(shapes, fitted, expression_in_base=wanted.expression == "photo")
+        with _one_thread(maker.shapes.device):
+            assembled = maker.make(fitted, expression_in_base=wanted.expression == "photo")
         begun.append(BegunGeometry(fitted=fitted, assembled=assembled))
     return begun
 

@@ -8,15 +8,16 @@ meets the photo.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
-from gpu_workers.engines.anny.bound_parts import bind_parts
+from face3d.head import ARKIT_NAMES
 from gpu_workers.engines.anny.correspondence import (
     INNER_LIPS,
+    LANDMARKS,
     LEFT_IRIS,
     LEFT_LIDS,
     OUTER_LIPS,
@@ -26,8 +27,8 @@ from gpu_workers.engines.anny.correspondence import (
 )
 from gpu_workers.engines.anny.head_data import IRIS_DIAMETER, HeadData
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
-
-FloatArray = NDArray[np.float64]
+from gpu_workers.engines.anny.tensor_math import Layout, box_centre, send
+from gpu_workers.engines.anny.texture_project import find_occluders
 
 #: The detector sees the iris this much too wide: measured on renderings of an iris of known size.
 _IRIS_BIAS = 1.10
@@ -57,214 +58,230 @@ _FOLLOWED = {
     "tongue": (18,),
 }
 _MOUTH_SHAPES = np.array([name.startswith(("mouth", "jaw", "cheek")) for name in ARKIT_NAMES])
+#: Of each iris: its centre, and the two rim points beside it, which the lids do not cover.
+_IRISES = np.array([[iris[0], iris[1], iris[3]] for iris in (RIGHT_IRIS, LEFT_IRIS)])
 
 #: Metres; a vertex that a shape moves less rests.
 _SMALLEST_MOVE = 1e-6
 
 
-@dataclass(frozen=True, kw_only=True)
-class FittedPhoto:
-    """One photo's fit as plain arrays."""
+@dataclass(frozen=True)
+class FitTensors:
+    """One photo's fit, float64; frames and units of head_maker.FittedPhoto."""
 
     #: (30 + K + 52,)
-    coefficients: FloatArray
-    #: (3, 3) and (3,) metres: from the head's frame to the camera's.
-    rotation: FloatArray
-    translation: FloatArray
-    #: (478, 3) metres, the fitted landmarks with expression.
-    points: FloatArray
-    #: (478, 3) pixels, where the landmarks are: detected, less the detector's bias; and as detected.
-    landmarks: FloatArray
-    detected: FloatArray
-    #: Pixels.
-    focal: float
-    centre: tuple[float, float]
-    width: int
-    height: int
+    coefficients: Tensor
+    #: (3, 3) and (3,).
+    rotation: Tensor
+    translation: Tensor
+    #: (478, 3) each.
+    points: Tensor
+    landmarks: Tensor
+    detected: Tensor
+    #: (), (2,).
+    focal: Tensor
+    centre: Tensor
+    #: () 1 where the base shape keeps the expression, else 0.
+    in_base: Tensor
+
+    @staticmethod
+    def layout(coefficients: int) -> Layout:
+        """Return how the fields travel as one (1, T) tensor."""
+        points = (LANDMARKS, 3)
+        return Layout(shapes=((coefficients,), (3, 3), (3,), points, points, points, (), (2,), ()))
+
+    @property
+    def eye_distance(self) -> Tensor:
+        """Distance () of the outer eye corners, pixels."""
+        distance: Tensor = (self.detected[33, :2] - self.detected[263, :2]).norm()
+        return distance
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pixels (N, 2) and depths (N, 1) of points (N, 3)."""
+        placed = points @ self.rotation.T + self.translation
+        depth = placed[:, 2:]
+        return self.focal * placed[:, :2] / depth + self.centre, depth
+
+    def mean_error(self, points: Tensor, landmarks: Tensor) -> Tensor:
+        """Return the mean distance () of skin landmarks (478, 3) to those seen, share of the eye distance."""
+        pixels, _ = self.project(points)
+        distance = (pixels - landmarks[:, :2]).norm(dim=1)
+        error: Tensor = distance[:SKIN_LANDMARKS].mean() / self.eye_distance
+        return error
 
 
-@dataclass(frozen=True, kw_only=True)
-class AssembledHead:
-    """A head and what was measured on the way."""
+@dataclass(frozen=True)
+class HeadTensors:
+    """An assembled head on its device."""
 
-    head: Head
-    #: `iris` or `template`.
-    scale_from: str
-    #: Metres of the head to metres of the template.
-    scale: float
-    #: Mean distance of the 468 skin landmarks to the detected ones, share of the eye distance: basis, then
-    #: final.
-    error_basis: float
-    error: float
-    #: The final one to the landmarks as they were detected.
-    error_detected: float
+    #: (V', 3) metres, skin and then eyes with the photo's expression: `texture_project.stack_vertices`.
+    posed: Tensor
+    #: (V, 3) metres.
+    positions: Tensor
+    #: (52 x V x 3,) metres: the shapes part after part, each (52, part's vertices, 3).
+    morphs: Tensor
+    #: (8,) float64: scale, whether the iris told it, errors of the basis, final, and to the landmarks as
+    #: detected, the camera's translation.
+    numbers: Tensor
 
 
-def assemble_head(shapes: PersonalShapes, fitted: FittedPhoto, *, expression_in_base: bool) -> AssembledHead:
-    """Return the head of a fitted photo."""
-    data = shapes.data
-    first_action = len(data.identity) + len(data.local_changes)
-    identity, local = np.split(fitted.coefficients[:first_action], [len(data.identity)])
-    expression = fitted.coefficients[first_action:]
-    neutral = data.positions.astype(np.float64)
-    # Small displacements: single precision keeps them to nanometres.
-    neutral += np.tensordot(identity.astype(np.float32), data.identity, 1)
-    neutral += np.tensordot(local.astype(np.float32), data.local_changes, 1)
+class HeadAssembly:
+    """Assembles heads of one topology.
 
-    weights = expression.astype(np.float32)
-    # The fit knew the template's shapes only: what this face's own do otherwise is made up for, too.
-    posed = neutral + np.tensordot(weights, shapes.carry(neutral), 1)
-    offsets = _offsets(fitted, _landmarks(data, posed))
-    explained = _explained(fitted, expression)
-    neutral += _spread(data, _of_neutral(data, offsets, explained))
-    shapes.seat_teeth(neutral)
-    shapes.settle_neutral(neutral)
-    deltas = shapes.carry(neutral)
-    if explained.any():
-        posed = neutral + np.tensordot(weights, deltas, 1)
-        of_expression = explained * _offsets(fitted, _landmarks(data, posed))
-        active = np.where(_MOUTH_SHAPES, expression, 0.0)
-        share = (active / (active**2).sum()).astype(np.float32)
-        used = np.flatnonzero(share)
-        deltas[used] += share[used, None, None] * _spread(data, of_expression).astype(np.float32)
-    shapes.settle(neutral, deltas)
-
-    neutral, deltas = bind_parts(data, neutral, deltas)
-    eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
-    origin = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)
-    scale, scale_from = _metric_scale(fitted)
-    posed = neutral + np.tensordot(weights, deltas, 1)
-    base = posed if expression_in_base else neutral
-    camera = Camera(
-        focal=(fitted.focal, fitted.focal),
-        centre=fitted.centre,
-        rotation=fitted.rotation.astype(np.float32),
-        translation=(scale * (fitted.rotation @ origin + fitted.translation)).astype(np.float32),
-        width=fitted.width,
-        height=fitted.height,
-    )
-    positions = ((base - origin) * scale).astype(np.float32)
-    deltas = deltas * np.float32(scale)
-    # What nobody sees need not travel: a head is half as large without it.
-    deltas *= (np.abs(deltas).max(axis=2) >= _SMALLEST_MOVE)[..., None]
-    head = Head(
-        parts=tuple(
-            MeshPart(
-                name=part.name,
-                material=part.material,
-                positions=positions[part.vertices],
-                quads=part.quads,
-                uvs=part.uvs,
-                uv_quads=part.uv_quads,
-                morph_deltas=np.ascontiguousarray(deltas[:, part.vertices]),
-                coarse=part.coarse,
-            )
-            for part in data.parts
-        ),
-        camera=camera,
-        expression=expression.astype(np.float32),
-        expression_in_base=expression_in_base,
-    )
-    return AssembledHead(
-        head=head,
-        scale_from=scale_from,
-        scale=scale,
-        error_basis=_mean_error(fitted, fitted.points, fitted.landmarks),
-        error=_mean_error(fitted, _landmarks(data, posed), fitted.landmarks),
-        error_detected=_mean_error(fitted, _landmarks(data, posed), fitted.detected),
-    )
-
-
-def _landmarks(data: HeadData, positions: FloatArray) -> FloatArray:
-    """Return the landmarks (478, 3) on a head (V, 3)."""
-    return np.asarray((positions[data.landmark_vertices] * data.landmark_weights[..., None]).sum(1))
-
-
-def _eye_distance(fitted: FittedPhoto) -> float:
-    return float(np.linalg.norm(fitted.detected[33, :2] - fitted.detected[263, :2]))
-
-
-def _project(fitted: FittedPhoto, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return pixels (N, 2) and depths (N,)."""
-    placed = points @ fitted.rotation.T + fitted.translation
-    return fitted.focal * placed[:, :2] / placed[:, 2:] + fitted.centre, placed[:, 2]
-
-
-def _mean_error(fitted: FittedPhoto, points: FloatArray, landmarks: FloatArray) -> float:
-    pixels, _ = _project(fitted, points)
-    distance = np.linalg.norm(pixels - landmarks[:, :2], axis=1)
-    return float(distance[:SKIN_LANDMARKS].mean()) / _eye_distance(fitted)
-
-
-def _offsets(fitted: FittedPhoto, points: FloatArray) -> FloatArray:
-    """Return the moves (468, 3), metres in the picture's plane, that take points (478, 3) where they belong.
-
-    That is where the fit has put them, and from there towards the photo's landmarks as far as is believed.
+    Nothing waits for the device or depends on what is found, so that a CUDA graph can hold it.
     """
-    pixels, depth = _project(fitted, points)
-    fitted_pixels, _ = _project(fitted, fitted.points)
-    missing = (fitted.landmarks[:, :2] - fitted_pixels)[:SKIN_LANDMARKS]
-    length = np.linalg.norm(missing, axis=1, keepdims=True)
-    missing *= np.minimum(1, _MAX_OFFSET * _eye_distance(fitted) / np.maximum(length, 1e-9))
-    missing *= _belief()[:, None]
-    missing += (fitted_pixels - pixels)[:SKIN_LANDMARKS]
-    in_camera = np.zeros((SKIN_LANDMARKS, 3))
-    in_camera[:, :2] = missing * depth[:SKIN_LANDMARKS, None] / fitted.focal
-    return np.asarray(in_camera @ fitted.rotation)
+
+    def __init__(self, shapes: PersonalShapes) -> None:
+        data, device = shapes.data, shapes.device
+        self.shapes = shapes
+        self.layout = FitTensors.layout(len(data.identity) + len(data.local_changes) + len(ARKIT_NAMES))
+        self._first_action = len(data.identity) + len(data.local_changes)
+        columns = np.concatenate([data.identity, data.local_changes])
+        self._template = send(data.positions.astype(np.float64), device)
+        self._columns = send(columns.reshape(len(columns), -1), device)
+        self._corners = send(data.landmark_vertices.astype(np.int64), device).view(-1)
+        self._corner_weights = send(data.landmark_weights.astype(np.float64), device)[..., None]
+        self._mirror = send(data.landmark_mirror[:SKIN_LANDMARKS].astype(np.int64), device)
+        self._flip = send(np.array([-1.0, 1.0, 1.0]), device)
+        self._residual_map, self._residual_rows = (send(array, device) for array in _spreading(data))
+        belief = np.full((SKIN_LANDMARKS, 1), _BELIEF)
+        belief[[*RIGHT_LIDS, *LEFT_LIDS]] = _LID_BELIEF
+        belief[[*OUTER_LIPS, *INNER_LIPS]] = _LIP_BELIEF
+        self._belief = send(belief, device)
+        self._outer_lips = send(np.array(OUTER_LIPS), device)
+        self._mouth_shapes = send(_MOUTH_SHAPES, device)
+        self._irises = send(_IRISES, device)
+        self._eyes = [data.part(name).vertices for name in ("eye_left", "eye_right")]
+        self._occluders = send(
+            np.concatenate([np.arange(p.first, p.first + p.count) for p in find_occluders(data.parts)]),
+            device,
+        )
+
+    def assemble(self, fit: FitTensors) -> HeadTensors:
+        """Return the head of one fitted photo."""
+        shapes = self.shapes
+        expression = fit.coefficients[self._first_action :]
+        weights = expression.float()
+        # Small displacements: single precision keeps them to nanometres.
+        moves = fit.coefficients[: self._first_action].float() @ self._columns
+        neutral = self._template + moves.view(-1, 3)
+
+        # The fit knew the template's shapes only: what this face's own do otherwise is made up for, too.
+        offsets = self._offsets(fit, self._posed_landmarks(neutral, shapes.carry(neutral), weights))
+        explained = self._explained(fit, expression)
+        neutral = neutral + self._spread(self._of_neutral(offsets, explained))
+        shapes.settling.seat_teeth(neutral)
+        shapes.settling.settle_neutral(neutral)
+        deltas = shapes.carry(neutral)
+        of_expression = explained * self._offsets(fit, self._posed_landmarks(neutral, deltas, weights))
+        active = torch.where(self._mouth_shapes, expression, 0)
+        # Without activity nothing is explained, and what is divided is zero.
+        share = active / (active**2).sum().clamp(min=1e-9)
+        deltas.view(len(deltas), -1).addr_(share.float(), self._spread(of_expression).view(-1))
+        shapes.settling.settle(neutral, deltas)
+        shapes.bound_parts.bind(neutral, deltas)
+        return self._scale_head(fit, neutral, deltas, weights)
+
+    def _scale_head(self, fit: FitTensors, neutral: Tensor, deltas: Tensor, weights: Tensor) -> HeadTensors:
+        """Return a head in metres, about its own origin; `deltas` are written anew."""
+        origin = torch.stack([box_centre(neutral[rows]) for rows in self._eyes]).mean(0)
+        scale, from_iris = self._metric_scale(fit)
+        landmarks = self._posed_landmarks(neutral, deltas, weights)
+        base = neutral + fit.in_base * _weigh(deltas, weights)
+        positions = ((base - origin) * scale).float()
+        deltas *= scale.float()
+        # What nobody sees need not travel: a head is half as large without it.
+        x, y, z = deltas.abs().unbind(2)
+        deltas *= (torch.maximum(torch.maximum(x, y), z) >= _SMALLEST_MOVE)[..., None]
+        posed = positions + (1 - fit.in_base).float() * _weigh(deltas, weights)
+        errors = [
+            fit.mean_error(points, seen)
+            for points, seen in (
+                (fit.points, fit.landmarks),
+                (landmarks, fit.landmarks),
+                (landmarks, fit.detected),
+            )
+        ]
+        translation = scale * (fit.rotation @ origin + fit.translation)
+        return HeadTensors(
+            posed=posed[self._occluders],
+            positions=positions,
+            morphs=torch.cat([deltas[:, part.vertices].reshape(-1) for part in self.shapes.data.parts]),
+            numbers=torch.cat([torch.stack([scale, from_iris.to(scale.dtype), *errors]), translation]),
+        )
+
+    def _posed_landmarks(self, neutral: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
+        """Return the landmarks (478, 3) on a head with an expression."""
+        posed = neutral[self._corners] + _weigh(deltas[:, self._corners], weights)
+        landmarks: Tensor = (posed.view(LANDMARKS, 3, 3) * self._corner_weights).sum(1)
+        return landmarks
+
+    def _offsets(self, fit: FitTensors, points: Tensor) -> Tensor:
+        """Return the moves (468, 3), metres in the picture's plane, that take points (478, 3) to their place.
+
+        That is where the fit has put them, and from there towards the photo's landmarks as far as is
+        believed.
+        """
+        pixels, depth = (values[:SKIN_LANDMARKS] for values in fit.project(points))
+        fitted = fit.project(fit.points)[0][:SKIN_LANDMARKS]
+        missing = fit.landmarks[:SKIN_LANDMARKS, :2] - fitted
+        length = missing.norm(dim=1, keepdim=True).clamp(min=1e-9)
+        missing = missing * (_MAX_OFFSET * fit.eye_distance / length).clamp(max=1) * self._belief
+        across = (missing + fitted - pixels) * depth / fit.focal
+        # The camera's plane is spanned by the rotation's first two rows.
+        moves: Tensor = across @ fit.rotation[:2]
+        return moves
+
+    def _explained(self, fit: FitTensors, expression: Tensor) -> Tensor:
+        """Return how far the expression explains an offset of each landmark (468, 1), 0..1."""
+        lips = fit.points[self._outer_lips]
+        distance = (fit.points[:SKIN_LANDMARKS, None] - lips).norm(dim=2).amin(1, keepdim=True)
+        eyes_apart = (fit.points[33] - fit.points[263]).norm()
+        near = (1 - distance / (_MOUTH_REACH * eyes_apart)).clamp(0, 1)
+        active = torch.where(self._mouth_shapes, expression, 0)
+        explained: Tensor = near * (((active**2).sum() - 0.1) / 0.4).clamp(0, 1)
+        return explained
+
+    def _of_neutral(self, offsets: Tensor, explained: Tensor) -> Tensor:
+        """Return the offsets (468, 3) of the neutral face."""
+        mirrored = offsets[self._mirror] * self._flip
+        common, differing = 0.5 * (offsets + mirrored), 0.5 * (offsets - mirrored)
+        return common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained)
+
+    def _spread(self, offsets: Tensor) -> Tensor:
+        """Return displacements (V, 3) float32 of all parts from landmark offsets (468, 3)."""
+        return (self._residual_map @ offsets.float())[self._residual_rows]
+
+    def _metric_scale(self, fit: FitTensors) -> tuple[Tensor, Tensor]:
+        """Return the factor () from template metres to real ones, and whether () the iris told it."""
+        seen = fit.detected[self._irises]
+        pixels = (seen[:, 1, :2] - seen[:, 2, :2]).norm(dim=1)
+        depth = fit.project(fit.points[self._irises[:, 0]])[1][:, 0]
+        measured = (pixels * depth / fit.focal).mean() / _IRIS_BIAS
+        scale = IRIS_DIAMETER / measured
+        low, high = _SCALE_RANGE
+        known = (pixels.amin() >= _MIN_IRIS_PIXELS) & (scale >= low) & (scale <= high)
+        return torch.where(known, scale.clamp(low, high) ** _IRIS_SHARE, 1), known
 
 
-@cache
-def _belief() -> FloatArray:
-    """Return how much of each landmark's offset (468,) is believed."""
-    belief = np.full(SKIN_LANDMARKS, _BELIEF)
-    belief[[*RIGHT_LIDS, *LEFT_LIDS]] = _LID_BELIEF
-    belief[[*OUTER_LIPS, *INNER_LIPS]] = _LIP_BELIEF
-    return belief
+def _weigh(deltas: Tensor, weights: Tensor) -> Tensor:
+    """Return the moves (V, 3) of shapes (52, V, 3) with weights (52,)."""
+    # A vector times a matrix never runs in reduced precision.
+    return (weights @ deltas.reshape(len(deltas), -1)).view(-1, 3)
 
 
-def _explained(fitted: FittedPhoto, expression: FloatArray) -> FloatArray:
-    """Return how far the expression explains an offset of each landmark (468, 1), 0..1."""
-    lips = fitted.points[list(OUTER_LIPS)]
-    distance = np.linalg.norm(fitted.points[:SKIN_LANDMARKS, None] - lips, axis=2).min(1)
-    eyes_apart = np.linalg.norm(fitted.points[33] - fitted.points[263])
-    near = np.clip(1 - distance / (_MOUTH_REACH * eyes_apart), 0, 1)
-    strength = float(np.clip(((expression[_MOUTH_SHAPES] ** 2).sum() - 0.1) / 0.4, 0, 1))
-    return np.asarray((strength * near)[:, None])
+def _spreading(data: HeadData) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return what spreads landmark offsets (468, 3): a map (R, 468), and the row (V,) of each vertex.
 
-
-def _of_neutral(data: HeadData, offsets: FloatArray, explained: FloatArray) -> FloatArray:
-    """Return the offsets (468, 3) of the neutral face."""
-    mirrored = offsets[data.landmark_mirror[:SKIN_LANDMARKS]] * [-1, 1, 1]
-    common, differing = 0.5 * (offsets + mirrored), 0.5 * (offsets - mirrored)
-    return np.asarray(common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained))
-
-
-def _spread(data: HeadData, offsets: FloatArray) -> FloatArray:
-    """Return displacements (V, 3) of all parts from landmark offsets (468, 3)."""
-    spread = np.zeros((len(data.positions), 3))
-    skin = data.residual_map @ offsets.astype(np.float32)
-    spread[data.parts[0].vertices] = skin
+    The skin's rows come first; inner parts follow their landmarks as one, what is bound follows later.
+    """
+    skin = data.residual_map
+    rows = np.full(len(data.positions), len(skin))
+    rows[data.parts[0].vertices] = np.arange(len(skin))
+    extra = [np.zeros_like(skin[:1])]
     for name, landmarks in _FOLLOWED.items():
-        rows = list(landmarks)
-        followed = (skin[data.landmark_vertices[rows]] * data.landmark_weights[rows][..., None]).sum(1)
-        spread[data.part(name).vertices] = followed.mean(0)
-    return spread
-
-
-def _metric_scale(fitted: FittedPhoto) -> tuple[float, str]:
-    """Return the factor from template metres to real ones, and what it was taken from."""
-    sizes = []
-    for iris in (RIGHT_IRIS, LEFT_IRIS):
-        _, *rim = iris
-        # The two rim points beside the centre: lids cover the other two.
-        across = fitted.detected[rim[0], :2] - fitted.detected[rim[2], :2]
-        pixels = float(np.linalg.norm(across))
-        depth = float((fitted.points[iris[0]] @ fitted.rotation.T + fitted.translation)[2])
-        sizes.append((pixels, pixels * depth / fitted.focal))
-    if min(pixels for pixels, _ in sizes) < _MIN_IRIS_PIXELS:
-        return 1.0, "template"
-    measured = float(np.mean([size for _, size in sizes])) / _IRIS_BIAS
-    scale = IRIS_DIAMETER / measured
-    if not _SCALE_RANGE[0] <= scale <= _SCALE_RANGE[1]:
-        return 1.0, "template"
-    return float(scale**_IRIS_SHARE), "iris"
+        chosen = list(landmarks)
+        at_corners = skin[data.landmark_vertices[chosen]] * data.landmark_weights[chosen][..., None]
+        rows[data.part(name).vertices] = len(skin) + len(extra)
+        extra.append(at_corners.sum(1).mean(0, keepdims=True))
+    return np.concatenate([skin, *extra]).astype(np.float32), rows

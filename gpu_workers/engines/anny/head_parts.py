@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -186,7 +187,7 @@ def _spread(one: _Built, columns: FloatArray) -> NDArray[np.float32]:
     poses = np.concatenate([roots[None], roots + moved])
     middle = one.eye_middle
     centres = np.concatenate([middle[None], middle + columns[:, one.eye].mean(1)])
-    turned = follow_lids(poses, centres, one.offsets)
+    turned = follow_lids(*(torch.from_numpy(array) for array in (poses, centres, one.offsets))).numpy()
     return np.asarray(moved + turned[1:] - turned[0], np.float32)
 
 

@@ -7,7 +7,9 @@ the offset turns as the root turns about the eyeball's centre, so that lashes po
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gpu_workers.engines.anny.made_part import MadePart, grid_quads, join_parts, mirror_part
 
@@ -156,21 +158,22 @@ def _draw(arms: FloatArray, shares: FloatArray, shape: _Strip) -> FloatArray:
     return np.asarray(length * curve - _BURIED * (1 - t) * outwards)
 
 
-def follow_lids(roots: FloatArray, centre: FloatArray, offsets: FloatArray) -> FloatArray:
+def follow_lids(roots: Tensor, centres: Tensor, offsets: Tensor) -> Tensor:
     """Turn lashes' offsets with their roots about the eyeball.
 
     Args:
-        roots: (P, V, 3) of P poses, the first the one that `offsets` belong to.
-        centre: (P, 3) of the eyeball in each pose.
-        offsets: (V, 3).
+        roots: (P, ..., V, 3) of P poses, the first the one that `offsets` belong to.
+        centres: (P, ..., 3) of the eyeballs in each pose.
+        offsets: (..., V, 3).
     Returns:
-        (P, V, 3).
+        (P, ..., V, 3).
     """
-    arms = roots - centre[:, None]
-    arms = arms / np.maximum(np.linalg.norm(arms, axis=-1, keepdims=True), 1e-9)
-    start = np.broadcast_to(arms[:1], arms.shape)
+    arms = roots - centres[..., None, :]
+    arms = arms / arms.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    start = arms[:1]
     # The smallest turn from one unit vector to another: R = I + [w] + [w]^2 / (1 + c), w = a x b, c = a . b.
-    axis = np.cross(start, arms)
-    cosine = (start * arms).sum(-1, keepdims=True)
-    once = np.cross(axis, np.broadcast_to(offsets, arms.shape))
-    return np.asarray(offsets + once + np.cross(axis, once) / (1 + cosine))
+    axis = torch.linalg.cross(start, arms)
+    cosine = (start * arms).sum(-1, keepdim=True)
+    once = torch.linalg.cross(axis, offsets[None])
+    turned: Tensor = offsets + once + torch.linalg.cross(axis, once) / (1 + cosine)
+    return turned

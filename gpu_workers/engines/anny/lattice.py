@@ -8,8 +8,12 @@ skin: where the template's lips meet, the head's meet too.
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from torch import Tensor
+
+from gpu_workers.engines.anny.tensor_math import SparseRows
 
 FloatArray = NDArray[np.floating]
 IndexArray = NDArray[np.int64]
@@ -29,9 +33,10 @@ class Lattice:
     Args:
         positions: (S, 3) metres, the template's skin.
         places: (N, 3) metres, around it.
+        device: of all tensors.
     """
 
-    def __init__(self, positions: FloatArray, places: FloatArray) -> None:
+    def __init__(self, positions: FloatArray, places: FloatArray, device: torch.device) -> None:
         #: (3,) metres, the corner that cells are counted from: in line with the midline, so that symmetric
         #: heads get symmetric shapes.
         self.origin = SPACING * (np.floor(places.min(0) / SPACING) - 2)
@@ -44,16 +49,16 @@ class Lattice:
         index = np.stack([used >> 42, (used >> 21) & 0x1FFFFF, used & 0x1FFFFF], axis=1)
         #: (P, 3) metres, the lattice's points that matter.
         self.points = self.origin + SPACING * index
-        self._from_skin = _moving_average(positions, self.points)
-        self._to_places = spline
+        self._from_skin = SparseRows(_moving_average(positions, self.points), device)
+        self._to_places = SparseRows(spline, device)
 
-    def displacements(self, skin: FloatArray) -> FloatArray:
-        """Return the displacements (N, 3) of the places from those of the skin (S, 3)."""
-        return np.asarray(self._to_places @ self.values(skin))
+    def displacements(self, skin: Tensor) -> Tensor:
+        """Return the displacements (N, 3) of the places from those of the skin (S, 3) float32."""
+        return self._to_places @ self.values(skin)
 
-    def values(self, skin: FloatArray) -> FloatArray:
-        """Return the displacements (P, 3) of the lattice's points from those of the skin (S, 3)."""
-        return np.asarray(self._from_skin @ skin.astype(np.float32))
+    def values(self, skin: Tensor) -> Tensor:
+        """Return the displacements (P, 3) of the lattice's points from those of the skin (S, 3) float32."""
+        return self._from_skin @ skin
 
     def _blend(self, places: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Return the 27 lattice points (N, 27) around each place and their B-spline weights."""

@@ -1,11 +1,15 @@
-"""Closes the lids of one eye, and keeps them outside the eyeball."""
+"""Closes the lids of one eye or two at once, and keeps them outside the eyeballs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gpu_workers.engines.anny.rings import RingGrid
+from gpu_workers.engines.anny.rings import RingGrid, RingGroup
+from gpu_workers.engines.anny.tensor_math import box_centre, solve_positive
 
 FloatArray = NDArray[np.floating]
 
@@ -26,99 +30,125 @@ _SHUT = ((1, 2, 3), (0.00072, 0.0006, 0.00012))
 
 
 @dataclass(frozen=True)
-class Eyeball:
-    """An almost round eyeball: its radius along a direction u is u^T Q u."""
+class Eyeballs:
+    """G almost round eyeballs: the radius along a direction u is u^T Q u; float64."""
 
-    #: (3,) metres.
-    centre: FloatArray
-    #: (3, 3) metres, symmetric.
-    quadric: FloatArray
+    #: (G, 3) metres.
+    centre: Tensor
+    #: (G, 3, 3) metres, symmetric.
+    quadric: Tensor
 
-    def radius(self, directions: FloatArray) -> FloatArray:
-        """Return the radius (...) along unit vectors (..., 3)."""
-        return np.asarray(((directions @ self.quadric) * directions).sum(-1))
+    def radius(self, directions: Tensor) -> Tensor:
+        """Return the radius (G, N) along unit vectors (G, N, 3)."""
+        radius: Tensor = ((directions @ self.quadric) * directions).sum(-1)
+        return radius
 
 
-def fit_eyeball(positions: FloatArray) -> Eyeball:
-    """Return the eyeball of vertices (V, 3) that surround it, by least squares."""
-    centre = 0.5 * (positions.min(0) + positions.max(0))
-    radius = np.linalg.norm(positions - centre, axis=1)
-    x, y, z = ((positions - centre) / radius[:, None]).T
-    columns = np.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], axis=1)
-    xx, yy, zz, xy, xz, yz = np.linalg.lstsq(columns, radius, rcond=None)[0]
-    return Eyeball(centre, np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
+def fit_eyeballs(positions: Tensor) -> Eyeballs:
+    """Return the eyeballs of vertices (G, V, 3) that surround each, by least squares."""
+    positions = positions.to(torch.float64)
+    centre = box_centre(positions)
+    arms = positions - centre[:, None]
+    radius = arms.norm(dim=-1, keepdim=True)
+    x, y, z = (arms / radius).unbind(-1)
+    columns = torch.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], dim=-1)
+    normal, right = columns.mT @ columns, (columns.mT @ radius)[..., 0]
+    # One by one, as the fit is solved: of several at once some libraries make the host wait.
+    solved = [solve_positive(normal[k : k + 1], right[k : k + 1]) for k in range(len(normal))]
+    xx, yy, zz, xy, xz, yz = torch.cat(solved).unbind(-1)
+    rows = [xx, xy, xz, xy, yy, yz, xz, yz, zz]
+    return Eyeballs(centre, torch.stack(rows, dim=-1).view(-1, 3, 3))
 
 
 class Lids:
-    """The lids of one eye of one topology.
+    """The lids of G eyes of one topology.
+
+    Points are those of the grids, N in the order of `RingGroup`.
 
     Args:
-        grid: around the eye, `GRID_INNER` rings inwards, `GRID_OUTER` outwards.
+        grids: around each eye, `GRID_INNER` rings inwards, `GRID_OUTER` outwards.
         positions: (S, 3) metres, the template.
+        device: of all tensors.
     """
 
-    def __init__(self, grid: RingGrid, positions: FloatArray) -> None:
+    def __init__(self, grids: Sequence[RingGrid], positions: FloatArray, device: torch.device) -> None:
+        grid = grids[0]
         self.grid = grid
-        #: (K, C) vertices of the upper and the lower lid, ring by ring, from the person's right to the left.
-        self.upper = grid.vertices[:, grid.upper]
-        self.lower = grid.vertices[:, grid.lower]
+        self.group = RingGroup(grids, device)
         self._edge = slice(grid.border, grid.border + _EDGE[1] + 1)
         steps = np.arange(len(grid.vertices)) - grid.border
-        self._hidden = grid.border + _EDGE[0]
         # A point of the upper edge meets the lower edge at the same share of the way from corner to corner.
         lashes = grid.border + _EDGE[1]
-        #: (C,) vertices of the upper lid that carry the lashes.
-        self.lashes = self.upper[lashes]
-        above, below = _way_along(positions[self.lashes]), _way_along(positions[self.lower[lashes]])
-        self._meets = np.stack([np.interp(above, below, row) for row in np.eye(len(below))], axis=1)
-        open_by = np.abs(self.gaps(positions)[..., 1])
-        self._touch = np.zeros((*open_by.shape, 3))
-        self._touch[..., 1] = -np.minimum(np.array(_GAPS)[:, None], _MOST_LEFT * open_by)
-        self._fade = np.interp(steps, [-GRID_INNER, 0, _EDGE[1], GRID_OUTER], [0, 1, 1, 0])
+        #: (C,) vertices of the first eye's upper lid that carry the lashes.
+        self.lashes = grid.vertices[lashes, grid.upper]
+        meets = []
+        for one in grids:
+            above, below = (_way_along(positions[one.vertices[lashes, c]]) for c in (one.upper, one.lower))
+            meets.append(np.stack([np.interp(above, below, row) for row in np.eye(len(below))], axis=1))
+        self._meets = torch.from_numpy(np.stack(meets)[:, None]).to(device)
+        self._upper, self._lower = grid.upper, torch.from_numpy(grid.lower).to(device)
+        gaps = self.gaps(torch.from_numpy(positions).to(device)[self.group.vertices])
+        self._touch = torch.zeros_like(gaps)
+        widest = torch.tensor(_GAPS, dtype=gaps.dtype, device=device)[:, None]
+        self._touch[..., 1] = -torch.minimum(widest, _MOST_LEFT * gaps[..., 1].abs())
+        between = torch.ones(gaps.shape[2], dtype=gaps.dtype)
+        between[[0, -1]] = 0
+        fade = np.interp(steps, [-GRID_INNER, 0, _EDGE[1], GRID_OUTER], [0, 1, 1, 0])
+        self._fade = (torch.from_numpy(fade)[:, None, None] * between[:, None]).to(device)
+        # The edge's ring that a ring of the lid follows.
+        self._followed = torch.from_numpy(steps.clip(0, _EDGE[1])).to(device)
+        hidden = np.repeat(steps < _EDGE[0], grid.vertices.shape[1])
+        self._seen = torch.from_numpy(np.tile(~hidden, len(grids)))[:, None].to(device)
 
-    def close(self, pose: FloatArray, gaps: FloatArray | None = None) -> None:
-        """Set the upper lid of a pose (S, 3) down on the lower one, in place.
+    def close(self, pose: Tensor, gaps: Tensor | None = None) -> Tensor:
+        """Return a pose (N, 3) with the upper lids set down on the lower ones.
 
         The edge meets ring by ring; the lid's skin follows, less and less.
 
         Args:
-            gaps: (4, C, 3) what shall stay open, as `gaps` returns it; a touch if omitted.
+            gaps: (G, 4, C, 3) what shall stay open, as `gaps` returns it; a touch if omitted.
         """
         missing = self.gaps(pose) - (self._touch if gaps is None else gaps)
-        missing[:, [0, -1]] = 0
-        inner, outer = self._edge.start, len(self._fade) - self._edge.stop
-        moves = np.concatenate([np.repeat(missing[:1], inner, 0), missing, np.repeat(missing[-1:], outer, 0)])
-        pose[self.upper] += self._fade[:, None, None] * moves
+        points = pose.view(*self.group.shape, 3)
+        moves = self._fade * missing[:, self._followed]
+        lower = points[:, :, self._upper.stop :]
+        return torch.cat([points[:, :, self._upper] + moves, lower], dim=2).view(pose.shape)
 
-    def gaps(self, pose: FloatArray) -> FloatArray:
-        """Return the way (4, C, 3) from each vertex of the upper edge to its place on the lower edge.
+    def gaps(self, pose: Tensor) -> Tensor:
+        """Return the way (G, 4, C, 3) from each point of the upper edge to its place on the lower edge.
 
-        The rows are the rings from the socket's border outwards; the columns include the corners.
+        Args:
+            pose: (N, 3) float64.
+        Returns:
+            The rows are the rings from the socket's border outwards; the columns include the corners.
         """
-        return np.asarray(self._meets @ pose[self.lower[self._edge]] - pose[self.upper[self._edge]])
+        edge = pose.view(*self.group.shape, 3)[:, self._edge]
+        return self._meets @ edge[:, :, self._lower] - edge[:, :, self._upper]
 
-    def shorten(self, gaps: FloatArray) -> FloatArray:
+    @staticmethod
+    def shorten(gaps: Tensor) -> Tensor:
         """Return `gaps` of which those of the edge, which are seen, are as short as they can be.
 
         Beside the corners, where lids are one steep fold, some is left: closed further, it would cut itself.
         """
-        from_corner = np.arange(gaps.shape[1])
+        from_corner = np.arange(gaps.shape[2])
         from_corner = np.minimum(from_corner, from_corner[::-1])
-        longest = np.interp(from_corner, *_SHUT)[:, None]
-        seen = gaps[_EDGE[0] :]
-        length = np.linalg.norm(seen, axis=-1, keepdims=True)
-        shortened = seen * np.minimum(1, longest / np.maximum(length, 1e-12))
-        return np.concatenate([gaps[: _EDGE[0]], shortened])
+        longest = torch.from_numpy(np.interp(from_corner, *_SHUT)[:, None]).to(gaps)
+        seen = gaps[:, _EDGE[0] :]
+        length = seen.norm(dim=-1, keepdim=True)
+        shortened = seen * (longest / length.clamp(min=1e-12)).clamp(max=1)
+        return torch.cat([gaps[:, : _EDGE[0]], shortened], dim=1)
 
-    def clear(self, poses: FloatArray, eyeball: Eyeball) -> None:
-        """Push the lids of poses (B, S, 3) out of the eyeball, in place; what lies around them follows."""
-        outward = poses[:, self.grid.vertices] - eyeball.centre
-        distance = np.linalg.norm(outward, axis=-1)
-        direction = outward / np.maximum(distance, 1e-9)[..., None]
-        inside = np.maximum(eyeball.radius(direction) - _SUNK - distance, 0)
-        inside[:, : self._hidden] = 0
-        if inside.any():
-            poses[:, self.grid.vertices] += self.grid.spread(inside, corners=True)[..., None] * direction
+    def clear(self, points: Tensor, eyeballs: Eyeballs) -> Tensor:
+        """Return points (N, B, 3) of B poses pushed out of the eyeballs; what lies around them follows."""
+        grids = self.group.shape[0]
+        outward = points.view(grids, -1, 3) - eyeballs.centre[:, None]
+        distance = outward.norm(dim=-1, keepdim=True)
+        direction = outward / distance.clamp(min=1e-9)
+        deep = (eyeballs.radius(direction)[..., None] - _SUNK - distance).clamp(min=0)
+        push = self.group.spread(deep.view(points.shape[:2]) * self._seen, corners=True)
+        cleared: Tensor = points + push[..., None] * direction.view(points.shape)
+        return cleared
 
 
 def _way_along(points: FloatArray) -> FloatArray:

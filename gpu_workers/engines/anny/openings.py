@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from face3d.errors import ConfigurationError
@@ -13,6 +14,7 @@ from gpu_workers.engines.anny.rings import RingGrid, ring_grid
 
 FloatArray = NDArray[np.floating]
 
+_SIDES = ("Left", "Right")
 #: Rings of each grid inwards and outwards of the opening's border.
 _MOUTH_RINGS = (5, 12)
 _EYE_RINGS = (5, 10)
@@ -22,8 +24,8 @@ _LIDS_TOUCH, _LIDS_GAP, _LIDS_CORNER = (0, 6), 0.00008, 7
 
 
 @dataclass(frozen=True)
-class Eye:
-    """One eye's lids: `edges` keep them apart."""
+class Eyes:
+    """Lids of one eye or of several; `edges` keep them apart."""
 
     lids: Lids
     edges: RimContact
@@ -31,17 +33,21 @@ class Eye:
 
 @dataclass(frozen=True)
 class Openings:
-    """The openings of the skin; `eyes` by the side's suffix in ARKit's names."""
+    """The openings of the skin; `eyes` by the side's suffix in ARKit's names, and both of them at once."""
 
     lips: RimContact
-    eyes: dict[str, Eye]
+    eyes: dict[str, Eyes]
+    both_eyes: Eyes
 
 
-def find_openings(skin: PartData, positions: FloatArray, *, lids_corner: int = _LIDS_CORNER) -> Openings:
+def find_openings(
+    skin: PartData, positions: FloatArray, device: torch.device, *, lids_corner: int = _LIDS_CORNER
+) -> Openings:
     """Return the openings of a skin.
 
     Args:
         positions: (S, 3) metres, the template.
+        device: of all tensors.
         lids_corner: samples beside a corner of the eye where the lids' contact is not sought.
     Raises:
         ConfigurationError: the skin is not MakeHuman's.
@@ -60,13 +66,16 @@ def find_openings(skin: PartData, positions: FloatArray, *, lids_corner: int = _
         grids[name] = ring_grid(
             positions, skin.quads, islands == island, corners, inwards=inwards, outwards=outwards
         )
-    if sorted(grids) != ["Left", "Right", "mouth"]:
+    if sorted(grids) != [*_SIDES, "mouth"]:
         raise ConfigurationError("the skin has no mouth and two eyes")
-    eyes = {
-        side: Eye(
-            Lids(grids[side], positions),
-            RimContact(grids[side], positions, _LIDS_TOUCH, _LIDS_GAP, lids_corner),
-        )
-        for side in ("Left", "Right")
-    }
-    return Openings(RimContact(grids.pop("mouth"), positions, _LIPS_TOUCH, _LIPS_GAP, _LIPS_CORNER), eyes)
+
+    def join_eyes(*sides: str) -> Eyes:
+        chosen = [grids[side] for side in sides]
+        contact = RimContact(chosen, positions, _LIDS_TOUCH, _LIDS_GAP, lids_corner, device)
+        return Eyes(Lids(chosen, positions, device), contact)
+
+    return Openings(
+        lips=RimContact([grids["mouth"]], positions, _LIPS_TOUCH, _LIPS_GAP, _LIPS_CORNER, device),
+        eyes={side: join_eyes(side) for side in _SIDES},
+        both_eyes=join_eyes(*_SIDES),
+    )

@@ -5,10 +5,13 @@ ring after ring of as many vertices follows outwards over the lips and inwards i
 vertices cross them. Contact, closing and clearance are sought column by column.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from face3d.errors import ConfigurationError
 
@@ -41,22 +44,57 @@ class RingGrid:
         count = self.vertices.shape[1]
         return np.asarray(np.arange(count, self.left_corner - 1, -1) % count)
 
-    def spread(self, values: NDArray[np.floating], *, corners: bool) -> NDArray[np.floating]:
-        """Return values (B, K, C) of at least these sizes that fade smoothly around them.
+
+class RingGroup:
+    """Openings of one form side by side, on one device: G grids of K rings and C columns.
+
+    Their vertices stand in one list, N = G K C, column after column, ring after ring, grid after grid.
+
+    Raises:
+        ConfigurationError: the grids differ in form.
+    """
+
+    def __init__(self, grids: Sequence[RingGrid], device: torch.device) -> None:
+        first = grids[0]
+        if any(
+            (grid.vertices.shape, grid.border, grid.left_corner)
+            != (first.vertices.shape, first.border, first.left_corner)
+            for grid in grids
+        ):
+            raise ConfigurationError("openings of different forms cannot be settled together")
+        #: G, K, C.
+        self.shape = (len(grids), *first.vertices.shape)
+        #: (N,) skin vertices.
+        self.vertices = torch.from_numpy(np.stack([grid.vertices for grid in grids]).ravel()).to(device)
+        _, rings, columns = self.shape
+        across = _binomial(rings)
+        across[[0, -1]] = 0
+        around = _binomial(columns)
+        around[0, -1] = around[-1, 0] = 0.25
+        fixed = around.clone()
+        fixed[[0, first.left_corner]] = 0
+        self._across = across.to(device)
+        self._around = {True: around.to(device), False: fixed.to(device)}
+
+    def spread(self, values: Tensor, *, corners: bool) -> Tensor:
+        """Return values (N, B) of at least these, none of which is negative, that fade smoothly around them.
 
         Args:
             corners: whether the corners follow; the innermost and the outermost ring never do.
         """
+        across, around = self._across.to(values.dtype), self._around[corners].to(values.dtype)
+        grids, rings, columns = self.shape
         for _ in range(_SPREAD):
-            joined = np.concatenate([values[:, :, -1:], values, values[:, :, :1]], axis=2)
-            around = 0.5 * values
-            around += 0.25 * (joined[:, :, :-2] + joined[:, :, 2:])
-            across = np.zeros_like(around)
-            across[:, 1:-1] = 0.5 * around[:, 1:-1] + 0.25 * (around[:, :-2] + around[:, 2:])
-            if not corners:
-                across[:, :, [0, self.left_corner]] = 0
-            values = np.where(np.abs(values) > np.abs(across), values, across)
+            smooth = around @ values.view(grids, rings, columns, -1)
+            smooth = (across @ smooth.view(grids, rings, -1)).view(values.shape)
+            values = torch.maximum(values, smooth)
         return values
+
+
+def _binomial(size: int) -> Tensor:
+    """Return the matrix (size, size) that takes the binomial mean of a value and its two neighbours."""
+    quarter = torch.full((size - 1,), 0.25)
+    return 0.5 * torch.eye(size) + torch.diag(quarter, 1) + torch.diag(quarter, -1)
 
 
 def ring_grid(

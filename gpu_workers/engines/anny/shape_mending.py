@@ -8,15 +8,20 @@
    surroundings, just as far as needed.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
+from gpu_workers.engines.anny.contact import RimContact
 from gpu_workers.engines.anny.head_data import PartData
-from gpu_workers.engines.anny.lids import Eyeball, fit_eyeball
-from gpu_workers.engines.anny.openings import Eye, find_openings
+from gpu_workers.engines.anny.lids import Eyeballs, fit_eyeballs
+from gpu_workers.engines.anny.openings import Eyes, find_openings
 from gpu_workers.engines.anny.self_intersection import intersecting_triangles
 
 FloatArray = NDArray[np.float64]
@@ -43,9 +48,11 @@ def mend_shapes(
     """
     skin = parts[0]
     rest = positions[skin.vertices]
-    openings = find_openings(skin, rest, lids_corner=_LIDS_CORNER)
+    openings = find_openings(skin, rest, torch.device("cpu"), lids_corner=_LIDS_CORNER)
     eyeballs = {
-        side: fit_eyeball(positions[next(p for p in parts if p.name == name).vertices])
+        side: fit_eyeballs(
+            torch.from_numpy(positions[None, next(p for p in parts if p.name == name).vertices])
+        )
         for side, name in (("Left", "eye_left"), ("Right", "eye_right"))
     }
     mended = symmetric_shapes(actions, mirror)
@@ -61,8 +68,8 @@ def mend_shapes(
                 continue
             _settle_lids(pose, rest, eye, eyeballs[side], closed=name.startswith("eyeBlink"))
         if name == "mouthClose":
-            openings.lips.shut(pose, rest)
-        openings.lips.part(pose[None], rest)
+            _raise_points(pose, rest, openings.lips, openings.lips.shut)
+        _raise_points(pose, rest, openings.lips, openings.lips.part)
         around = near_lids if name.startswith("eye") else surroundings
         shape[:] = _hold_back(rest + opened, pose - rest - opened, skin, around)
     # Triangles are no mirror images of each other: what was held back may differ a little.
@@ -79,21 +86,33 @@ def symmetric_shapes(shapes: FloatArray, mirror: NDArray[np.integer]) -> FloatAr
     return np.asarray(0.5 * (shapes + shapes[partners][:, mirror] * [-1, 1, 1]))
 
 
-def _settle_lids(pose: FloatArray, rest: FloatArray, eye: Eye, eyeball: Eyeball, *, closed: bool) -> None:
-    eye.lids.clear(pose[None], eyeball)
+def _settle_lids(pose: FloatArray, rest: FloatArray, eye: Eyes, eyeball: Eyeballs, *, closed: bool) -> None:
+    lids, vertices = eye.lids, eye.lids.group.vertices.numpy()
+    points = lids.clear(torch.from_numpy(pose[vertices])[:, None], eyeball)
     if closed:
-        eye.lids.close(pose)
-        eye.lids.clear(pose[None], eyeball)
-    eye.edges.part(pose[None], rest)
+        points = lids.clear(lids.close(points[:, 0])[:, None], eyeball)
+    pose[vertices] = points[:, 0].numpy()
+    _raise_points(pose, rest, eye.edges, eye.edges.part)
 
 
-def _stop_blink(rest: FloatArray, blink: FloatArray, eye: Eye) -> FloatArray:
+def _raise_points(
+    pose: FloatArray, rest: FloatArray, contact: RimContact, find_rise: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    """Raise the points of a contact's grid in one pose (S, 3), in place."""
+    vertices = contact.group.vertices.numpy()
+    points, at_rest = torch.from_numpy(pose[vertices]), torch.from_numpy(rest[vertices])
+    pose[vertices, 1] += find_rise(points[:, None], at_rest)[:, 0].numpy()
+
+
+def _stop_blink(rest: FloatArray, blink: FloatArray, eye: Eyes) -> FloatArray:
     """Return the blink with each column of the upper lid stopped where it meets the lower lid."""
-    upper, lower = eye.lids.upper, eye.lids.lower
+    lids, grid = eye.lids, eye.lids.grid
+    upper, lower = grid.vertices[:, grid.upper], grid.vertices[:, grid.lower]
     posed = rest.copy()
     posed[lower] += blink[lower]
     posed[upper[:, 1:-1]] = rest[upper[:, 1:-1]]
-    way, drop = eye.lids.gaps(posed)[-1, :, 1], blink[eye.lids.lashes, 1]
+    gaps = lids.gaps(torch.from_numpy(posed[lids.group.vertices.numpy()])).numpy()
+    way, drop = gaps[0, -1, :, 1], blink[lids.lashes, 1]
     share = np.clip(way / np.where(np.abs(drop) < 1e-4, -1e-4, drop), 0, _LONGEST_BLINK)
     share[[0, -1]] = share[[1, -2]]
     for _ in range(2):

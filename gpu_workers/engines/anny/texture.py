@@ -36,6 +36,7 @@ from gpu_workers.engines.anny.texture_mouth import (
     paint_mouth,
     prepare_mouth,
 )
+from gpu_workers.engines.anny.texture_project import HostHead, PosedHead
 from gpu_workers.engines.anny.texture_surface import (
     DISPLACEMENT_RANGE,
     load_surface_atlas,
@@ -90,7 +91,8 @@ def bake_head(
         the share of the face that is `covered` by them, hair or else, `timings` in seconds,
         `displacement_range_m`.
     """
-    with bake_on_device(prepared, head, head_data, options, device, masks=masks, graphs=graphs) as bake:
+    posed = HostHead(head)
+    with bake_on_device(prepared, posed, head_data, options, device, masks=masks, graphs=graphs) as bake:
         rest = bake.finish("maps" in options.formats)
         skin = to_host({"albedo/skin": bake.skin})
     return StageResult(tensors={**skin, **rest.tensors}, facts=rest.facts)
@@ -99,7 +101,7 @@ def bake_head(
 @contextmanager
 def bake_on_device(
     prepared: StageResult,
-    head: Head,
+    head: PosedHead,
     head_data: HeadData,
     options: JobOptions,
     device: torch.device,
@@ -129,7 +131,7 @@ def bake_on_device(
         clock.lap("bake")
 
         def finish(with_surface: bool) -> StageResult:
-            facts = _describe(bake, head, atlas, options.texture_size)
+            facts = _describe(bake, head.head, atlas, options.texture_size)
             facts["glasses"] = request.masks.glasses
             facts["covered"] = round(request.masks.covered, 4)
             features, shift = _cut_features(bake.linear, landmarks)

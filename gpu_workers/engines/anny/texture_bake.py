@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from face3d.head import Head
 from face3d.messages import Array
 from gpu_workers.engines.anny import texture_kernels
 from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
@@ -21,17 +20,18 @@ from gpu_workers.engines.anny.texture_compose import compose_skin
 from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.texture_photo import FacePhoto, linearise
 from gpu_workers.engines.anny.texture_project import (
+    PosedHead,
     Projection,
-    measure_smile,
     pack_camera,
     project_skin,
-    stack_vertices,
 )
 from gpu_workers.engines.anny.texture_skin import SkinPaint, paint_skin
 from gpu_workers.engines.anny.texture_statistics import masked_quantile, thin_out
 
 #: Kinds of photo (size, size of the face in it) whose graphs are kept.
 _GRAPHS = 12
+#: Numbers of `pack_camera`, and one.
+_CAMERA_AND_SMILE = 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +48,12 @@ class SkinBake:
 
 @dataclass(frozen=True, kw_only=True)
 class BakeRequest:
-    """What one bake is made of, on the CPU."""
+    """What one bake is made of, on the CPU but for the posed head."""
 
     #: (H, W, 3) uint8 sRGB.
     photo: Array
     masks: FaceMasks
-    head: Head
+    head: PosedHead
     sharpen: bool
     #: Pixels a side of the map.
     size: int
@@ -87,21 +87,19 @@ class _Inputs:
     def __init__(self, request: BakeRequest, atlas: SkinAtlas, albedo: Tensor | None = None) -> None:
         device = atlas.triangles.device
         height, width = request.masks.confidence.shape
-        vertices = stack_vertices(request.head)
         self._atlas = atlas
         self._reduction, self._sharpen, self._size = request.masks.reduction, request.sharpen, request.size
         self._albedo = albedo
         self.photo = torch.empty(request.photo.shape, dtype=torch.uint8, device=device)
         self.masks = torch.empty(2, height, width, device=device)
-        self.shape = torch.empty(vertices.size + 19, device=device)
+        self.shape = torch.empty(request.head.posed.numel() + _CAMERA_AND_SMILE, device=device)
 
     def fill(self, request: BakeRequest) -> None:
         """Copy a photo of the same kind in."""
         head = request.head
-        shape = np.concatenate(
-            [stack_vertices(head).ravel(), pack_camera(head.camera), [measure_smile(head)]], dtype=np.float32
-        )
-        self.shape.copy_(_host(shape))
+        self.shape[:-_CAMERA_AND_SMILE].copy_(head.posed.view(-1))
+        rest = np.append(pack_camera(head.camera), np.float32(head.smile))
+        self.shape[-_CAMERA_AND_SMILE:].copy_(_host(rest))
         self.photo.copy_(_host(request.photo))
         self.masks.copy_(_host(np.stack([request.masks.confidence, request.masks.skin])))
 
@@ -114,7 +112,11 @@ class _Inputs:
             reduction=self._reduction,
         )
         height, width = self.masks.shape[1:]
-        vertices, camera, smile = self.shape[:-19].view(-1, 3), self.shape[-19:-1], self.shape[-1]
+        vertices, camera, smile = (
+            self.shape[:-_CAMERA_AND_SMILE].view(-1, 3),
+            self.shape[-_CAMERA_AND_SMILE:-1],
+            self.shape[-1],
+        )
         projection = project_skin(vertices, camera, self._atlas, (height, width))
         paint = paint_skin(photo, projection, self._atlas, smile)
         return SkinBake(

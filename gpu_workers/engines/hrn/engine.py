@@ -204,7 +204,7 @@ class HrnEngine:
         return _Loaded(
             front=front,
             data=data,
-            shapes=PersonalShapes(data),
+            shapes=PersonalShapes(data, torch.device("cpu")),
             binding=bind_front(data, front.mean_shape, triangles, front.keypoints),
             triangles=triangles,
             uvs=front.uvs,

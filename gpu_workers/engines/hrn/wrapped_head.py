@@ -8,14 +8,15 @@ skin follows the front, and what hangs on the skin follows the skin.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from face3d.head import ARKIT_NAMES, Head
-from gpu_workers.engines.anny.bound_parts import bind_parts
 from gpu_workers.engines.anny.correspondence import LEFT_LIDS, RIGHT_LIDS, SKIN_LANDMARKS
 from gpu_workers.engines.anny.geometry import BegunGeometry
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
+from gpu_workers.engines.anny.texture_project import stack_vertices
 from gpu_workers.engines.hrn.front_binding import FrontBinding, align
 
 FloatArray = NDArray[np.floating]
@@ -64,6 +65,7 @@ def wrap_head(
     """Return the head with the model's front.
 
     Args:
+        shapes: on the CPU.
         begun: engine anny's head with a neutral base.
         front: (N, 3) the model's face, unturned, without expression.
     """
@@ -87,13 +89,16 @@ def wrap_head(
         data, _follow(data, move)
     )
     neutral = neutral + _follow(data, move)
-    shapes.settle_neutral(neutral)
-    deltas = shapes.carry(neutral)
+    # The tensors are the arrays' memory.
+    own_neutral = torch.from_numpy(neutral)
+    shapes.settling.settle_neutral(own_neutral)
+    own_deltas = shapes.carry(own_neutral)
+    deltas = own_deltas.numpy()
     _credit_mouth(
         data, weights, deltas, expected - _landmarks(data, neutral + np.tensordot(weights, deltas, 1))
     )
-    shapes.settle(neutral, deltas)
-    neutral, deltas = bind_parts(data, neutral, deltas)
+    shapes.settling.settle(own_neutral, own_deltas)
+    shapes.bound_parts.bind(own_neutral, own_deltas)
     eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
     origin = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)
     wrapped = _rebuild(data, head, neutral - origin, deltas, scale, expression_in_base)
@@ -105,7 +110,8 @@ def wrap_head(
         ),
     )
     error, detected = (_landmark_error(data, wrapped, begun, seen) for seen in (False, True))
-    assembled = replace(begun.assembled, head=wrapped, error=error, error_detected=detected)
+    posed = torch.from_numpy(stack_vertices(wrapped)).to(begun.posed.device)
+    assembled = begun.assembled.with_head(wrapped, posed, error, detected)
     size = np.linalg.norm(move[trusted], axis=1) * scale
     placement = np.concatenate([scale * matrix, scale * (shift - origin)[:, None]], axis=1)
     return WrappedHead(
