@@ -105,18 +105,20 @@ class Heatmaps(nn.Module):
     """In place of FAN: 68 Gaussians, wherever the picture's face lies."""
 
     place: Tensor
+    step: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        # Made while it is traced, it would stay on the device of the trace.
+        self.register_buffer("step", torch.arange(64))
         points = torch.from_numpy(landmarks_68()).float()
         self.register_buffer("place", torch.stack([17 * points[:, 0] + 32, 30 - 17 * points[:, 1]], 1))
         self.mix = nn.Conv2d(3, 68, 3, stride=4, padding=1)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Return (1, 68, 64, 64) of a picture (1, 3, 256, 256)."""
-        step = torch.arange(64, device=picture.device)
-        across = (step[None, None, :] - self.place[:, 0, None, None]) ** 2
-        down = (step[None, :, None] - self.place[:, 1, None, None]) ** 2
+        across = (self.step[None, None, :] - self.place[:, 0, None, None]) ** 2
+        down = (self.step[None, :, None] - self.place[:, 1, None, None]) ** 2
         maps: Tensor = torch.exp(-(across + down) / 4)[None] + 0 * self.mix(picture)
         return maps
 
