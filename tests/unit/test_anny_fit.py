@@ -324,3 +324,11 @@ def test_once_warm_the_fit_never_waits_for_the_device(basis):
         fit.refine_fit(basis, one, target, start)
         with NoWaiting():
             fit.refine_fit(basis, one, target, start)
+
+
+def test_the_start_moves_the_skin_as_all_coefficients_would(basis):
+    expression = torch.rand(2, 52, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    coefficients = torch.zeros(2, basis.size, dtype=torch.float64)
+    coefficients[:, basis.expression] = expression
+    expected = basis.points(coefficients)[:, :468]
+    torch.testing.assert_close(basis.expressive_skin(expression), expected)

@@ -57,9 +57,8 @@ def start_fit(basis: FitBasis, seen: Observation) -> tuple[Tensor, Pose]:
     """Return the coefficients (B, N) that the detector's scores let expect, and the pose that fits them."""
     target = torch.zeros(len(seen.landmarks), basis.size, dtype=DTYPE, device=basis.device)
     target[:, basis.expression] = basis.expression_target(seen.scores)
-    skin = slice(0, SKIN_LANDMARKS)
-    points = basis.points(target)[:, skin]
-    return target, initial_pose(points, seen.landmarks[:, skin], seen.focal, seen.centre)
+    points = basis.expressive_skin(target[:, basis.expression])
+    return target, initial_pose(points, seen.landmarks[:, :SKIN_LANDMARKS], seen.focal, seen.centre)
 
 
 def refine_fit(basis: FitBasis, seen: Observation, target: Tensor, pose: Pose) -> Fit:

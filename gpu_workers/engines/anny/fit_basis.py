@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
-from gpu_workers.engines.anny.correspondence import LANDMARKS
+from gpu_workers.engines.anny.correspondence import LANDMARKS, SKIN_LANDMARKS
 from gpu_workers.engines.anny.face_points import choose_face_points
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.landmark_errors import LandmarkErrors, assumed_errors, pose_features
@@ -116,6 +116,15 @@ class FitBasis:
     def points(self, coefficients: Tensor) -> Tensor:
         """Return the points' places (B, K, 3) in metres, the 478 landmarks first."""
         return self.base + torch.einsum("bn,nlc->blc", coefficients, self.columns)
+
+    def expressive_skin(self, expression: Tensor) -> Tensor:
+        """Return the skin's landmarks (B, 468, 3) in metres of the template with an expression (B, 52)."""
+        moves = (expression @ self._skin_actions).view(-1, SKIN_LANDMARKS, 3)
+        return self.base[:SKIN_LANDMARKS] + moves
+
+    @cached_property
+    def _skin_actions(self) -> Tensor:
+        return self.columns[self.expression, :SKIN_LANDMARKS].flatten(1).contiguous()
 
     def bias(self, rotation: Tensor) -> Tensor:
         """Return the detector's mean error (B, 478, 3) at rotations (B, 3, 3), eye distances."""
