@@ -211,7 +211,7 @@ def _covered_share(patch: NDArray[np.uint8], points: NDArray[np.floating], oval:
 
 @cache
 def _blurs() -> list[NDArray[np.float32]]:
-    """Return what blurs the patch's rows or columns, at four widths an octave apart: Gaussians as matrices."""
+    """Return what blurs the rows or columns of the patch, at four widths an octave apart: Gaussians."""
     identity = np.eye(_PATCH_SIDE, dtype=np.float32)
     return [ndimage.gaussian_filter1d(identity, sigma, axis=0) for sigma in _SHARPNESS_SIGMAS]
 
