@@ -46,10 +46,10 @@ def find_confidence(
     trusted = _find_trusted(foreign * (1 - skin), stretched_depth, plan)
     # Highlights are holes in the skin's colour; a fringe amid highlights is one too, but a dark one.
     closed = close(skin > 0.5, torch.full_like(plan.gaps, _PORES), _PORES, plan.window)
-    whole = torch.where(fill_holes(closed, plan.window) & ~darker, 1.0, skin)
+    whole = torch.maximum(skin, (fill_holes(closed, plan.window) & ~darker).float())
     # A hair's blurred edge carries the hair's colour: erosion. Skin-coloured strands are no part of the face.
     square = square_costs(plan.erosion, _WIDEST_EROSION)
-    eroded = least_around(torch.where(plan.window, whole, torch.inf), square)
+    eroded = least_around(torch.maximum(whole, (~plan.window).float()), square)
     middle = trusted > 0.5
     islands = parts_with(middle, ((eroded > 0.5) | middle) & plan.window)
     # Erosion opened gaps round the brows: closed again. A fringe shades the skin beside it: a wide feather,
@@ -66,8 +66,8 @@ def find_confidence(
 def _find_trusted(hair: Tensor, depth: Tensor, plan: MaskPlan) -> Tensor:
     """Return (h, w) in 0..1: where the face is, whatever its colour.
 
-    The colour decides at the sides and on the forehead, where hair and background are; brows, eyes and a beard
-    are as dark as hair and belong to the face.
+    The colour decides at the sides and on the forehead, where hair and background are; brows, eyes and a
+    beard are as dark as hair and belong to the face.
 
     Args:
         hair: (h, w) in 0..1: a lock of hair, and lips, are of another hue than the skin.

@@ -8,11 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.messages import Array
-from gpu_workers.engines.anny.correspondence import (
-    INNER_EYE_CORNERS,
-    LEFT_LIDS,
-    RIGHT_LIDS,
-)
+from gpu_workers.engines.anny import cuda_graph
+from gpu_workers.engines.anny.correspondence import INNER_EYE_CORNERS, LEFT_LIDS, RIGHT_LIDS
 from gpu_workers.engines.anny.texture_morphology import dilate, least_around, square_costs
 
 _LOWER_LIDS = (RIGHT_LIDS[:9], LEFT_LIDS[:9])
@@ -52,7 +49,9 @@ def plan_search(points: Array, eye_distance: float, shape: tuple[int, int]) -> N
         shape: height, width of the picture.
     """
     height, width = shape
-    strips = np.concatenate([_bridge(points), *(_under(points, chain, eye_distance) for chain in _LOWER_LIDS)])
+    strips = np.concatenate(
+        [_bridge(points), *(_under(points, chain, eye_distance) for chain in _LOWER_LIDS)]
+    )
     strips = np.clip(strips, [0, 0, 1], [width - 1, height - 1, height]).astype(int)
     top = min(points[_BRIDGE_TOP, 1], points[list(RIGHT_LIDS), 1].min() - 0.1 * eye_distance)
     bottom = points[list(_LOWER_LIDS[0] + _LOWER_LIDS[1]), 1].max() + _UNDER_LID[1] * eye_distance
@@ -63,7 +62,7 @@ def plan_search(points: Array, eye_distance: float, shape: tuple[int, int]) -> N
 
 def unpack_search(numbers: Tensor) -> FrameSearch:
     """Return the search that `plan_search` planned."""
-    strips, rows, sizes = numbers.split((3 * sum(_STRIPS), 2, 4))
+    strips, rows, sizes = torch.split(numbers, [3 * sum(_STRIPS), 2, 4])
     return FrameSearch(strips.view(-1, 3), rows, sizes)
 
 
@@ -78,6 +77,8 @@ def find_frames(lightness: Tensor, eyes: Tensor, brows: Tensor, search: FrameSea
     square = square_costs(half, _WIDEST)
     lines = least_around(-least_around(-lightness, square), square) - lightness
     seen = torch.stack([share >= _COLUMNS for share in _shares(lines, search.strips)]).all()
+    if not cuda_graph.waits_for_values(seen) and not seen:
+        return torch.zeros_like(eyes), seen
     row = torch.arange(len(lines), device=lines.device)[:, None]
     zone = (row >= search.rows[0]) & (row < search.rows[1])
     own = dilate(eyes, eye_margin, _WIDEST) | dilate(brows, brow_margin, _WIDEST)
@@ -111,4 +112,4 @@ def _shares(lines: Tensor, strips: Tensor) -> list[Tensor]:
     row = torch.arange(len(lines), device=lines.device)
     looked_at = (row >= first) & (row < last)
     crossed = ((lines[:, columns[:, 0].long()].T > _CONTRAST) & looked_at).any(1).float()
-    return [part.mean() for part in crossed.split(_STRIPS)]
+    return [part.mean() for part in torch.split(crossed, list(_STRIPS))]

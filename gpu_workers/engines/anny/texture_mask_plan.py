@@ -1,7 +1,8 @@
 """What a photo's landmarks say to its masks: outlines drawn by Pillow, and numbers, sent in two pieces."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from face3d.messages import Array
+from gpu_workers.engines.anny import cuda_graph
 from gpu_workers.engines.anny.correspondence import (
     FACE_OVAL,
     LEFT_BROW,
@@ -41,7 +43,7 @@ _EROSION, _GAPS = 0.08, 0.07
 
 #: Photos are reduced by powers of this, so that pictures of few sizes come up.
 REDUCTION_RATIO = 1.25
-_LARGEST_EYE_DISTANCE = math.ceil(MASK_EYE_DISTANCE * REDUCTION_RATIO**0.5) + 1
+_LARGEST_EYE_DISTANCE = math.ceil(MASK_EYE_DISTANCE * math.sqrt(REDUCTION_RATIO)) + 1
 
 
 def most_pixels(share: float) -> int:
@@ -67,7 +69,7 @@ class MaskPlan:
     around_openings: Tensor
     #: The contour of the face with a margin.
     window: Tensor
-    #: () of all below.
+    #: () of all below, but for the last two.
     eye_distance: Tensor
     #: (2,) x and y.
     nose: Tensor
@@ -80,6 +82,30 @@ class MaskPlan:
     #: (w,) row of the upper edge of the brows in each column.
     brow_rows: Tensor
     frames: FrameSearch
+
+    def cut(self) -> tuple["MaskPlan", tuple[slice, slice]]:
+        """Return the plan of the window alone, but for `frames`, and its rows and columns.
+
+        A GPU's is the whole picture: there shapes do not depend on the face.
+        """
+        if cuda_graph.waits_for_values(self.window):
+            return self, (slice(None), slice(None))
+        across, down = self.window.any(0).nonzero(), self.window.any(1).nonzero()
+        if not len(across):
+            return self, (slice(None), slice(None))
+        (top, bottom), (left, right) = ((int(line[0]), int(line[-1]) + 1) for line in (down, across))
+        place = (slice(top, bottom), slice(left, right))
+        pictures: dict[str, Any] = {
+            name: value[place] for name, value in vars(self).items() if getattr(value, "ndim", 0) == 2
+        }
+        origin = self.nose.new_tensor([left, top])
+        moved: dict[str, Any] = {
+            "nose": self.nose - origin,
+            "chin": self.chin - origin,
+            "eye_row": self.eye_row - top,
+            "brow_rows": self.brow_rows[place[1]] - top,
+        }
+        return replace(self, **pictures, **moved), place
 
 
 @dataclass(frozen=True)
@@ -101,25 +127,22 @@ def draw_plan(points: Array, eye_distance: float, shape: tuple[int, int]) -> Pla
         shape: height, width of the picture.
     """
     width = shape[1]
-    lips, contour = (OUTER_LIPS,), points[list(FACE_OVAL)]
-    outlines = [[contour], [_stretch_forehead(points)]]
-    for chains in (_EYE_REGIONS, lips, SKIN_PATCHES, (RIGHT_LIDS, LEFT_LIDS), (RIGHT_BROW, LEFT_BROW)):
+    outlines = [[points[list(FACE_OVAL)]], [_stretch_forehead(points)]]
+    eyes, brows = (RIGHT_LIDS, LEFT_LIDS), (RIGHT_BROW, LEFT_BROW)
+    for chains in (_EYE_REGIONS, (OUTER_LIPS,), SKIN_PATCHES, eyes, brows):
         outlines.append([points[list(chain)] for chain in chains])
     sheet = np.zeros(shape, np.uint8)
     for bit, polygons in enumerate(outlines):
-        canvas = Image.new("L", shape[::-1])
-        for polygon in polygons:
-            ImageDraw.Draw(canvas).polygon([(x, y) for x, y in polygon.tolist()], fill=1 << bit)
-        sheet |= np.asarray(canvas)
-    brows = points[list(UPPER_BROWS)]
-    brows = brows[np.argsort(brows[:, 0])]
+        _draw(sheet, polygons, 1 << bit)
+    upper_brows = points[list(UPPER_BROWS)]
+    upper_brows = upper_brows[np.argsort(upper_brows[:, 0])]
     eye_row = points[list(OUTER_EYE_CORNERS), 1].mean()
     erosion = max(3, round(_EROSION * eye_distance) | 1) // 2
     gaps = max(1, round(_GAPS * eye_distance))
     numbers = [
         *_face_window(points, eye_distance, shape),
         *(eye_distance, *points[_NOSE_BASE], *points[_CHIN], eye_row, erosion, gaps),
-        *np.interp(np.arange(width) + 0.5, *brows.T),
+        *np.interp(np.arange(width) + 0.5, *upper_brows.T),
         *plan_search(points, eye_distance, shape),
     ]
     openings = draw_openings(points, eye_distance, shape)
@@ -133,7 +156,7 @@ def unpack_plan(sheets: Tensor, numbers: Tensor) -> MaskPlan:
     face, stretched, eye_regions, lips, patches, eyes, brows = (
         sheets[0].bitwise_right_shift(bits).bitwise_and(1).bool()
     )
-    window, scalars, brow_rows, frames = numbers.split((4, 8, width, len(numbers) - 12 - width))
+    window, scalars, brow_rows, frames = torch.split(numbers, [4, 8, width, len(numbers) - 12 - width])
     top, left, bottom, right = window
     row = torch.arange(height, device=sheets.device)[:, None]
     column = torch.arange(width, device=sheets.device)
@@ -156,6 +179,18 @@ def unpack_plan(sheets: Tensor, numbers: Tensor) -> MaskPlan:
         brow_rows=brow_rows,
         frames=unpack_search(frames),
     )
+
+
+def _draw(sheet: NDArray[np.uint8], polygons: list[Array], bit: int) -> None:
+    """Set a bit of a sheet (h, w) inside polygons (N, 2)."""
+    for polygon in polygons:
+        size = sheet.shape[::-1]
+        low = np.clip(np.floor(polygon.min(0)) - 1, 0, size).astype(int)
+        width, height = (np.clip(np.ceil(polygon.max(0)) + 2, low, size).astype(int) - low).tolist()
+        if width and height:
+            canvas = Image.new("L", (width, height))
+            ImageDraw.Draw(canvas).polygon([(x, y) for x, y in (polygon - low).tolist()], fill=bit)
+            sheet[low[1] : low[1] + height, low[0] : low[0] + width] |= np.asarray(canvas)
 
 
 def _face_window(points: Array, eye_distance: float, shape: tuple[int, int]) -> tuple[int, int, int, int]:

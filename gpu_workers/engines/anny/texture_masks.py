@@ -97,12 +97,11 @@ def find_masks(photo: Array, landmarks: Array, device: torch.device, *, graphs: 
     drawn = draw_plan(points * scale, eye_distance * scale[0], (height, width))
     if graphs and device.type == "cuda":
         with replay_lock, torch.cuda.device(device):
-            masks, measures = _captured(photo.shape, drawn.sheets.shape, len(drawn.numbers), device)(sent, drawn)
+            graph = _captured(photo.shape, drawn.sheets.shape, len(drawn.numbers), device)
+            masks, measures = graph(sent, drawn)
     else:
         masks, measures = make_masks(sent, _send(drawn.sheets, device), _send(drawn.numbers, device))
-    return FaceMasks(
-        photo=sent, confidence=masks[0], skin=masks[1], reduction=reduction, measures=measures
-    )
+    return FaceMasks(photo=sent, confidence=masks[0], skin=masks[1], reduction=reduction, measures=measures)
 
 
 def make_masks(photo: Tensor, sheets: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,27 +113,40 @@ def make_masks(photo: Tensor, sheets: Tensor, numbers: Tensor) -> tuple[Tensor, 
     """
     plan = unpack_plan(sheets, numbers)
     lab = to_lab(reduce_photo(photo, (sheets.shape[1], sheets.shape[2])))
-    outside = ~torch.stack([plan.face, plan.stretched])
+    # What is asked of the face alone is made of its part of the picture, where that is cut out.
+    cut, place = plan.cut()
+    outside = ~torch.stack([cut.face, cut.stretched])
     depth, stretched_depth = distance_to(outside, most_pixels(TRUSTED_INSET)) / plan.eye_distance
-    skin = _rate_skin(lab, depth, plan)
-    confidence = find_confidence(skin, *_compare(lab, plan.patches), stretched_depth, plan)
+    skin = _rate_skin(lab, _paste(depth, place, plan.face), plan)
+    confidence = find_confidence(skin[place], *_compare(lab, plan.patches, place), stretched_depth, cut)
     frames, glasses = find_frames(lab[0], plan.eyes, plan.brows, plan.frames)
-    beside = distance_to(frames, most_pixels(_FRAME_FEATHER))
+    beside = distance_to(frames[place], most_pixels(_FRAME_FEATHER))
     confidence = confidence * smoothstep(beside / (_FRAME_FEATHER * plan.eye_distance))
-    face = (depth > FEATHER[1]) & ~(plan.eye_regions | plan.lips)
+    face = (depth > FEATHER[1]) & ~(cut.eye_regions | cut.lips)
     # A face of no pixel is one that nobody sees.
     covered = torch.where(face.any(), ((confidence < 0.5) & face).sum() / face.sum(), 1.0)
+    confidence = _paste(confidence, place, plan.face)
     masks = torch.stack([confidence, skin * ~frames]) * plan.around_openings
     return masks, torch.stack([glasses.float(), covered])
 
 
-def _compare(lab: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (h, w) each: clearly darker than the skin; 0..1 as bright, but of another hue.
+def _paste(part: Tensor, place: tuple[slice, slice], like: Tensor) -> Tensor:
+    """Return a picture (h, w) that is 0 but for one part of it."""
+    if part.shape == like.shape:
+        return part
+    whole = part.new_zeros(like.shape)
+    whole[place] = part
+    return whole
+
+
+def _compare(lab: Tensor, patches: Tensor, place: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+    """Return of a part of the photo: clearly darker than the skin; 0..1 as bright, but of another hue.
 
     A lock of hair over a brow and the white of an eye are of another hue; brows and lashes are dark.
     """
     samples = choose_samples(lab.reshape(3, -1), patches.view(-1))
     reference = chosen_medians(samples.values, samples.valid)
+    lab = lab[(slice(None), *place)]
     reference = torch.where(samples.valid.any(), reference, constant(_USUAL_SKIN, lab.device))
     moved = (lab[1:] - reference[1:, None, None]) / constant(_HUE_SPREAD, lab.device)[:, None, None]
     low, high = _HUE_LIMITS
@@ -166,7 +178,9 @@ def _rate_skin(lab: Tensor, depth: Tensor, plan: MaskPlan) -> Tensor:
 class _Graph:
     """The captured masks of one kind of photo."""
 
-    def __init__(self, photo: tuple[int, ...], sheets: tuple[int, ...], numbers: int, device: torch.device) -> None:
+    def __init__(
+        self, photo: tuple[int, ...], sheets: tuple[int, ...], numbers: int, device: torch.device
+    ) -> None:
         self._photo = torch.zeros(photo, dtype=torch.uint8, device=device)
         self._sheets = torch.zeros(sheets, dtype=torch.uint8, device=device)
         self._numbers = torch.ones(numbers, device=device)
@@ -189,5 +203,9 @@ def _captured(photo: tuple[int, ...], sheets: tuple[int, ...], numbers: int, dev
 
 def _send(array: NDArray[np.generic], device: torch.device) -> Tensor:
     """Return an array on a device; to a GPU through page-locked memory, without waiting."""
-    host = torch.from_numpy(array if array.flags.writeable else array.copy())
-    return host if device.type == "cpu" else host.pin_memory().to(device, non_blocking=True)
+    if device.type == "cpu":
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    dtype = torch.uint8 if array.dtype == np.uint8 else torch.float32
+    host = torch.empty(array.shape, dtype=dtype, pin_memory=True)
+    host.numpy()[...] = array
+    return host.to(device, non_blocking=True)

@@ -5,17 +5,18 @@ along rows and then columns: squares give distances (Felzenszwalb and Huttenloch
 Sampled Functions", 2012), magnitudes diamonds, and nothing within a radius the least of a square.
 """
 
-import math
-
 import torch
 from scipy.ndimage import distance_transform_edt, label
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny import cuda_graph
 from gpu_workers.engines.anny.cuda_graph import graph_constant
 
 #: A CPU goes through the neighbours up to so far; beyond, SciPy's distance transform is faster.
-_NEIGHBOURS_ON_CPU = 12
+_NEIGHBOURS_ON_CPU = 32
+#: More than any cost or value; arithmetic with it is exact enough, and a CPU's is faster than with infinity.
+_FAR = 1e6
 #: Values that a GPU compares at once, about; more are compared some rows after others.
 _AT_ONCE = 2**26
 #: Turns that a part may take on a GPU, twice.
@@ -24,17 +25,18 @@ _TURNS = 24
 
 def distance_to(target: Tensor, radius: int) -> Tensor:
     """Return the distance (..., h, w) from each pixel to the nearest true one, pixels; `radius` at most."""
-    if target.is_cuda or radius <= _NEIGHBOURS_ON_CPU:
-        start = torch.where(target, 0.0, torch.inf)
-        return least_around(start, _squares(radius, target.device)).sqrt().clamp(max=radius)
-    planes = target.reshape(-1, *target.shape[-2:])
-    found = [
-        torch.from_numpy(distance_transform_edt((~plane).numpy())).float().clamp(max=radius)
-        if plane.any()
-        else torch.full(plane.shape, float(radius))
-        for plane in planes
-    ]
-    return torch.stack(found).view(target.shape)
+    if cuda_graph.waits_for_values(target) or radius <= _NEIGHBOURS_ON_CPU:
+        squares = least_around(_far_from(target), _squares(radius, target.device))
+        return squares.clamp_(max=radius**2).sqrt_()
+    planes = target.reshape(-1, *target.shape[-2:]).numpy()
+    found = torch.full(planes.shape, float(radius))
+    for plane, distance in zip(planes, found, strict=True):
+        rows, columns = plane.any(1).nonzero()[0], plane.any(0).nonzero()[0]
+        if len(rows):
+            # Beyond all is farther than the radius.
+            near = tuple(slice(max(0, line[0] - radius), line[-1] + radius + 1) for line in (rows, columns))
+            distance[near] = torch.from_numpy(distance_transform_edt(~plane[near])).float()
+    return found.clamp_(max=radius).view(target.shape)
 
 
 def dilate(mask: Tensor, steps: Tensor, most: int, *, outside: bool = False) -> Tensor:
@@ -44,13 +46,13 @@ def dilate(mask: Tensor, steps: Tensor, most: int, *, outside: bool = False) -> 
         steps: () whole number, `most` at most.
         outside: what lies beyond the picture.
     """
-    start = torch.where(mask, 0.0, torch.inf)
-    reach = least_around(start, _magnitudes(most, mask.device), outside=0.0 if outside else torch.inf)
-    return reach <= steps
+    radius = most if cuda_graph.waits_for_values(mask) else int(steps)
+    costs = _magnitudes(radius, mask.device)
+    return least_around(_far_from(mask), costs, outside=0.0 if outside else _FAR) <= steps
 
 
 def close(mask: Tensor, steps: Tensor, most: int, within: Tensor) -> Tensor:
-    """Return a mask (h, w) without gaps narrower than twice so many steps; all else than `within` is false."""
+    """Return a mask (h, w) without gaps narrower than twice so many steps; false outside `within`."""
     grown = dilate(mask & within, steps, most) & within
     return ~dilate(~grown, steps, most, outside=True)
 
@@ -58,22 +60,22 @@ def close(mask: Tensor, steps: Tensor, most: int, within: Tensor) -> Tensor:
 def fill_holes(mask: Tensor, within: Tensor) -> Tensor:
     """Return a mask (h, w) with all that it encloses in a window."""
     ground = ~(mask & within)
-    border = torch.ones_like(mask)
-    border[1:-1, 1:-1] = False
+    border = functional.pad(torch.zeros_like(mask[2:, 2:]), (1, 1, 1, 1), value=True)
     return ~parts_with(ground & (border | ~within), ground)
 
 
 def square_costs(radius: Tensor, most: int) -> Tensor:
-    """Return the costs (2 most + 1,) that make `least_around` the least of a square; radius is `most` at most."""
-    return torch.where(_magnitudes(most, radius.device) <= radius, 0.0, torch.inf)
+    """Return the costs (2 most + 1,) that make `least_around` a square's least; radius <= most."""
+    return (_magnitudes(most, radius.device) > radius) * _FAR
 
 
-def least_around(picture: Tensor, costs: Tensor, *, outside: float = torch.inf) -> Tensor:
+def least_around(picture: Tensor, costs: Tensor, *, outside: float = _FAR) -> Tensor:
     """Return the least of each pixel's neighbours' values with the costs of both axes added.
 
     Args:
         picture: (..., h, w) float32.
-        costs: (2 radius + 1,) of the neighbours before, of the pixel and of those after it, symmetric.
+        costs: (2 radius + 1,) of the neighbours before, of the pixel and of those after it, symmetric; 0 for
+            the pixel itself.
         outside: the value of what lies beyond the picture.
     """
     for axis in (-1, -2):
@@ -81,20 +83,25 @@ def least_around(picture: Tensor, costs: Tensor, *, outside: float = torch.inf) 
     return picture
 
 
+def _far_from(mask: Tensor) -> Tensor:
+    return (~mask).float().mul_(_FAR)
+
+
 def _least_along(picture: Tensor, costs: Tensor, axis: int, outside: float) -> Tensor:
     radius, length = len(costs) // 2, picture.shape[axis]
     sides = (radius, radius) if axis == -1 else (0, 0, radius, radius)
     padded = functional.pad(picture, sides, value=outside)
-    if not picture.is_cuda:
-        least = picture + costs[radius]
+    if not cuda_graph.waits_for_values(picture):
+        least, nearest = picture.clone(), torch.empty_like(picture)
         for step, cost in enumerate(costs[radius + 1 :].tolist(), 1):
-            if cost < math.inf:
-                for start in (radius - step, radius + step):
-                    torch.minimum(least, padded.narrow(axis, start, length) + cost, out=least)
+            if cost < _FAR:
+                before, after = (padded.narrow(axis, radius + way, length) for way in (-step, step))
+                torch.minimum(before, after, out=nearest)
+                torch.minimum(least, nearest.add_(cost), out=least)
         return least
     around = padded.unfold(axis, 2 * radius + 1, 1)
     rows = max(1, _AT_ONCE * picture.shape[-2] // around.numel())
-    return torch.cat([(part + costs).amin(-1) for part in around.split(rows, dim=-3)], dim=-2)
+    return torch.cat([(part + costs).amin(-1) for part in torch.split(around, rows, dim=-3)], dim=-2)
 
 
 def parts_with(seeds: Tensor, mask: Tensor) -> Tensor:
@@ -102,7 +109,7 @@ def parts_with(seeds: Tensor, mask: Tensor) -> Tensor:
 
     On a GPU a way from a seed may turn so many times; what lies beyond holds none.
     """
-    if mask.is_cuda:
+    if cuda_graph.waits_for_values(mask):
         return spread_along_runs(seeds, mask, _TURNS)
     numbers, count = label(mask.numpy())
     numbers = torch.from_numpy(numbers)

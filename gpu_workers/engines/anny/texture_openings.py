@@ -47,7 +47,7 @@ def draw_openings(points: Array, eye_distance: float, shape: tuple[int, int]) ->
         draw = ImageDraw.Draw(sheet)
         for outline in outlines:
             draw.polygon([(x, y) for x, y in ((outline - low) * _FINER).tolist()], fill=0)
-        around[low[1] : high[1], low[0] : high[0]] = sheet.reduce(_FINER)
+        around[low[1] : high[1], low[0] : high[0]] = np.asarray(sheet.reduce(_FINER))
     return around
 
 
@@ -62,9 +62,14 @@ def soften_openings(drawn: Tensor, eye_distance: Tensor) -> Tensor:
     offsets = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, device=drawn.device)
     weights = (-0.5 * (offsets / sigma).square()).exp()
     weights = weights / weights.sum()
-    picture = functional.pad(drawn[None, None].float() / 255, (_BLUR_RADIUS,) * 4, mode="replicate")
-    rows = (picture.unfold(-1, len(weights), 1) * weights).sum(-1)
-    return (rows.unfold(-2, len(weights), 1) * weights).sum(-1)[0, 0]
+    picture = functional.pad(drawn[None, None].float() / 255, (_BLUR_RADIUS,) * 4, mode="replicate")[0, 0]
+    for axis in (-1, -2):
+        length = picture.shape[axis] - 2 * _BLUR_RADIUS
+        blurred = torch.zeros_like(picture.narrow(axis, 0, length))
+        for start, weight in enumerate(weights):
+            blurred.addcmul_(picture.narrow(axis, start, length), weight)
+        picture = blurred
+    return picture
 
 
 def _widen(points: Array, edges: tuple[tuple[int, ...], tuple[int, ...]], reach: Array) -> Array:

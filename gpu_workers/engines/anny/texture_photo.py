@@ -55,7 +55,8 @@ def decode_srgb(image: Tensor) -> Tensor:
         # Arithmetic costs a GPU less than a table's eight-byte indices.
         value = image.float() / 255
         return torch.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return constant(_SRGB_TABLE, image.device)[image.int()]
+    # One index a row is several times as fast as an index of several axes.
+    return constant(_SRGB_TABLE, image.device).index_select(0, image.reshape(-1).int()).view(image.shape)
 
 
 def sample_picture(picture: Tensor, coordinates: Tensor, *, mode: str = "bilinear") -> Tensor:

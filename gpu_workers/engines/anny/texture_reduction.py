@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny import cuda_graph
 from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_photo import decode_srgb
 from gpu_workers.engines.anny.texture_statistics import constant
@@ -27,7 +28,7 @@ def reduce_photo(photo: Tensor, shape: tuple[int, int]) -> Tensor:
     A CPU has Pillow for it (BOX, after a reduction by a whole number); a GPU does the same arithmetic, its
     rounding between the passes included, so that masks do not depend on where the photo lies.
     """
-    if photo.is_cuda:
+    if cuda_graph.waits_for_values(photo):
         return average_boxes(photo, shape)
     if photo.shape[:2] == shape:
         return photo

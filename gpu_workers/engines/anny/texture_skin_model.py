@@ -7,10 +7,12 @@ pixels there are.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gpu_workers.engines.anny import cuda_graph
 from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_photo import smoothstep
 from gpu_workers.engines.anny.texture_statistics import constant
@@ -20,8 +22,9 @@ _SKIN_PARTS, _OTHER_PARTS = 3, 5
 _ROUNDS = 4
 #: Median deviations of hue within which a sample is usual.
 _USUAL_HUE = 3.0
-#: Samples of either that are looked at, about: every second, third, ... pixel, so that no fewer are.
-_SAMPLES = 1500
+#: Samples of either that are looked at, at least and up to twice as many: every second, third, ... pixel. And
+#: samples that tell the usual hue.
+_SAMPLES, _HUE_SAMPLES = 1500, 4096
 #: Fewer samples describe nothing.
 _FEWEST = 8
 #: Least deviation of a component, CIELAB: noise and pores.
@@ -65,13 +68,14 @@ def rate_skin(lab: Tensor, inside: Tensor, foreign: Tensor, mixed: Tensor, prior
         prior: (h, w) in 0..1 for a colour that fits both.
     """
     pixels = lab.reshape(3, -1)
-    skin = fit_mixture(_without_outliers(choose_samples(pixels, inside.view(-1))), _SKIN_PARTS)
+    usual = _without_outliers(pixels, inside.view(-1))
+    skin = fit_mixture(choose_samples(pixels, usual), _SKIN_PARTS)
     logs = log_densities(pixels, skin)
     deviation = (2 * (skin.weights[:, None] - logs).amin(0).clamp(min=0)).sqrt()
     near = smoothstep((_REACH[1] - deviation) / (_REACH[1] - _REACH[0]))
     others = choose_samples(pixels, foreign.view(-1) | mixed.view(-1) & (near < 0.5))
     other_logs = log_densities(pixels, fit_mixture(others, _OTHER_PARTS))
-    odds = (logs.logsumexp(0) - other_logs.logsumexp(0)).clamp(-30, 30)
+    odds = (_mix(logs) - _mix(other_logs)).clamp(-30, 30)
     expected = prior.view(-1)
     odds += ((expected + 1e-3) / (1 - expected + 1e-3)).log()
     rating = near * torch.where(others.valid.sum() > 4 * _OTHER_PARTS, odds.sigmoid(), 1.0)
@@ -80,32 +84,61 @@ def rate_skin(lab: Tensor, inside: Tensor, foreign: Tensor, mixed: Tensor, prior
     return _follow_edges(rating.view(inside.shape), lab[0] / 100)
 
 
-def choose_samples(pixels: Tensor, where: Tensor) -> Samples:
+def choose_samples(pixels: Tensor, where: Tensor, least: int = _SAMPLES) -> Samples:
     """Return some of the chosen pixels, evenly, in their order.
 
     Args:
         pixels: (C, P).
         where: (P,) bool.
+        least: so many where there are; less than twice as many are taken.
     """
     ranks = where.cumsum(0, dtype=torch.int32)
-    step = (ranks[-1] // _SAMPLES).clamp(min=1)
-    wanted = _numbers(2 * _SAMPLES, pixels.device) * step
-    places = torch.searchsorted(ranks, wanted + 1).clamp(max=len(where) - 1)
+    step = (ranks[-1] // least).clamp(min=1)
+    wanted = _numbers(2 * least, pixels.device) * step
+    places = torch.searchsorted(ranks, (wanted + 1).int()).clamp(max=len(where) - 1)
     return Samples(pixels[:, places], wanted < ranks[-1])
 
 
 def chosen_medians(values: Tensor, valid: Tensor) -> Tensor:
-    """Return the median (...,) of the valid values (..., N), the lower of two; not a number if none is."""
-    return torch.where(valid, values, torch.nan).nanmedian(-1).values
+    """Return the medians (..., C) of the valid values; not a number where none is.
+
+    Args:
+        values: (..., C, N).
+        valid: (..., N) bool.
+    """
+    if cuda_graph.waits_for_values(values):
+        return select_medians(values, valid)
+    samples = values.expand(*valid.shape[:-1], *values.shape[-2:])
+    found = torch.full(samples.shape[:-1], torch.nan)
+    for target, some, chosen in zip(
+        found.view(-1, found.shape[-1]).numpy(),
+        samples.reshape(-1, *samples.shape[-2:]).numpy(),
+        valid.reshape(-1, valid.shape[-1]).numpy(),
+        strict=True,
+    ):
+        own = some[:, chosen]
+        if own.size:
+            lower, upper = (own.shape[1] - 1) // 2, own.shape[1] // 2
+            ordered = np.partition(own, [lower, upper], axis=1)
+            target[:] = (ordered[:, lower] + ordered[:, upper]) / 2
+    return found
 
 
-def _without_outliers(samples: Samples) -> Samples:
-    """Return samples of the usual hue: a lock of hair over the cheek is none of the skin's."""
-    hues = samples.values[1:]
-    moved = (hues - chosen_medians(hues, samples.valid)[:, None]).abs()
-    limit = _USUAL_HUE * chosen_medians(moved, samples.valid) + 1
-    usual = (moved < limit[:, None]).all(0) & samples.valid
-    return Samples(samples.values, torch.where(usual.sum() >= _FEWEST, usual, samples.valid))
+def select_medians(values: Tensor, valid: Tensor) -> Tensor:
+    """Return what `chosen_medians` does, on any device, without waiting for it."""
+    known = torch.where(valid[..., None, :], values, torch.nan)
+    # Of an even count it is the lower of two that torch finds.
+    medians: Tensor = torch.stack([known, -known]).nanmedian(-1).values
+    return (medians[0] - medians[1]) / 2
+
+
+def _without_outliers(pixels: Tensor, where: Tensor) -> Tensor:
+    """Return the chosen pixels (P,) of the usual hue: a lock of hair over the cheek is none of the skin's."""
+    samples = choose_samples(pixels[1:], where, _HUE_SAMPLES)
+    middle = chosen_medians(samples.values, samples.valid)[:, None]
+    limit = _USUAL_HUE * chosen_medians((samples.values - middle).abs(), samples.valid)[:, None] + 1
+    usual = ((pixels[1:] - middle).abs() < limit).all(0) & where
+    return torch.where(usual.sum() >= _FEWEST, usual, where)
 
 
 def fit_mixture(samples: Samples, parts: int) -> Mixture:
@@ -114,25 +147,26 @@ def fit_mixture(samples: Samples, parts: int) -> Mixture:
     numbers = _numbers(len(valid), values.device)
     order = torch.where(valid, values[0], torch.inf).argsort(stable=True)
     owner = torch.empty_like(order).scatter_(0, order, numbers * parts // valid.sum().clamp(min=1))
-    middle = torch.where(valid, values, 0).sum(1) / valid.sum().clamp(min=1)
+    middle = (values * valid).sum(1) / valid.sum().clamp(min=1)
     terms = _terms(values - middle[:, None])
-    for step in range(_ROUNDS):
-        if step:
-            owner = _log_densities(terms, mixture, middle).argmax(0)
-        mixture = _describe(values, (owner == _numbers(parts, values.device)[:, None]) & valid, valid)
+    components = _numbers(parts, values.device)[:, None]
+    mixture = _describe(values, (owner == components) & valid, valid)
+    for _ in range(_ROUNDS - 1):
+        owner = _log_densities(terms, mixture, middle).max(0).indices
+        mixture = _describe(values, (owner == components) & valid, valid)
     return mixture
 
 
 def _describe(values: Tensor, members: Tensor, valid: Tensor) -> Mixture:
     """Return the mixture of components that have members (K, N) among the values (3, N)."""
     counts = members.sum(1)
-    own = (members | (counts < _FEWEST)[:, None] & valid)[:, None]
+    own = members | (counts < _FEWEST)[:, None] & valid
     means = chosen_medians(values, own)
     moved = values - means[..., None]
     # Outliers (a hair, a mole) count as far as the rest reaches.
     limit = (2.5 * 1.4826) * chosen_medians(moved.abs(), own)[..., None] + 1e-3
-    moved = moved.clamp(-limit, limit) * own
-    covariance = moved @ moved.transpose(1, 2) / own.sum(-1, keepdim=True).clamp(min=1)
+    moved = moved.clamp(-limit, limit) * own[:, None]
+    covariance = moved @ moved.transpose(1, 2) / own.sum(1)[:, None, None].clamp(min=1)
     covariance = covariance + constant(_LEAST_SPREAD, values.device).square().diag()
     # The inverse by cross products of the rows: no solver, which would wait for the device.
     crossed = torch.linalg.cross(covariance.roll(-1, 1), covariance.roll(-2, 1))
@@ -147,13 +181,19 @@ def log_densities(pixels: Tensor, mixture: Mixture) -> Tensor:
     return _log_densities(_terms(pixels - middle[:, None]), mixture, middle)
 
 
+def _mix(logs: Tensor) -> Tensor:
+    """Return the logarithm (P,) of the sum of densities whose logarithms are (K, P)."""
+    best = logs.amax(0)
+    return best + (logs - best).exp_().sum(0).log_()
+
+
 def _terms(pixels: Tensor) -> Tensor:
     """Return (10, P): the products, values and ones in which a normal distribution's logarithm is linear."""
     return torch.cat([pixels * pixels, pixels * pixels.roll(-1, 0), pixels, torch.ones_like(pixels[:1])])
 
 
 def _log_densities(terms: Tensor, mixture: Mixture, middle: Tensor) -> Tensor:
-    """Return (K, P); see `_terms`, taken about a middle (3,) of the pixels so that single precision suffices."""
+    """Return (K, P) of `_terms` about a middle (3,) of the pixels, so that single precision suffices."""
     means = mixture.means - middle
     precisions = mixture.precisions
     pulls = (precisions @ means[..., None])[..., 0]
@@ -167,14 +207,21 @@ def _follow_edges(rating: Tensor, guide: Tensor) -> Tensor:
     level, middle, both, square = _mean_around(torch.stack([rating, guide, rating * guide, guide * guide]))
     slope = (both - middle * level) / (square - middle * middle + _EDGE_NOISE)
     slope, offset = _mean_around(torch.stack([slope, level - slope * middle]))
-    return (slope * guide + offset).clamp(0, 1)
+    followed: Tensor = (slope * guide + offset).clamp(0, 1)
+    return followed
 
 
 def _mean_around(pictures: Tensor) -> Tensor:
     side = 2 * _EDGE_RADIUS + 1
-    padded = functional.pad(pictures[None], (_EDGE_RADIUS,) * 4, mode="replicate")
-    rows = functional.avg_pool2d(padded, (1, side), stride=1)
-    return functional.avg_pool2d(rows, (side, 1), stride=1)[0]
+    means = functional.pad(pictures[None], (_EDGE_RADIUS,) * 4, mode="replicate")[0]
+    for axis in (-1, -2):
+        length = means.shape[axis] - side + 1
+        # A CPU adds faster than it pools.
+        first, *others = (means.narrow(axis, start, length) for start in range(side))
+        means = first.clone()
+        for other in others:
+            means += other
+    return means / side**2
 
 
 @graph_constant(maxsize=16)
