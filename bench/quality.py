@@ -184,17 +184,19 @@ def _find_border(
     device = torch.device("cpu")
     atlas = load_skin_atlas(data, device)
     photo, landmarks = prepared.tensors["photo"], prepared.tensors["landmarks"]
-    masks = find_masks(photo, landmarks)
+    masks = find_masks(photo, landmarks, device)
     with torch.inference_mode():
         face = FacePhoto(
-            linear=linearise(torch.from_numpy(photo.copy()), masks.reduction, sharpen=False),
-            confidence=torch.from_numpy(masks.confidence)[None],
-            skin=torch.from_numpy(masks.skin)[None],
+            linear=linearise(masks.photo, masks.reduction, sharpen=False),
+            confidence=masks.confidence[None],
+            skin=masks.skin[None],
             reduction=masks.reduction,
         )
         vertices = torch.from_numpy(stack_vertices(head))
         camera = torch.from_numpy(pack_camera(head.camera))
-        projection = project_skin(vertices, camera, atlas, masks.confidence.shape)
+        projection = project_skin(
+            vertices, camera, atlas, (masks.confidence.shape[0], masks.confidence.shape[1])
+        )
         layers = paint_skin(face, projection, atlas, torch.zeros(())).layers
         shown = 1 - (1 - layers.direct[0]) * (1 - layers.mirrored[0])
     values = np.stack([data.masks[name] for name in _FEATURES if name in data.masks], 1)

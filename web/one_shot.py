@@ -19,7 +19,6 @@ from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import BegunGeometry
-from gpu_workers.engines.anny.texture_masks import find_masks
 from gpu_workers.engines.anny.texture_transfer import (
     HostBand,
     encode_jpeg_on_device,
@@ -117,7 +116,7 @@ class OneShotReconstructor:
     def _bake(
         self, found: StageResult, options: JobOptions, product: Product, mark: Callable[[str], None]
     ) -> _Early:
-        masks = self._helpers.submit(find_masks, found.tensors["photo"], found.tensors["landmarks"])
+        masks = self._helpers.submit(self._baker.find_masks, found)
         begun = self._engine.begin_geometry(found, options)
         mark("geometry")
         ready_masks = masks.result()

@@ -10,7 +10,13 @@ from assets.mesh import split_quads
 from face3d.head import Head, MeshPart
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from gpu_workers.engines.anny import texture, texture_bake, texture_masks, texture_project
+from gpu_workers.engines.anny import (
+    texture,
+    texture_bake,
+    texture_mask_plan,
+    texture_masks,
+    texture_project,
+)
 from gpu_workers.engines.anny.head_data import HeadData, PartData
 from gpu_workers.engines.anny.texture import bake_head
 from gpu_workers.engines.anny.texture_atlas import load_skin_atlas
@@ -109,19 +115,19 @@ def project(head: Head, points: np.ndarray) -> np.ndarray:
 def make_landmarks(head: Head) -> np.ndarray:
     """Return the landmarks that the masks are made from, where a face on the ellipsoid has them."""
     landmarks = np.full((478, 2), 128.0, np.float32)
-    oval = texture_masks.FACE_OVAL
+    oval = texture_mask_plan.FACE_OVAL
     turn = np.linspace(0, 2 * np.pi, len(oval), endpoint=False)
     contour = np.stack([0.068 * np.sin(turn), -0.01 + 0.105 * np.cos(turn), np.full(len(oval), -0.06)], 1)
     landmarks[list(oval)] = project(head, contour)
     named = {33: (-0.045, 0.0), 263: (0.045, 0.0), 2: (0, -0.05), 152: (0, -0.11)}
     named |= {
         index: (x, 0.02)
-        for index, x in zip(texture_masks._UPPER_BROWS, np.linspace(-0.045, 0.045, 10), strict=True)
+        for index, x in zip(texture_mask_plan.UPPER_BROWS, np.linspace(-0.045, 0.045, 10), strict=True)
     }
     for index, (x, y) in named.items():
         landmarks[index] = project(head, np.array([[x, y, 0.0]]))[0]
     for patch, (x, y) in zip(
-        texture_masks._SKIN_PATCHES, ((-0.03, -0.03), (0.03, -0.03), (0, 0), (0, -0.03)), strict=True
+        texture_mask_plan.SKIN_PATCHES, ((-0.03, -0.03), (0.03, -0.03), (0, 0), (0, -0.03)), strict=True
     ):
         corners = np.array(
             [
@@ -171,7 +177,7 @@ def test_masks_that_are_made_already_are_taken(
 ) -> None:
     data, head = scene
     photo, landmarks = plain_photo(), make_landmarks(head)
-    masks = texture_masks.find_masks(photo, landmarks)
+    masks = texture_masks.find_masks(photo, landmarks, torch.device("cpu"))
 
     def refuse(*_: object) -> None:
         raise AssertionError("the masks were made again")
@@ -287,11 +293,13 @@ def test_a_half_in_hard_shadow_blackens_neither_face_nor_sides(scene: tuple[Head
 def test_once_warm_the_bake_never_waits_for_the_device(monkeypatch):
     """A CUDA graph holds all of it; depth map and last pass are Triton kernels there."""
     data, head = make_scene()
-    photo = np.full((SIZE, SIZE, 3), SKIN, np.uint8)
-    whole = np.ones((SIZE, SIZE), np.float32)
-    masks = texture_masks.FaceMasks(confidence=whole, skin=whole, reduction=1, glasses=False, covered=0.0)
+    photo = torch.tensor(SKIN, dtype=torch.uint8).expand(SIZE, SIZE, 3)
+    whole = torch.ones(SIZE, SIZE)
+    masks = texture_masks.FaceMasks(
+        photo=photo, confidence=whole, skin=whole, reduction=1, measures=torch.zeros(2)
+    )
     request = texture_bake.BakeRequest(
-        photo=photo, head=texture_project.HostHead(head), masks=masks, sharpen=True, size=1024
+        head=texture_project.HostHead(head), masks=masks, sharpen=True, size=1024
     )
     monkeypatch.setattr(texture_bake, "compose_skin", lambda photo, *_: photo)
     monkeypatch.setattr(texture_project, "_depth_map", lambda _1, _2, _3, size: torch.ones(size))

@@ -10,7 +10,7 @@ from gpu_workers.engines.anny.texture_eyes import find_iris_colour, paint_eyes, 
 from gpu_workers.engines.anny.texture_fill import make_noise, push_pull
 from gpu_workers.engines.anny.texture_light import find_light_gain
 from gpu_workers.engines.anny.texture_mouth import MouthPaint, find_tooth_tint, paint_mouth
-from gpu_workers.engines.anny.texture_openings import find_skin_round_openings
+from gpu_workers.engines.anny.texture_openings import draw_openings, soften_openings
 from gpu_workers.engines.anny.texture_photo import decode_srgb, sample_picture
 
 
@@ -181,9 +181,14 @@ def face_points(*, open_mouth: float) -> np.ndarray:
     return points
 
 
+def round_openings(points: np.ndarray) -> np.ndarray:
+    drawn = draw_openings(points, 60.0, (200, 160))
+    return soften_openings(torch.from_numpy(drawn), torch.tensor(60.0)).numpy()
+
+
 def test_eyes_lashes_and_teeth_are_no_skin() -> None:
     points = face_points(open_mouth=8)
-    around = find_skin_round_openings(points, 60.0, (200, 160))
+    around = round_openings(points)
     assert around.shape == (200, 160)
     for x in (60, 100):
         assert around[60, x] < 0.05, "the eye"
@@ -198,7 +203,7 @@ def test_eyes_lashes_and_teeth_are_no_skin() -> None:
 
 
 def test_a_closed_mouth_loses_its_dark_line_only() -> None:
-    around = find_skin_round_openings(face_points(open_mouth=0), 60.0, (200, 160))
+    around = round_openings(face_points(open_mouth=0))
     assert around[120, 80] < 0.5
     assert around[116, 80] > 0.9
     assert around[125, 80] > 0.9

@@ -15,6 +15,7 @@ from gpu_workers.engines.anny.texture_skin_model import rate_skin
 from tests.unit.anny_support import astronaut, engine, head_data, prepared_astronaut
 
 SIDE = 64
+CPU = torch.device("cpu")
 
 
 def plain_blend(front: np.ndarray, back: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -70,7 +71,8 @@ def test_skin_in_hard_shadow_is_skin_and_hair_of_the_same_lightness_is_not() -> 
     inside[28:52, 28:52] = True
     foreign = np.ones((80, 80), bool)
     foreign[15:65, 15:65] = False
-    rating = rate_skin(lab, inside, foreign, np.zeros_like(inside), np.full((80, 80), 0.5, np.float32))
+    given = [torch.from_numpy(picture) for picture in (lab, inside, foreign, np.zeros_like(inside))]
+    rating = rate_skin(*given, torch.full((80, 80), 0.5))
     assert rating[22:58, 22:38].mean() > 0.9
     assert rating[22:58, 43:58].mean() > 0.9
     assert rating[:16].mean() < 0.05
@@ -129,17 +131,17 @@ def with_glasses(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
 def test_glasses_are_seen_and_are_no_skin() -> None:
     landmarks = prepared_astronaut().tensors["landmarks"]
     photo = astronaut()
-    assert not find_masks(photo, landmarks).glasses
-    masks = find_masks(with_glasses(photo, landmarks[:, :2].astype(np.float64)), landmarks)
+    assert not find_masks(photo, landmarks, CPU).glasses
+    masks = find_masks(with_glasses(photo, landmarks[:, :2].astype(np.float64)), landmarks, CPU)
     assert masks.glasses
-    assert masks.covered > find_masks(photo, landmarks).covered + 0.1
+    assert masks.covered > find_masks(photo, landmarks, CPU).covered + 0.1
     column, row = (landmarks[6, :2] / masks.reduction).astype(int)
     assert masks.confidence[row - 3 : row + 4, column].min() < 0.1
 
 
 def test_hair_over_the_forehead_is_not_painted() -> None:
     landmarks = prepared_astronaut().tensors["landmarks"]
-    masks = find_masks(astronaut(), landmarks)
+    masks = find_masks(astronaut(), landmarks, CPU)
     column, row = (landmarks[10, :2] / masks.reduction).astype(int)
     assert masks.confidence[row - 2 : row + 2, column].max() < 0.3
     column, row = (landmarks[50, :2] / masks.reduction).astype(int)
@@ -166,10 +168,11 @@ def test_densities_equal_those_of_each_component_alone():
     pixels = rng.uniform(0, 100, (2000, 3)).astype(np.float32)
     means = rng.uniform(20, 80, (5, 3)).astype(np.float32)
     spreads = [np.diag(rng.uniform(4, 60, 3)) + rng.uniform(0, 2) for _ in range(5)]
-    factors = np.stack([np.linalg.cholesky(np.linalg.inv(one)) for one in spreads]).astype(np.float32)
+    precisions = np.stack([np.linalg.inv(one) for one in spreads]).astype(np.float32)
     weights = rng.normal(size=5).astype(np.float32)
-    found = texture_skin_model._distances(pixels, (means, factors, weights))
+    mixture = texture_skin_model.Mixture(*map(torch.from_numpy, (means, precisions, weights)))
+    found = texture_skin_model.log_densities(torch.from_numpy(pixels.T.copy()), mixture)
     for part in range(5):
-        reach = (pixels.astype(np.float64) - means[part]) @ factors[part].astype(np.float64)
-        expected = weights[part] - 0.5 * np.square(reach).sum(1)
-        np.testing.assert_allclose(found[:, part], expected, rtol=1e-5, atol=2e-3)
+        moved = pixels.astype(np.float64) - means[part]
+        expected = weights[part] - 0.5 * ((moved @ precisions[part].astype(np.float64)) * moved).sum(1)
+        np.testing.assert_allclose(found[part], expected, rtol=1e-5, atol=2e-3)

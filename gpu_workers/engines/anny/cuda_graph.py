@@ -48,6 +48,11 @@ def graph_constant(
     return decorate
 
 
+def waits_for_values(tensor: torch.Tensor) -> bool:
+    """Tell whether the host waits when it asks for a tensor's values: code that is captured must not ask."""
+    return tensor.is_cuda
+
+
 class CapturedCall(Generic[Result]):
     """A function without arguments, captured: its tensors must be the same at every call.
 

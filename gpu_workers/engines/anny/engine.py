@@ -34,7 +34,7 @@ from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker, Face
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.anny.preprocess import measure_view, preprocess_photo
 from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
-from gpu_workers.engines.anny.texture_masks import FaceMasks
+from gpu_workers.engines.anny.texture_masks import FaceMasks, find_masks
 from gpu_workers.engines.anny.texture_project import PosedHead
 from gpu_workers.engines.anny.warm_up import warm_up_graphs
 from gpu_workers.engines.base import PhotoLimits
@@ -153,6 +153,11 @@ class AnnyEngine:
         return bake_head(
             prepared, head, self._data(), options, self._device, masks=masks, graphs=self._graphs
         )
+
+    def find_masks(self, prepared: StageResult) -> FaceMasks:
+        """Return the masks of a photo that `texture` would make, on the device where the maps are baked."""
+        tensors = prepared.tensors
+        return find_masks(tensors["photo"], tensors["landmarks"], self._device, graphs=self._graphs)
 
     def measure_again(
         self, picture: NDArray[np.uint8], expected: NDArray[np.floating]

@@ -118,10 +118,8 @@ def bake_on_device(
     clock = _Clock(device)
     atlas = load_skin_atlas(head_data, device)
     landmarks = prepared.tensors["landmarks"]
-    photo = prepared.tensors["photo"]
     request = BakeRequest(
-        photo=photo,
-        masks=masks or find_masks(photo, landmarks),
+        masks=masks or find_masks(prepared.tensors["photo"], landmarks, device, graphs=graphs),
         head=head,
         sharpen=options.sharpen,
         size=options.texture_size,

@@ -9,10 +9,8 @@ from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from face3d.messages import Array
 from gpu_workers.engines.anny import texture_kernels
 from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
@@ -48,10 +46,9 @@ class SkinBake:
 
 @dataclass(frozen=True, kw_only=True)
 class BakeRequest:
-    """What one bake is made of, on the CPU but for the posed head."""
+    """What one bake is made of: masks on the device with the photo, and the posed head."""
 
-    #: (H, W, 3) uint8 sRGB.
-    photo: Array
+    #: With the photo, where they were made.
     masks: FaceMasks
     head: PosedHead
     sharpen: bool
@@ -61,7 +58,8 @@ class BakeRequest:
     @property
     def kind(self) -> tuple[object, ...]:
         """Return what decides the shapes and constants of the bake."""
-        return (self.photo.shape, self.masks.confidence.shape, self.masks.reduction, self.sharpen, self.size)
+        masks = self.masks
+        return (masks.photo.shape, masks.confidence.shape, masks.reduction, self.sharpen, self.size)
 
 
 @contextmanager
@@ -90,7 +88,7 @@ class _Inputs:
         self._atlas = atlas
         self._reduction, self._sharpen, self._size = request.masks.reduction, request.sharpen, request.size
         self._albedo = albedo
-        self.photo = torch.empty(request.photo.shape, dtype=torch.uint8, device=device)
+        self.photo = torch.empty(request.masks.photo.shape, dtype=torch.uint8, device=device)
         self.masks = torch.empty(2, height, width, device=device)
         self.shape = torch.empty(request.head.posed.numel() + _CAMERA_AND_SMILE, device=device)
 
@@ -99,9 +97,9 @@ class _Inputs:
         head = request.head
         self.shape[:-_CAMERA_AND_SMILE].copy_(head.posed.view(-1))
         rest = np.append(pack_camera(head.camera), np.float32(head.smile))
-        self.shape[-_CAMERA_AND_SMILE:].copy_(_host(rest))
-        self.photo.copy_(_host(request.photo))
-        self.masks.copy_(_host(np.stack([request.masks.confidence, request.masks.skin])))
+        self.shape[-_CAMERA_AND_SMILE:].copy_(torch.from_numpy(rest))
+        self.photo.copy_(request.masks.photo)
+        self.masks.copy_(torch.stack([request.masks.confidence, request.masks.skin]))
 
     def bake(self) -> SkinBake:
         """Run the bake."""
@@ -166,10 +164,6 @@ _cache = _Cache()
 def _shared_albedo(size: int, device: torch.device) -> Tensor:
     """Return the one map that all graphs of a size write to: one runs at a time."""
     return torch.empty(size, size, 3, dtype=torch.uint8, device=device)
-
-
-def _host(array: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _measure(projection: Projection, paint: SkinPaint) -> Tensor:

@@ -1,284 +1,211 @@
-"""Where a photo shows skin of the face: made once a photo on a reduced picture, on the CPU."""
+"""Where a photo shows skin of the face: made once a photo on a reduced picture, on CPU or CUDA.
+
+On a GPU all of it is one CUDA graph a size of photo, and nothing is read back.
+"""
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from scipy.ndimage import (
-    binary_closing,
-    binary_fill_holes,
-    distance_transform_edt,
-    label,
-    minimum_filter,
-)
+from torch import Tensor
 
 from face3d.messages import Array
-from gpu_workers.engines.anny.array_math import smoothstep_array
-from gpu_workers.engines.anny.correspondence import (
-    FACE_OVAL,
-    LEFT_BROW,
-    LEFT_LIDS,
-    OUTER_EYE_CORNERS,
-    OUTER_LIPS,
-    RIGHT_BROW,
-    RIGHT_LIDS,
-)
+from gpu_workers.engines.anny.correspondence import OUTER_EYE_CORNERS
+from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
+from gpu_workers.engines.anny.texture_confidence import FEATHER, TRUSTED_INSET, find_confidence
 from gpu_workers.engines.anny.texture_glasses import find_frames
-from gpu_workers.engines.anny.texture_openings import find_skin_round_openings
-from gpu_workers.engines.anny.texture_skin_model import rate_skin
+from gpu_workers.engines.anny.texture_mask_plan import (
+    REDUCTION_RATIO,
+    MaskPlan,
+    PlanArrays,
+    draw_plan,
+    most_pixels,
+    unpack_plan,
+)
+from gpu_workers.engines.anny.texture_morphology import distance_to
+from gpu_workers.engines.anny.texture_photo import MASK_EYE_DISTANCE, smoothstep
+from gpu_workers.engines.anny.texture_reduction import reduce_photo, to_lab
+from gpu_workers.engines.anny.texture_skin_model import choose_samples, chosen_medians, rate_skin
+from gpu_workers.engines.anny.texture_statistics import constant
 
-#: MediaPipe's landmarks (478), patches that show bare skin on nearly every face: both cheeks, bridge and tip
-#: of the nose.
-_SKIN_PATCHES = ((50, 101, 118, 117), (280, 330, 347, 346), (9, 8, 168, 6), (4, 5, 195, 197))
-_UPPER_BROWS = RIGHT_BROW[:5] + LEFT_BROW[4::-1]
-#: From the outer end of a brow over it, and back along the lower lid.
-_EYE_REGIONS = (RIGHT_BROW[:5] + RIGHT_LIDS[8::-1], LEFT_BROW[:5] + LEFT_LIDS[8::-1])
-_CHIN = 152
-_NOSE_BASE = 2
-#: Outer-eye distance of the reduced photo on which the masks are made, about, in pixels; photos are reduced
-#: by powers of a ratio, so that pictures of few sizes come up.
-MASK_EYE_DISTANCE = 72.0
-_REDUCTION_RATIO = 1.25
-#: Round the contour of the face this much is looked at, in outer-eye distances.
-_MARGIN = 0.5
-#: All below are shares of the outer-eye distance: the feather inside the contour, and the middle of the face
-#: where everything is trusted.
-_FEATHER = (0.02, 0.15)
-_TRUSTED_INSET = 0.30
-_REJECTION_FEATHER = 0.11
-#: Half the width of what is too narrow to be a part of the face.
-_STRIP = 0.13
-_FRAME_FEATHER = 0.03
-_CENTRE_WIDTH = (0.36, 0.54)
-#: MediaPipe's contour crosses the forehead well below the hairline; above the brows it is stretched by this.
-_FOREHEAD_STRETCH = 1.45
-#: Spread of skin in CIELAB's two hues, and where another hue begins, in spreads.
-_HUE_SPREAD = (7.5, 9.0)
-_HUE_LIMITS = (1.3, 2.1)
+#: Kinds of photo (size, size of the face in it) whose graphs are kept.
+_GRAPHS = 12
+#: Shares of the outer-eye distance: round a spectacle frame, and as far as colours are looked at.
+_FRAME_FEATHER, _SURROUNDINGS = 0.03, 1.0
+#: Where the middle of the face lies inside its contour, and what the stretched forehead leaves to the hair.
+_SEED_INSET, _HAIRLINE = 0.14, 0.06
 #: So many pixels are needed to know a skin.
 _FEWEST_SEEDS = 60
+#: CIELAB of skin where none is seen, its spread in the two hues, and where another hue begins, in spreads.
+_USUAL_SKIN = (65.0, 14.0, 16.0)
+_HUE_SPREAD = (7.5, 9.0)
+_HUE_LIMITS = (1.3, 2.1)
 #: In CIELAB's lightness.
 _HOLE_DARKNESS = 12.0
-#: sRGB codes to linear light (IEC 61966-2-1), and linear sRGB to XYZ as shares of the white point.
-_CODES = np.arange(256) / 255
-_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
-_TO_XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
-_WHITE_RELATIVE = (_TO_XYZ.T / _TO_XYZ.sum(1)).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceMasks:
-    """Masks of a photo, each a reduced picture of all of it."""
+    """Masks of a photo, each a reduced picture of all of it; tensors of one device."""
 
+    #: (H, W, 3) uint8 sRGB: the photo.
+    photo: Tensor
     #: (h, w) float32 in 0..1: how far a pixel may be painted on the face.
-    confidence: NDArray[np.float32]
+    confidence: Tensor
     #: (h, w) float32 in 0..1: how much a pixel's colour is skin.
-    skin: NDArray[np.float32]
+    skin: Tensor
     #: Pixels of the photo to one of the masks, a power of a fixed ratio.
     reduction: float
-    #: Whether a spectacle frame was found; it is no part of the skin then.
-    glasses: bool
-    #: Share of the face, without eyes, brows and lips, that hair, glasses or something else hides.
-    covered: float
+    #: (2,) `glasses` and `covered`; a GPU's are read when they are asked for.
+    measures: Tensor
+
+    @property
+    def glasses(self) -> bool:
+        """Whether a spectacle frame was found; it is no part of the skin then."""
+        return self._read_measures[0] > 0
+
+    @property
+    def covered(self) -> float:
+        """Share of the face, without eyes, brows and lips, that hair, glasses or something else hides."""
+        return self._read_measures[1]
+
+    @cached_property
+    def _read_measures(self) -> list[float]:
+        values: list[float] = self.measures.tolist()
+        return values
 
 
-def find_masks(photo: Array, landmarks: Array) -> FaceMasks:
+@torch.inference_mode()
+def find_masks(photo: Array, landmarks: Array, device: torch.device, *, graphs: bool = True) -> FaceMasks:
     """Return the masks of a photo.
 
     Args:
         photo: (H, W, 3) uint8 sRGB.
         landmarks: (478, 2 or 3) pixels of the photo; MediaPipe's numbering.
+        graphs: use a CUDA graph where the device can.
     """
     points = np.asarray(landmarks[:, :2], np.float64)
     eye_distance = float(np.linalg.norm(points[OUTER_EYE_CORNERS[0]] - points[OUTER_EYE_CORNERS[1]]))
-    step = round(math.log(max(eye_distance, 1.0) / MASK_EYE_DISTANCE) / math.log(_REDUCTION_RATIO))
-    reduction = _REDUCTION_RATIO ** max(0, step)
+    step = round(math.log(max(eye_distance, 1.0) / MASK_EYE_DISTANCE) / math.log(REDUCTION_RATIO))
+    reduction = REDUCTION_RATIO ** max(0, step)
     height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
-    small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BOX, reducing_gap=1.0))
     scale = (width / photo.shape[1], height / photo.shape[0])
-    scaled, distance = points * scale, eye_distance * scale[0]
-    lab = _to_lab(small)
-    skin, darker, foreign = _find_skin(lab, scaled, distance)
-    confidence = np.zeros((height, width), np.float32)
-    window = _face_window(scaled, distance, height, width)
-    offset = (window[1].start, window[0].start)
-    confidence[window] = _find_confidence(
-        skin[window], darker[window], foreign[window], scaled - offset, distance
-    )
-    frames = find_frames(lab[0], scaled, distance)
-    if frames is not None:
-        skin = skin * ~frames
-        confidence *= smoothstep_array(_distance_inside(~frames, _FRAME_FEATHER * distance))
-    covered = _covered_share(confidence, scaled, distance)
-    around = find_skin_round_openings(scaled, distance, (height, width))
-    return FaceMasks(
-        confidence=confidence * around,
-        skin=skin * around,
-        reduction=reduction,
-        glasses=frames is not None,
-        covered=covered,
-    )
+    sent = _send(photo, device)
+    drawn = draw_plan(points * scale, eye_distance * scale[0], (height, width))
+    if graphs and device.type == "cuda":
+        with replay_lock, torch.cuda.device(device):
+            graph = _captured(photo.shape, drawn.sheets.shape, len(drawn.numbers), device)
+            masks, measures = graph(sent, drawn)
+    else:
+        masks, measures = make_masks(sent, _send(drawn.sheets, device), _send(drawn.numbers, device))
+    return FaceMasks(photo=sent, confidence=masks[0], skin=masks[1], reduction=reduction, measures=measures)
 
 
-def _covered_share(confidence: Array, points: Array, eye_distance: float) -> float:
-    """Return `FaceMasks.covered`."""
-    height, width = confidence.shape
-    face = _distance_inside(_fill_polygon(points[list(FACE_OVAL)], height, width), eye_distance) > _FEATHER[1]
-    for chain in (*_EYE_REGIONS, OUTER_LIPS):
-        face &= ~_fill_polygon(points[list(chain)], height, width)
-    return float((confidence[face] < 0.5).mean()) if face.any() else 1.0
+def make_masks(photo: Tensor, sheets: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return confidence and skin (2, h, w), and `FaceMasks.measures`; never waits for a GPU.
+
+    Args:
+        photo: (H, W, 3) uint8 sRGB.
+        sheets, numbers: of `draw_plan`.
+    """
+    plan = unpack_plan(sheets, numbers)
+    lab = to_lab(reduce_photo(photo, (sheets.shape[1], sheets.shape[2])))
+    # What is asked of the face alone is made of its part of the picture, where that is cut out.
+    cut, place = plan.cut()
+    outside = ~torch.stack([cut.face, cut.stretched])
+    depth, stretched_depth = distance_to(outside, most_pixels(TRUSTED_INSET)) / plan.eye_distance
+    skin = _rate_skin(lab, _paste(depth, place, plan.face), plan)
+    confidence = find_confidence(skin[place], *_compare(lab, plan.patches, place), stretched_depth, cut)
+    frames, glasses = find_frames(lab[0], plan.eyes, plan.brows, plan.frames)
+    beside = distance_to(frames[place], most_pixels(_FRAME_FEATHER))
+    confidence = confidence * smoothstep(beside / (_FRAME_FEATHER * plan.eye_distance))
+    face = (depth > FEATHER[1]) & ~(cut.eye_regions | cut.lips)
+    # A face of no pixel is one that nobody sees.
+    covered = torch.where(face.any(), ((confidence < 0.5) & face).sum() / face.sum(), 1.0)
+    confidence = _paste(confidence, place, plan.face)
+    masks = torch.stack([confidence, skin * ~frames]) * plan.around_openings
+    return masks, torch.stack([glasses.float(), covered])
 
 
-def _face_window(points: Array, eye_distance: float, height: int, width: int) -> tuple[slice, slice]:
-    """Return rows and columns that hold the contour of the face with a margin."""
-    contour = points[list(FACE_OVAL)]
-    margin = _MARGIN * eye_distance
-    rise = (_FOREHEAD_STRETCH - 1) * float(np.ptp(contour[:, 1])) / 2
-    low, high = contour.min(0) - [margin, margin + rise], contour.max(0) + margin
-    top, left = max(0, math.floor(low[1])), max(0, math.floor(low[0]))
-    bottom, right = min(height, math.ceil(high[1])), min(width, math.ceil(high[0]))
-    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+def _paste(part: Tensor, place: tuple[slice, slice], like: Tensor) -> Tensor:
+    """Return a picture (h, w) that is 0 but for one part of it."""
+    if part.shape == like.shape:
+        return part
+    whole = part.new_zeros(like.shape)
+    whole[place] = part
+    return whole
 
 
-def _find_confidence(
-    skin: Array, darker: Array, foreign: Array, points: Array, eye_distance: float
-) -> NDArray[np.float32]:
-    """Return (h, w) confidence from what `_find_skin` says of a cut of the photo."""
-    height, width = skin.shape
-    points = points.astype(np.float32)
-    row = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
-    column = np.arange(width, dtype=np.float32)[None] + np.float32(0.5)
-    brows = points[list(_UPPER_BROWS)]
-    order = np.argsort(brows[:, 0])
-    brow_row = np.interp(column[0], brows[order, 0], brows[order, 1]).astype(np.float32)[None]
-    depth = _distance_inside(_fill_polygon(_stretch_forehead(points), height, width), eye_distance)
-    feather = smoothstep_array((depth - _FEATHER[0]) / (_FEATHER[1] - _FEATHER[0]))
-    # The colour decides at the sides and on the forehead, where hair and background are; brows, eyes and a
-    # beard are as dark as hair and belong to the face.
-    middle = smoothstep_array((depth - 0.6 * _TRUSTED_INSET) / (0.4 * _TRUSTED_INSET))
-    below_brows = smoothstep_array((row - (brow_row - 0.04 * eye_distance)) / (0.06 * eye_distance))
-    below_nose = smoothstep_array((row - points[_NOSE_BASE, 1]) / (0.3 * eye_distance))
-    along = np.clip((row - points[_NOSE_BASE, 1]) / (points[_CHIN, 1] - points[_NOSE_BASE, 1] + 1e-6), 0, 1)
-    axis = points[_NOSE_BASE, 0] + along * (points[_CHIN, 0] - points[_NOSE_BASE, 0])
-    low, high = _CENTRE_WIDTH
-    central = smoothstep_array((high - np.abs(column - axis) / eye_distance) / (high - low))
-    # A lock of hair is of another hue than the skin; so are lips.
-    hair = foreign * (1 - skin)
-    trusted = np.maximum(middle * below_brows * (1 - hair), below_nose * central)
-    for region in _EYE_REGIONS:
-        around = _around(points[list(region)], 0.04 * eye_distance + 2, height, width)
-        polygon = _fill_polygon(points[list(region)], height, width)[around]
-        if not polygon.any():
-            continue
-        near = smoothstep_array(1 - _distance_inside(~polygon, 0.04 * eye_distance))
-        trusted[around] = np.maximum(trusted[around], near * (1 - hair[around]))
-    # Highlights are holes in the skin's colour; a fringe amid highlights is one too, but a dark one.
-    filled = binary_fill_holes(binary_closing(skin > 0.5, iterations=2)) & ~darker
-    whole = np.maximum(skin, filled)
-    # A hair's blurred edge carries the hair's colour: erosion. Skin-coloured strands are no part of the face.
-    eroded = minimum_filter(whole, size=max(3, round(0.08 * eye_distance) | 1))
-    islands, _ = label(np.maximum(eroded, trusted) > 0.5)
-    middle_islands = np.unique(islands[(trusted > 0.5) & (islands > 0)])
-    eroded = eroded * np.isin(islands, middle_islands)
-    # Erosion opened gaps round the brows: closed again. A fringe shades the skin beside it: a wide feather,
-    # inwards only.
-    accepted = binary_closing(
-        np.maximum(eroded, trusted) > 0.5, iterations=max(1, round(0.07 * eye_distance))
-    )
-    # A strip beyond a lock of hair, and what hangs on it by a thread, shows more hair than face.
-    accepted &= feather > 0
-    accepted = _distance_inside(_distance_inside(accepted, eye_distance) <= _STRIP, eye_distance) <= _STRIP
-    away = _distance_inside(accepted, eye_distance * _REJECTION_FEATHER)
-    return np.asarray(feather * smoothstep_array(away), np.float32)
-
-
-def _distance_inside(mask: Array, unit: float) -> NDArray[np.float32]:
-    """Return (h, w) each true pixel's distance from the nearest false one, in units of so many pixels."""
-    distance: NDArray[np.float32] = distance_transform_edt(mask).astype(np.float32) / np.float32(unit)
-    return distance
-
-
-def _around(points: Array, margin: float, height: int, width: int) -> tuple[slice, slice]:
-    """Return rows and columns that hold the points with a margin, inside a picture."""
-    left, top = np.clip(np.floor(points.min(0) - margin), 0, [width - 1, height - 1]).astype(int)
-    right, bottom = np.clip(np.ceil(points.max(0) + margin), 1, [width, height]).astype(int)
-    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
-
-
-def _find_skin(lab: Array, points: Array, eye_distance: float) -> tuple[Array, Array, Array]:
-    """Return (h, w) each: likelihood of skin; clearly darker than it; 0..1 as bright, but of another hue.
+def _compare(lab: Tensor, patches: Tensor, place: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+    """Return of a part of the photo: clearly darker than the skin; 0..1 as bright, but of another hue.
 
     A lock of hair over a brow and the white of an eye are of another hue; brows and lashes are dark.
     """
-    height, width = lab.shape[1:]
-    patches = np.zeros((height, width), bool)
-    for patch in _SKIN_PATCHES:
-        patches |= _fill_polygon(points[list(patch)], height, width)
-    reference = [float(np.median(plane[patches])) for plane in lab] if patches.any() else [65.0, 14.0, 16.0]
-    skin = _rate_skin(lab, points, eye_distance)
-    red, yellow = (
-        (plane - np.float32(middle)) / np.float32(spread)
-        for plane, middle, spread in zip(lab[1:], reference[1:], _HUE_SPREAD, strict=True)
-    )
-    hue = np.sqrt(red * red + yellow * yellow)
+    samples = choose_samples(lab.reshape(3, -1), patches.view(-1))
+    reference = chosen_medians(samples.values, samples.valid)
+    lab = lab[(slice(None), *place)]
+    reference = torch.where(samples.valid.any(), reference, constant(_USUAL_SKIN, lab.device))
+    moved = (lab[1:] - reference[1:, None, None]) / constant(_HUE_SPREAD, lab.device)[:, None, None]
     low, high = _HUE_LIMITS
-    bright = smoothstep_array(
-        (lab[0] / np.float32(max(reference[0], 1.0)) - np.float32(0.5)) / np.float32(0.15)
-    )
+    bright = smoothstep((lab[0] / reference[0].clamp(min=1) - 0.5) / 0.15)
     return (
-        skin,
         lab[0] < reference[0] - _HOLE_DARKNESS,
-        bright * smoothstep_array((hue - low) / (high - low)),
+        bright * smoothstep((moved.square().sum(0).sqrt() - low) / (high - low)),
     )
 
 
-def _rate_skin(lab: Array, points: Array, eye_distance: float) -> NDArray[np.float32]:
-    """Return (h, w) in 0..1: how much a pixel's colour is the skin's that the middle of the face shows."""
-    height, width = lab.shape[1:]
-    contour = points[list(FACE_OVAL)]
-    face = _fill_polygon(contour, height, width)
-    depth = _distance_inside(face, eye_distance)
-    features = np.zeros_like(face)
-    for chain in (*_EYE_REGIONS, OUTER_LIPS):
-        features |= _fill_polygon(points[list(chain)], height, width)
-    row = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
-    inside = (depth > 0.14) & ~features & (row < points[_NOSE_BASE, 1])
-    if inside.sum() < _FEWEST_SEEDS:
-        inside = face
-    far = _distance_inside(~face, eye_distance)
-    prior = np.float32(0.1) + np.float32(0.8) * smoothstep_array(
-        (depth - far + np.float32(0.25)) / np.float32(0.5)
-    )
+def _rate_skin(lab: Tensor, depth: Tensor, plan: MaskPlan) -> Tensor:
+    """Return (h, w) in 0..1: how much a pixel's colour is the skin's that the middle of the face shows.
+
+    Args:
+        depth: (h, w) inside the contour of the face, in outer-eye distances.
+    """
+    row = torch.arange(lab.shape[1], device=lab.device)[:, None] + 0.5
+    inside = (depth > _SEED_INSET) & ~(plan.eye_regions | plan.lips) & (row < plan.nose[1])
+    inside = torch.where(inside.sum() < _FEWEST_SEEDS, plan.face, inside)
+    far = distance_to(plan.face, most_pixels(_SURROUNDINGS)) / plan.eye_distance
+    prior = 0.1 + 0.8 * smoothstep((depth - far + 0.25) / 0.5)
     # Above the eyes, beside and over the forehead, is hair or background; below lies the neck.
-    brow = _fill_polygon(_stretch_forehead(points), height, width)
-    around = (far < 1.0) & (_distance_inside(~brow, eye_distance) > 0.06)
-    upper = row < points[list(OUTER_EYE_CORNERS), 1].mean()
+    from_forehead = distance_to(plan.stretched, most_pixels(_HAIRLINE)) / plan.eye_distance
+    around = (far < _SURROUNDINGS) & (from_forehead > _HAIRLINE)
+    upper = row < plan.eye_row
     return rate_skin(lab, inside, around & upper, around & ~upper, prior)
 
 
-def _stretch_forehead(points: Array) -> Array:
-    """Return the contour of the face with the forehead up to about the hairline."""
-    contour = points[list(FACE_OVAL)].copy()
-    above = np.minimum(contour[:, 1] - points[list(_UPPER_BROWS), 1].mean(), 0)
-    contour[:, 1] += (_FOREHEAD_STRETCH - 1) * above
-    return contour
+class _Graph:
+    """The captured masks of one kind of photo."""
+
+    def __init__(
+        self, photo: tuple[int, ...], sheets: tuple[int, ...], numbers: int, device: torch.device
+    ) -> None:
+        self._photo = torch.zeros(photo, dtype=torch.uint8, device=device)
+        self._sheets = torch.zeros(sheets, dtype=torch.uint8, device=device)
+        self._numbers = torch.ones(numbers, device=device)
+        self._captured = CapturedCall(lambda: make_masks(self._photo, self._sheets, self._numbers), device)
+
+    def __call__(self, photo: Tensor, drawn: PlanArrays) -> tuple[Tensor, Tensor]:
+        """Return what `make_masks` does; hold `replay_lock` meanwhile."""
+        self._photo.copy_(photo)
+        for target, source in ((self._sheets, drawn.sheets), (self._numbers, drawn.numbers)):
+            target.copy_(_send(source, target.device))
+        masks, measures = self._captured.replay()
+        # The next photo's come to the same place.
+        return masks.clone(), measures.clone()
 
 
-def _fill_polygon(points: Array, height: int, width: int) -> Array:
-    canvas = Image.new("1", (width, height))
-    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1)
-    return np.asarray(canvas)
+@lru_cache(maxsize=_GRAPHS)
+def _captured(photo: tuple[int, ...], sheets: tuple[int, ...], numbers: int, device: torch.device) -> _Graph:
+    return _Graph(photo, sheets, numbers, device)
 
 
-def _to_lab(photo: Array) -> NDArray[np.float32]:
-    """Return (3, h, w) CIELAB of an sRGB photo (h, w, 3) (D65)."""
-    linear = _LINEAR[photo.reshape(-1, 3).T]
-    xyz = _WHITE_RELATIVE.T @ linear
-    x, y, z = np.where(
-        xyz > np.float32(216 / 24389), np.cbrt(xyz), (np.float32(24389 / 27) * xyz + 16) / np.float32(116)
-    )
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)]).reshape(3, *photo.shape[:2])
+def _send(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    """Return an array on a device; to a GPU through page-locked memory, without waiting."""
+    if device.type == "cpu":
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    dtype = torch.uint8 if array.dtype == np.uint8 else torch.float32
+    host = torch.empty(array.shape, dtype=dtype, pin_memory=True)
+    host.numpy()[...] = array
+    return host.to(device, non_blocking=True)

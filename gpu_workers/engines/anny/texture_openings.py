@@ -5,9 +5,11 @@ the white of the eye would become streaks. Teeth beside the lip line would becom
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.nn import functional
 
 from face3d.messages import Array
 from gpu_workers.engines.anny.correspondence import LEFT_EYE_EDGES, MOUTH_EDGES, RIGHT_EYE_EDGES
@@ -18,31 +20,56 @@ _EYE_REACH = (0.065, 0.020, 0.024)
 _MOUTH_REACH = (0.014, 0.022, 0.020)
 #: Drawn so much finer than a pixel.
 _FINER = 4
-_FEATHER = 0.006
+#: Standard deviation of the blurred edge: a share of the outer-eye distance, and the least in pixels.
+_FEATHER, _LEAST_FEATHER = 0.006, 0.3
+#: Pixels that the blur reaches.
+_BLUR_RADIUS = 2
 
 
-def find_skin_round_openings(
-    points: Array, eye_distance: float, shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Return (h, w) in 0..1, 0 where a picture shows the openings of eyes and mouth.
+def draw_openings(points: Array, eye_distance: float, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return (h, w): 0 where a picture shows the openings of eyes and mouth, 255 elsewhere, shares between.
 
     Args:
         points: (478, 2) pixels of the picture.
         eye_distance: between the outer corners of the eyes, pixels.
         shape: height, width.
     """
-    height, width = shape
-    sheet = Image.new("L", (width * _FINER, height * _FINER), 255)
-    draw = ImageDraw.Draw(sheet)
-    for opening, reach in (
-        (RIGHT_EYE_EDGES, _EYE_REACH),
-        (LEFT_EYE_EDGES, _EYE_REACH),
-        (MOUTH_EDGES, _MOUTH_REACH),
-    ):
-        outline = _widen(points, opening, eye_distance * np.array(reach)) * _FINER
-        draw.polygon([(float(x), float(y)) for x, y in outline], fill=0)
-    small = np.asarray(sheet.resize((width, height), Image.Resampling.BOX), np.float32) / 255
-    return np.asarray(gaussian_filter(small, max(_FEATHER * eye_distance, 0.3)), np.float32)
+    openings = ((RIGHT_EYE_EDGES, _EYE_REACH), (LEFT_EYE_EDGES, _EYE_REACH), (MOUTH_EDGES, _MOUTH_REACH))
+    outlines = [_widen(points, edges, eye_distance * np.array(reach)) for edges, reach in openings]
+    corners = np.concatenate(outlines)
+    size = np.array(shape[::-1])
+    low = np.clip(np.floor(corners.min(0)) - 1, 0, size).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + 1, low, size).astype(int)
+    around = np.full(shape, 255, np.uint8)
+    width, height = (high - low).tolist()
+    if width and height:
+        sheet = Image.new("L", (width * _FINER, height * _FINER), 255)
+        draw = ImageDraw.Draw(sheet)
+        for outline in outlines:
+            draw.polygon([(x, y) for x, y in ((outline - low) * _FINER).tolist()], fill=0)
+        around[low[1] : high[1], low[0] : high[0]] = np.asarray(sheet.reduce(_FINER))
+    return around
+
+
+def soften_openings(drawn: Tensor, eye_distance: Tensor) -> Tensor:
+    """Return (h, w) in 0..1: what `draw_openings` returned, its edges blurred.
+
+    Args:
+        drawn: (h, w) uint8.
+        eye_distance: (), as there.
+    """
+    sigma = (_FEATHER * eye_distance).clamp(min=_LEAST_FEATHER)
+    offsets = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, device=drawn.device)
+    weights = (-0.5 * (offsets / sigma).square()).exp()
+    weights = weights / weights.sum()
+    picture = functional.pad(drawn[None, None].float() / 255, (_BLUR_RADIUS,) * 4, mode="replicate")[0, 0]
+    for axis in (-1, -2):
+        length = picture.shape[axis] - 2 * _BLUR_RADIUS
+        blurred = torch.zeros_like(picture.narrow(axis, 0, length))
+        for start, weight in enumerate(weights):
+            blurred.addcmul_(picture.narrow(axis, start, length), weight)
+        picture = blurred
+    return picture
 
 
 def _widen(points: Array, edges: tuple[tuple[int, ...], tuple[int, ...]], reach: Array) -> Array:

@@ -12,9 +12,9 @@ from gpu_workers.engines.anny.texture_compose import SkinLayers
 from gpu_workers.engines.anny.texture_fill import push_pull
 from gpu_workers.engines.anny.texture_hair import find_hair, grow_hair, load_patches
 from gpu_workers.engines.anny.texture_light import even_locally, fill_folds, find_light_gain
-from gpu_workers.engines.anny.texture_masks import MASK_EYE_DISTANCE
 from gpu_workers.engines.anny.texture_photo import (
     LUMA,
+    MASK_EYE_DISTANCE,
     FacePhoto,
     blur,
     double,

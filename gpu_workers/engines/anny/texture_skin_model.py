@@ -1,25 +1,32 @@
 """A person's own skin among the colours of a photo: a mixture of skin's, and one of all round the face.
 
 Rother et al., "GrabCut", 2004, take the colours likewise; where they are unsure, the picture's edges decide:
-He et al., "Guided image filtering", 2010.
+He et al., "Guided image filtering", 2010. Shapes are fixed, so that a GPU never waits to learn how many
+pixels there are.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from face3d.messages import Array
-from gpu_workers.engines.anny.array_math import smoothstep_array
+from gpu_workers.engines.anny import cuda_graph
+from gpu_workers.engines.anny.cuda_graph import graph_constant
+from gpu_workers.engines.anny.texture_photo import smoothstep
+from gpu_workers.engines.anny.texture_statistics import constant
 
 #: Components of either mixture; the skin's differ by light.
 _SKIN_PARTS, _OTHER_PARTS = 3, 5
 _ROUNDS = 4
 #: Median deviations of hue within which a sample is usual.
 _USUAL_HUE = 3.0
-#: Samples of either that are looked at, about.
-_SAMPLES = 1500
+#: Samples of either that are looked at, at least and up to twice as many: every second, third, ... pixel. And
+#: samples that tell the usual hue.
+_SAMPLES, _HUE_SAMPLES = 1500, 4096
+#: Fewer samples describe nothing.
+_FEWEST = 8
 #: Least deviation of a component, CIELAB: noise and pores.
 _LEAST_SPREAD = (3.5, 2.2, 2.2)
 #: Deviations from the nearest component within which a colour may be skin.
@@ -28,7 +35,29 @@ _REACH = (2.6, 4.2)
 _EDGE_RADIUS, _EDGE_NOISE = 2, 0.0016
 
 
-def rate_skin(lab: Array, inside: Array, foreign: Array, mixed: Array, prior: Array) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Samples:
+    """Pixels that were chosen, in tensors of a fixed size."""
+
+    #: (C, N)
+    values: Tensor
+    #: (N,) bool: those that are one.
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Normal distributions of a colour; K components."""
+
+    #: (K, 3)
+    means: Tensor
+    #: (K, 3, 3) inverse covariances.
+    precisions: Tensor
+    #: (K,) logarithms of weight over volume.
+    weights: Tensor
+
+
+def rate_skin(lab: Tensor, inside: Tensor, foreign: Tensor, mixed: Tensor, prior: Tensor) -> Tensor:
     """Return (h, w) in 0..1: how much a pixel's colour is this person's skin.
 
     Args:
@@ -38,100 +67,163 @@ def rate_skin(lab: Array, inside: Array, foreign: Array, mixed: Array, prior: Ar
         mixed: (h, w) bool: skin and something else.
         prior: (h, w) in 0..1 for a colour that fits both.
     """
-    height, width = inside.shape
-    pixels = lab.reshape(3, -1).T.astype(np.float32)
-    skin = _fit(_subsample(_without_outliers(pixels[inside.ravel()])), _SKIN_PARTS)
-    distance, fits_skin = _measure(pixels, skin)
-    near = smoothstep_array((_REACH[1] - distance) / (_REACH[1] - _REACH[0]))
-    others = foreign.ravel() | mixed.ravel() & (near < 0.5)
-    rating = near
-    if others.sum() > 4 * _OTHER_PARTS:
-        _, fits_other = _measure(pixels, _fit(_subsample(pixels[others]), _OTHER_PARTS))
-        expected = prior.ravel()
-        odds = np.clip(fits_skin - fits_other, -30, 30) + np.log((expected + 1e-3) / (1 - expected + 1e-3))
-        rating = near / (1 + np.exp(-odds))
-    return _follow_edges(rating.reshape(height, width).astype(np.float32), lab[0] / np.float32(100))
+    pixels = lab.reshape(3, -1)
+    usual = _without_outliers(pixels, inside.view(-1))
+    skin = fit_mixture(choose_samples(pixels, usual), _SKIN_PARTS)
+    logs = log_densities(pixels, skin)
+    deviation = (2 * (skin.weights[:, None] - logs).amin(0).clamp(min=0)).sqrt()
+    near = smoothstep((_REACH[1] - deviation) / (_REACH[1] - _REACH[0]))
+    others = choose_samples(pixels, foreign.view(-1) | mixed.view(-1) & (near < 0.5))
+    other_logs = log_densities(pixels, fit_mixture(others, _OTHER_PARTS))
+    odds = (_mix(logs) - _mix(other_logs)).clamp(-30, 30)
+    expected = prior.view(-1)
+    odds += ((expected + 1e-3) / (1 - expected + 1e-3)).log()
+    rating = near * torch.where(others.valid.sum() > 4 * _OTHER_PARTS, odds.sigmoid(), 1.0)
+    # Without a sample, of a face outside the picture, nothing is a number.
+    rating = rating.nan_to_num(0.0)
+    return _follow_edges(rating.view(inside.shape), lab[0] / 100)
 
 
-_Mixture = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+def choose_samples(pixels: Tensor, where: Tensor, least: int = _SAMPLES) -> Samples:
+    """Return some of the chosen pixels, evenly, in their order.
+
+    Args:
+        pixels: (C, P).
+        where: (P,) bool.
+        least: so many where there are; less than twice as many are taken.
+    """
+    ranks = where.cumsum(0, dtype=torch.int32)
+    step = (ranks[-1] // least).clamp(min=1)
+    wanted = _numbers(2 * least, pixels.device) * step
+    places = torch.searchsorted(ranks, (wanted + 1).int()).clamp(max=len(where) - 1)
+    return Samples(pixels[:, places], wanted < ranks[-1])
 
 
-def _without_outliers(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return samples of the usual hue: a lock of hair over the cheek is none of the skin's."""
-    moved = np.abs(samples[:, 1:] - np.median(samples[:, 1:], axis=0))
-    usual = (moved < _USUAL_HUE * np.median(moved, axis=0) + 1).all(1)
-    return samples[usual] if usual.sum() >= 8 else samples
+def chosen_medians(values: Tensor, valid: Tensor) -> Tensor:
+    """Return the medians (..., C) of the valid values; not a number where none is.
+
+    Args:
+        values: (..., C, N).
+        valid: (..., N) bool.
+    """
+    if cuda_graph.waits_for_values(values):
+        return select_medians(values, valid)
+    samples = values.expand(*valid.shape[:-1], *values.shape[-2:])
+    found = torch.full(samples.shape[:-1], torch.nan)
+    for target, some, chosen in zip(
+        found.view(-1, found.shape[-1]).numpy(),
+        samples.reshape(-1, *samples.shape[-2:]).numpy(),
+        valid.reshape(-1, valid.shape[-1]).numpy(),
+        strict=True,
+    ):
+        own = some[:, chosen]
+        if own.size:
+            lower, upper = (own.shape[1] - 1) // 2, own.shape[1] // 2
+            ordered = np.partition(own, [lower, upper], axis=1)
+            target[:] = (ordered[:, lower] + ordered[:, upper]) / 2
+    return found
 
 
-def _subsample(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    return samples[:: max(1, len(samples) // _SAMPLES)]
+def select_medians(values: Tensor, valid: Tensor) -> Tensor:
+    """Return what `chosen_medians` does, on any device, without waiting for it."""
+    known = torch.where(valid[..., None, :], values, torch.nan)
+    # Of an even count it is the lower of two that torch finds.
+    medians: Tensor = torch.stack([known, -known]).nanmedian(-1).values
+    return (medians[0] - medians[1]) / 2
 
 
-def _fit(samples: NDArray[np.float32], parts: int) -> _Mixture:
-    """Return means (K, 3), inverse covariances' factors (K, 3, 3), logarithms of weight over volume (K,)."""
-    order = np.argsort(samples[:, 0], kind="stable")
-    owner = np.empty(len(samples), np.int64)
-    owner[order] = np.arange(len(samples)) * parts // len(samples)
-    for _ in range(_ROUNDS):
-        mixture = _describe(samples, owner, parts)
-        owner = _distances(samples, mixture).argmax(1)
+def _without_outliers(pixels: Tensor, where: Tensor) -> Tensor:
+    """Return the chosen pixels (P,) of the usual hue: a lock of hair over the cheek is none of the skin's."""
+    samples = choose_samples(pixels[1:], where, _HUE_SAMPLES)
+    middle = chosen_medians(samples.values, samples.valid)[:, None]
+    limit = _USUAL_HUE * chosen_medians((samples.values - middle).abs(), samples.valid)[:, None] + 1
+    usual = ((pixels[1:] - middle).abs() < limit).all(0) & where
+    return torch.where(usual.sum() >= _FEWEST, usual, where)
+
+
+def fit_mixture(samples: Samples, parts: int) -> Mixture:
+    """Return the mixture of so many components that samples (3, N) come from, begun from their lightness."""
+    values, valid = samples.values, samples.valid
+    numbers = _numbers(len(valid), values.device)
+    order = torch.where(valid, values[0], torch.inf).argsort(stable=True)
+    owner = torch.empty_like(order).scatter_(0, order, numbers * parts // valid.sum().clamp(min=1))
+    middle = (values * valid).sum(1) / valid.sum().clamp(min=1)
+    terms = _terms(values - middle[:, None])
+    components = _numbers(parts, values.device)[:, None]
+    mixture = _describe(values, (owner == components) & valid, valid)
+    for _ in range(_ROUNDS - 1):
+        owner = _log_densities(terms, mixture, middle).max(0).indices
+        mixture = _describe(values, (owner == components) & valid, valid)
     return mixture
 
 
-def _describe(samples: NDArray[np.float32], owner: NDArray[np.int64], parts: int) -> _Mixture:
-    means, factors, weights = [], [], []
-    floor = np.diag(np.square(_LEAST_SPREAD))
-    for part in range(parts):
-        own = samples[owner == part]
-        if len(own) < 8:
-            own = samples
-        centre = np.median(own, axis=0)
-        moved = own - centre
-        # Outliers (a hair, a mole) count as far as the rest reaches.
-        limit = 2.5 * 1.4826 * np.median(np.abs(moved), axis=0) + 1e-3
-        moved = np.clip(moved, -limit, limit)
-        covariance = moved.T @ moved / len(own) + floor
-        factor = np.linalg.cholesky(np.linalg.inv(covariance))
-        means.append(centre)
-        factors.append(factor)
-        weights.append(np.log((owner == part).mean() + 1e-3) + np.log(np.diag(factor)).sum())
-    return np.array(means, np.float32), np.array(factors, np.float32), np.array(weights, np.float32)
+def _describe(values: Tensor, members: Tensor, valid: Tensor) -> Mixture:
+    """Return the mixture of components that have members (K, N) among the values (3, N)."""
+    counts = members.sum(1)
+    own = members | (counts < _FEWEST)[:, None] & valid
+    means = chosen_medians(values, own)
+    moved = values - means[..., None]
+    # Outliers (a hair, a mole) count as far as the rest reaches.
+    limit = (2.5 * 1.4826) * chosen_medians(moved.abs(), own)[..., None] + 1e-3
+    moved = moved.clamp(-limit, limit) * own[:, None]
+    covariance = moved @ moved.transpose(1, 2) / own.sum(1)[:, None, None].clamp(min=1)
+    covariance = covariance + constant(_LEAST_SPREAD, values.device).square().diag()
+    # The inverse by cross products of the rows: no solver, which would wait for the device.
+    crossed = torch.linalg.cross(covariance.roll(-1, 1), covariance.roll(-2, 1))
+    volume = (covariance[:, 0] * crossed[:, 0]).sum(1)
+    weights = (counts / valid.sum().clamp(min=1) + 1e-3).log() - 0.5 * volume.log()
+    return Mixture(means, crossed / volume[:, None, None], weights)
 
 
-def _distances(pixels: NDArray[np.float32], mixture: _Mixture) -> NDArray[np.float32]:
-    """Return (P, K) logarithms of the components' densities, but for a constant."""
-    means, factors, weights = mixture
-    # One product for all components: (x - m)^T P (x - m) is linear in the products and values of x. About
-    # the middle of the means, so that single precision suffices.
-    middle = means.mean(0)
-    x, y, z = (pixels - middle).T
-    terms = np.stack([x * x, y * y, z * z, x * y, x * z, y * z, x, y, z])
-    precision = factors @ factors.transpose(0, 2, 1)
-    pulls = np.einsum("kij,kj->ki", precision, means - middle)
-    squares = precision[:, [0, 1, 2], [0, 1, 2]]
-    mixed = precision[:, [0, 0, 1], [1, 2, 2]]
-    factor = np.concatenate([squares, 2 * mixed, -2 * pulls], 1)
-    offset = weights - 0.5 * ((means - middle) * pulls).sum(1)
-    return np.asarray(offset - 0.5 * (factor @ terms).T, np.float32)
+def log_densities(pixels: Tensor, mixture: Mixture) -> Tensor:
+    """Return (K, P) logarithms of the components' densities at pixels (3, P), but for a constant."""
+    middle = mixture.means.mean(0)
+    return _log_densities(_terms(pixels - middle[:, None]), mixture, middle)
 
 
-def _measure(
-    pixels: NDArray[np.float32], mixture: _Mixture
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return (P,) deviations from the nearest component, and logarithms of the mixture's density."""
-    logs = _distances(pixels, mixture)
-    best = logs.max(1)
-    deviation = np.sqrt(2 * np.maximum(mixture[2] - logs, 0)).min(1)
-    return deviation, best + np.log(np.exp(logs - best[:, None]).sum(1))
+def _mix(logs: Tensor) -> Tensor:
+    """Return the logarithm (P,) of the sum of densities whose logarithms are (K, P)."""
+    best = logs.amax(0)
+    return best + (logs - best).exp_().sum(0).log_()
 
 
-def _follow_edges(rating: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
-    def mean(picture: NDArray[Any]) -> NDArray[np.float32]:
-        smooth: NDArray[np.float32] = uniform_filter(picture, 2 * _EDGE_RADIUS + 1, mode="nearest")
-        return smooth
+def _terms(pixels: Tensor) -> Tensor:
+    """Return (10, P): the products, values and ones in which a normal distribution's logarithm is linear."""
+    return torch.cat([pixels * pixels, pixels * pixels.roll(-1, 0), pixels, torch.ones_like(pixels[:1])])
 
-    middle, level = mean(guide), mean(rating)
-    slope = (mean(guide * rating) - middle * level) / (mean(guide * guide) - middle * middle + _EDGE_NOISE)
-    offset = level - slope * middle
-    followed: NDArray[np.float32] = np.clip(mean(slope) * guide + mean(offset), 0, 1)
+
+def _log_densities(terms: Tensor, mixture: Mixture, middle: Tensor) -> Tensor:
+    """Return (K, P) of `_terms` about a middle (3,) of the pixels, so that single precision suffices."""
+    means = mixture.means - middle
+    precisions = mixture.precisions
+    pulls = (precisions @ means[..., None])[..., 0]
+    squares = precisions.diagonal(dim1=1, dim2=2)
+    mixed = precisions.roll(-1, 2).diagonal(dim1=1, dim2=2)
+    offset = mixture.weights - 0.5 * (means * pulls).sum(1)
+    return torch.cat([-0.5 * squares, -mixed, pulls, offset[:, None]], 1) @ terms
+
+
+def _follow_edges(rating: Tensor, guide: Tensor) -> Tensor:
+    level, middle, both, square = _mean_around(torch.stack([rating, guide, rating * guide, guide * guide]))
+    slope = (both - middle * level) / (square - middle * middle + _EDGE_NOISE)
+    slope, offset = _mean_around(torch.stack([slope, level - slope * middle]))
+    followed: Tensor = (slope * guide + offset).clamp(0, 1)
     return followed
+
+
+def _mean_around(pictures: Tensor) -> Tensor:
+    side = 2 * _EDGE_RADIUS + 1
+    means = functional.pad(pictures[None], (_EDGE_RADIUS,) * 4, mode="replicate")[0]
+    for axis in (-1, -2):
+        length = means.shape[axis] - side + 1
+        # A CPU adds faster than it pools.
+        first, *others = (means.narrow(axis, start, length) for start in range(side))
+        means = first.clone()
+        for other in others:
+            means += other
+    return means / side**2
+
+
+@graph_constant(maxsize=16)
+def _numbers(count: int, device: torch.device) -> Tensor:
+    return torch.arange(count).to(device)

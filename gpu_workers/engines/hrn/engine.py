@@ -21,7 +21,6 @@ from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import finish_geometry
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
-from gpu_workers.engines.anny.texture_masks import find_masks
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.hrn.environment import check_environment
 from gpu_workers.engines.hrn.front_binding import FrontBinding, bind_front
@@ -154,7 +153,7 @@ class HrnEngine:
         crops, fitted = _load(_CROPS, FaceCrops, prepared), _load(_FRONT, FittedFront, geometry)
         texture = parts.front.colour(crops, fitted, self._steps)
         photo = prepared.tensors["photo"]
-        masks = find_masks(photo, prepared.tensors["landmarks"])
+        masks = self._anny.find_masks(prepared)
         baked = self._anny.texture(prepared, geometry, options, masks)
         tensors = dict(baked.tensors)
         facts = {**baked.facts, "texture_steps": self._steps, "fit_texels": texture.shape[0]}

@@ -95,9 +95,9 @@ def _seen(masks: FaceMasks, head: Head, atlas: SkinAtlas) -> tuple[Tensor, Tenso
         _send(stack_vertices(head), device),
         _send(pack_camera(head.camera), device),
         atlas,
-        masks.confidence.shape,
+        (masks.confidence.shape[0], masks.confidence.shape[1]),
     )
-    confidence = sample_picture(_send(masks.confidence, device)[None], projection.coordinates)
+    confidence = sample_picture(masks.confidence.to(device)[None], projection.coordinates)
     facing = ((projection.cosine - 0.1) / 0.3).clamp(0, 1)
     reached = (projection.visible * facing)[0]
     return confidence[0] * reached, reached
