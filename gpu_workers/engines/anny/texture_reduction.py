@@ -13,6 +13,8 @@ from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_photo import decode_srgb
 from gpu_workers.engines.anny.texture_statistics import constant
 
+#: Pillow's whole-number reductions multiply by an inverse of so many bits, rounded down.
+_REDUCTION_BITS = 24
 #: Linear sRGB to XYZ as shares of the white point (IEC 61966-2-1, D65).
 _TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -41,12 +43,15 @@ def average_boxes(photo: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return what `reduce_photo` does, on any device."""
     if photo.shape[:2] == shape:
         return photo
-    factors = [max(1, side // small) for side, small in zip(photo.shape[:2], shape, strict=True)]
-    planes = functional.avg_pool2d(photo.permute(2, 0, 1).float(), factors, ceil_mode=True)
-    planes = _round(planes)
+    sides = (photo.shape[0], photo.shape[1])
+    factors = (max(1, sides[0] // shape[0]), max(1, sides[1] // shape[1]))
+    half, multiplier = _reduction(sides, factors, photo.device)
+    planes = photo.permute(2, 0, 1).float()
+    sums = functional.avg_pool2d(planes, factors, ceil_mode=True, divisor_override=1)
+    planes = (((sums.long() + half) * multiplier) >> _REDUCTION_BITS).float()
     down, across = (
         _box_weights(side, factor, small, photo.device)
-        for side, factor, small in zip(photo.shape[:2], factors, shape, strict=True)
+        for side, factor, small in zip(sides, factors, shape, strict=True)
     )
     return _round(down @ _round(planes @ across.T)).to(torch.uint8).permute(1, 2, 0)
 
@@ -63,6 +68,17 @@ def to_lab(photo: Tensor) -> Tensor:
 
 def _round(values: Tensor) -> Tensor:
     return (values + 0.5).floor()
+
+
+@graph_constant(maxsize=64)
+def _reduction(sides: tuple[int, int], factors: tuple[int, int], device: torch.device) -> Tensor:
+    """Return what is added to the sum of each pixel's box, and its inverse: (2, h, w) int64."""
+    counts = [
+        np.minimum(factor, side - np.arange(0, side, factor))
+        for side, factor in zip(sides, factors, strict=True)
+    ]
+    boxes = np.outer(*counts).astype(np.int64)
+    return torch.from_numpy(np.stack([boxes // 2, (1 << _REDUCTION_BITS) // boxes])).to(device)
 
 
 @graph_constant(maxsize=64)
