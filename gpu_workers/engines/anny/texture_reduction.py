@@ -27,8 +27,8 @@ _TO_LAB = (0.0, 116.0, 0.0, 500.0, -500.0, 0.0, 0.0, 200.0, -200.0)
 def reduce_photo(photo: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return a photo (H, W, 3) uint8 as (h, w, 3) uint8: each pixel the mean of those it covers.
 
-    A CPU has Pillow for it (BOX, after a reduction by a whole number); a GPU does the same arithmetic, its
-    rounding between the passes included, so that masks do not depend on where the photo lies.
+    A CPU has Pillow for it (BOX, after a reduction by a whole number); a GPU does its arithmetic, the rounding
+    between the passes included, to a level of 255, so that masks do not depend on where the photo lies.
     """
     if cuda_graph.waits_for_values(photo):
         return average_boxes(photo, shape)
@@ -84,9 +84,10 @@ def _reduction(sides: tuple[int, int], factors: tuple[int, int], device: torch.d
 @graph_constant(maxsize=64)
 def _box_weights(side: int, factor: int, small: int, device: torch.device) -> Tensor:
     """Return Pillow's box weights (small, ceil(side / factor)) of a side that was reduced by a factor."""
-    count, length = math.ceil(side / factor), side / factor
-    scale = max(length / small, 1.0)
-    centre = (np.arange(small) + 0.5) * (length / small)
-    offset = (np.arange(count) + 0.5 - centre[:, None]) / scale
-    weights = ((offset > -0.5) & (offset <= 0.5)).astype(np.float64)
+    # Pillow keeps the length in single precision, and goes on from it in double.
+    count, scale = math.ceil(side / factor), max(float(np.float32(side / factor)) / small, 1.0)
+    pixels, centre = np.arange(count), ((np.arange(small) + 0.5) * scale)[:, None]
+    first, last = ((centre + way * 0.5 * scale + 0.5).astype(int) for way in (-1, 1))
+    offset = (pixels - centre + 0.5) * (1 / scale)
+    weights = ((offset > -0.5) & (offset <= 0.5) & (pixels >= first) & (pixels < last)).astype(np.float64)
     return torch.from_numpy(weights / weights.sum(1, keepdims=True)).float().to(device)
