@@ -27,7 +27,7 @@ _TO_LAB = (0.0, 116.0, 0.0, 500.0, -500.0, 0.0, 0.0, 200.0, -200.0)
 def reduce_photo(photo: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return a photo (H, W, 3) uint8 as (h, w, 3) uint8: each pixel the mean of those it covers.
 
-    A CPU has Pillow for it (BOX, after a reduction by a whole number); a GPU does its arithmetic, the rounding
+    A CPU has Pillow for it (BOX, after a reduction by a whole number); a GPU does its arithmetic, rounding
     between the passes included, to a level of 255, so that masks do not depend on where the photo lies.
     """
     if cuda_graph.waits_for_values(photo):
