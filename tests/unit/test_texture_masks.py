@@ -1,5 +1,7 @@
 """What the masks are made of, each against a plain twin; on a GPU's ways too, taken on a CPU."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from gpu_workers.engines.anny import cuda_graph, texture_masks, texture_morphology, texture_skin_model
+from gpu_workers.engines.anny.texture_mask_plan import draw_plan
 from gpu_workers.engines.anny.texture_openings import soften_openings
 from gpu_workers.engines.anny.texture_reduction import average_boxes, reduce_photo, to_lab
 from tests.unit.anny_support import astronaut, prepared_astronaut
@@ -207,3 +210,24 @@ def test_a_face_beside_the_picture_is_nowhere(ways: str) -> None:
     assert float(masks.confidence.max()) == 0
     assert torch.isfinite(masks.skin).all()
     assert masks.covered == 1
+
+
+def test_a_graph_is_filled_anew_and_its_results_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Repeated:
+        """A captured call that runs the function again."""
+
+        def __init__(self, function: Callable[[], object], _: torch.device) -> None:
+            self.replay = function
+
+    monkeypatch.setattr(texture_masks, "CapturedCall", Repeated)
+    points = prepared_astronaut().tensors["landmarks"][:, :2].astype(np.float64)
+    photo, eyes = torch.from_numpy(astronaut().copy()), float(np.linalg.norm(points[33] - points[263]))
+    with torch.inference_mode():
+        plans = [draw_plan(points + moved, eyes, (512, 512)) for moved in (0.0, 3.0)]
+        graph = texture_masks._Graph(photo.shape, plans[0].sheets.shape, len(plans[0].numbers), CPU)
+        found = [graph(photo, plan) for plan in plans]
+        for plan, (masks, measures) in zip(plans, found, strict=True):
+            expected = texture_masks.make_masks(
+                photo, torch.from_numpy(plan.sheets), torch.from_numpy(plan.numbers)
+            )
+            torch.testing.assert_close((masks, measures), expected)

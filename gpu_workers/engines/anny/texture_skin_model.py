@@ -116,7 +116,7 @@ def chosen_medians(values: Tensor, valid: Tensor) -> Tensor:
         valid.reshape(-1, valid.shape[-1]).numpy(),
         strict=True,
     ):
-        own = some[:, chosen]
+        own = some.take(chosen.nonzero()[0], axis=1)
         if own.size:
             lower, upper = (own.shape[1] - 1) // 2, own.shape[1] // 2
             ordered = np.partition(own, [lower, upper], axis=1)
@@ -185,7 +185,8 @@ def log_densities(pixels: Tensor, mixture: Mixture) -> Tensor:
 def _mix(logs: Tensor) -> Tensor:
     """Return the logarithm (P,) of the sum of densities whose logarithms are (K, P)."""
     best = logs.amax(0)
-    return best + (logs - best).exp_().sum(0).log_()
+    # A CPU is slow at numbers that are all but 0.
+    return best + (logs - best).clamp_(min=-50).exp_().sum(0).log_()
 
 
 def _terms(pixels: Tensor) -> Tensor:
