@@ -15,8 +15,8 @@ from gpu_workers.engines.anny.cuda_graph import graph_constant
 
 #: A CPU goes through the neighbours up to so far; beyond, SciPy's distance transform is faster.
 _NEIGHBOURS_ON_CPU = 32
-#: More than any cost or value; arithmetic with it is exact enough, and a CPU's is faster than with infinity.
-_FAR = 1e6
+#: More than any cost or value; twice as much is a 16-bit integer, in which distances are counted.
+_FAR = 15_000
 #: Values that a GPU compares at once, about; more are compared some rows after others.
 _AT_ONCE = 2**26
 #: Turns that a part may take on a GPU, twice.
@@ -24,10 +24,15 @@ _TURNS = 24
 
 
 def distance_to(target: Tensor, radius: int) -> Tensor:
-    """Return the distance (..., h, w) from each pixel to the nearest true one, pixels; `radius` at most."""
+    """Return the distance (..., h, w) from each pixel to the nearest true one, in pixels.
+
+    Args:
+        target: (..., h, w) bool.
+        radius: what is farther is so far, 120 at most.
+    """
     if cuda_graph.waits_for_values(target) or radius <= _NEIGHBOURS_ON_CPU:
         squares = least_around(_far_from(target), _squares(radius, target.device))
-        return squares.clamp_(max=radius**2).sqrt_()
+        return squares.clamp_(max=radius**2).float().sqrt_()
     planes = target.reshape(-1, *target.shape[-2:]).numpy()
     found = torch.full(planes.shape, float(radius))
     for plane, distance in zip(planes, found, strict=True):
@@ -48,7 +53,7 @@ def dilate(mask: Tensor, steps: Tensor, most: int, *, outside: bool = False) -> 
     """
     radius = most if cuda_graph.waits_for_values(mask) else int(steps)
     costs = _magnitudes(radius, mask.device)
-    return least_around(_far_from(mask), costs, outside=0.0 if outside else _FAR) <= steps
+    return least_around(_far_from(mask), costs, outside=0 if outside else _FAR) <= steps
 
 
 def close(mask: Tensor, steps: Tensor, most: int, within: Tensor) -> Tensor:
@@ -66,14 +71,14 @@ def fill_holes(mask: Tensor, within: Tensor) -> Tensor:
 
 def square_costs(radius: Tensor, most: int) -> Tensor:
     """Return the costs (2 most + 1,) that make `least_around` a square's least; radius <= most."""
-    return (_magnitudes(most, radius.device) > radius) * _FAR
+    return (_magnitudes(most, radius.device) > radius) * float(_FAR)
 
 
-def least_around(picture: Tensor, costs: Tensor, *, outside: float = _FAR) -> Tensor:
+def least_around(picture: Tensor, costs: Tensor, *, outside: int = _FAR) -> Tensor:
     """Return the least of each pixel's neighbours' values with the costs of both axes added.
 
     Args:
-        picture: (..., h, w) float32.
+        picture: (..., h, w) float32 or int16.
         costs: (2 radius + 1,) of the neighbours before, of the pixel and of those after it, symmetric; 0 for
             the pixel itself.
         outside: the value of what lies beyond the picture.
@@ -84,10 +89,10 @@ def least_around(picture: Tensor, costs: Tensor, *, outside: float = _FAR) -> Te
 
 
 def _far_from(mask: Tensor) -> Tensor:
-    return (~mask).float().mul_(_FAR)
+    return (~mask).to(torch.int16).mul_(_FAR)
 
 
-def _least_along(picture: Tensor, costs: Tensor, axis: int, outside: float) -> Tensor:
+def _least_along(picture: Tensor, costs: Tensor, axis: int, outside: int) -> Tensor:
     radius, length = len(costs) // 2, picture.shape[axis]
     sides = (radius, radius) if axis == -1 else (0, 0, radius, radius)
     padded = functional.pad(picture, sides, value=outside)
@@ -141,12 +146,12 @@ def spread_along_runs(seeds: Tensor, mask: Tensor, turns: int) -> Tensor:
 
 @graph_constant(maxsize=64)
 def _magnitudes(radius: int, device: torch.device) -> Tensor:
-    return torch.arange(-radius, radius + 1, dtype=torch.float32).abs().to(device)
+    return torch.arange(-radius, radius + 1, dtype=torch.int16).abs().to(device)
 
 
 @graph_constant(maxsize=64)
 def _squares(radius: int, device: torch.device) -> Tensor:
-    return torch.arange(-radius, radius + 1, dtype=torch.float32).square().to(device)
+    return torch.arange(-radius, radius + 1, dtype=torch.int16).square().to(device)
 
 
 @graph_constant(maxsize=64)

@@ -13,6 +13,8 @@ from gpu_workers.engines.anny.cuda_graph import graph_constant
 from gpu_workers.engines.anny.texture_photo import decode_srgb
 from gpu_workers.engines.anny.texture_statistics import constant
 
+#: Pillow's whole-number reductions multiply by an inverse of so many bits, rounded down.
+_REDUCTION_BITS = 24
 #: Linear sRGB to XYZ as shares of the white point (IEC 61966-2-1, D65).
 _TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -25,8 +27,8 @@ _TO_LAB = (0.0, 116.0, 0.0, 500.0, -500.0, 0.0, 0.0, 200.0, -200.0)
 def reduce_photo(photo: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return a photo (H, W, 3) uint8 as (h, w, 3) uint8: each pixel the mean of those it covers.
 
-    A CPU has Pillow for it (BOX, after a reduction by a whole number); a GPU does the same arithmetic, its
-    rounding between the passes included, so that masks do not depend on where the photo lies.
+    A CPU has Pillow for it (BOX, after a reduction by a whole number); a GPU does its arithmetic, rounding
+    between the passes included, to a level of 255, so that masks do not depend on where the photo lies.
     """
     if cuda_graph.waits_for_values(photo):
         return average_boxes(photo, shape)
@@ -41,12 +43,15 @@ def average_boxes(photo: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return what `reduce_photo` does, on any device."""
     if photo.shape[:2] == shape:
         return photo
-    factors = [max(1, side // small) for side, small in zip(photo.shape[:2], shape, strict=True)]
-    planes = functional.avg_pool2d(photo.permute(2, 0, 1).float(), factors, ceil_mode=True)
-    planes = _round(planes)
+    sides = (photo.shape[0], photo.shape[1])
+    factors = (max(1, sides[0] // shape[0]), max(1, sides[1] // shape[1]))
+    half, multiplier = _reduction(sides, factors, photo.device)
+    planes = photo.permute(2, 0, 1).float()
+    sums = functional.avg_pool2d(planes, factors, ceil_mode=True, divisor_override=1)
+    planes = (((sums.long() + half) * multiplier) >> _REDUCTION_BITS).float()
     down, across = (
         _box_weights(side, factor, small, photo.device)
-        for side, factor, small in zip(photo.shape[:2], factors, shape, strict=True)
+        for side, factor, small in zip(sides, factors, shape, strict=True)
     )
     return _round(down @ _round(planes @ across.T)).to(torch.uint8).permute(1, 2, 0)
 
@@ -66,11 +71,23 @@ def _round(values: Tensor) -> Tensor:
 
 
 @graph_constant(maxsize=64)
+def _reduction(sides: tuple[int, int], factors: tuple[int, int], device: torch.device) -> Tensor:
+    """Return what is added to the sum of each pixel's box, and its inverse: (2, h, w) int64."""
+    counts = [
+        np.minimum(factor, side - np.arange(0, side, factor))
+        for side, factor in zip(sides, factors, strict=True)
+    ]
+    boxes = np.outer(*counts).astype(np.int64)
+    return torch.from_numpy(np.stack([boxes // 2, (1 << _REDUCTION_BITS) // boxes])).to(device)
+
+
+@graph_constant(maxsize=64)
 def _box_weights(side: int, factor: int, small: int, device: torch.device) -> Tensor:
     """Return Pillow's box weights (small, ceil(side / factor)) of a side that was reduced by a factor."""
-    count, length = math.ceil(side / factor), side / factor
-    scale = max(length / small, 1.0)
-    centre = (np.arange(small) + 0.5) * (length / small)
-    offset = (np.arange(count) + 0.5 - centre[:, None]) / scale
-    weights = ((offset > -0.5) & (offset <= 0.5)).astype(np.float64)
+    # Pillow keeps the length in single precision, and goes on from it in double.
+    count, scale = math.ceil(side / factor), max(float(np.float32(side / factor)) / small, 1.0)
+    pixels, centre = np.arange(count), ((np.arange(small) + 0.5) * scale)[:, None]
+    first, last = ((centre + way * 0.5 * scale + 0.5).astype(int) for way in (-1, 1))
+    offset = (pixels - centre + 0.5) * (1 / scale)
+    weights = ((offset > -0.5) & (offset <= 0.5) & (pixels >= first) & (pixels < last)).astype(np.float64)
     return torch.from_numpy(weights / weights.sum(1, keepdims=True)).float().to(device)

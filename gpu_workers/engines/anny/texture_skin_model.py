@@ -5,7 +5,7 @@ He et al., "Guided image filtering", 2010. Shapes are fixed, so that a GPU never
 pixels there are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ _USUAL_HUE = 3.0
 _SAMPLES, _HUE_SAMPLES = 1500, 4096
 #: Fewer samples describe nothing.
 _FEWEST = 8
-#: Least deviation of a component, CIELAB: noise and pores.
-_LEAST_SPREAD = (3.5, 2.2, 2.2)
+#: Least covariance of a component, CIELAB: noise and pores.
+_LEAST_VARIANCES = (3.5**2, 0.0, 0.0, 0.0, 2.2**2, 0.0, 0.0, 0.0, 2.2**2)
 #: Deviations from the nearest component within which a colour may be skin.
 _REACH = (2.6, 4.2)
 #: Of the guided filter: pixels, and the variance of lightness (of 0..1) below which there is no edge.
@@ -116,7 +116,7 @@ def chosen_medians(values: Tensor, valid: Tensor) -> Tensor:
         valid.reshape(-1, valid.shape[-1]).numpy(),
         strict=True,
     ):
-        own = some[:, chosen]
+        own = some.take(chosen.nonzero()[0], axis=1)
         if own.size:
             lower, upper = (own.shape[1] - 1) // 2, own.shape[1] // 2
             ordered = np.partition(own, [lower, upper], axis=1)
@@ -147,14 +147,15 @@ def fit_mixture(samples: Samples, parts: int) -> Mixture:
     numbers = _numbers(len(valid), values.device)
     order = torch.where(valid, values[0], torch.inf).argsort(stable=True)
     owner = torch.empty_like(order).scatter_(0, order, numbers * parts // valid.sum().clamp(min=1))
+    # Single precision suffices about the middle.
     middle = (values * valid).sum(1) / valid.sum().clamp(min=1)
-    terms = _terms(values - middle[:, None])
-    components = _numbers(parts, values.device)[:, None]
+    values = values - middle[:, None]
+    terms, components = _terms(values), _numbers(parts, values.device)[:, None]
     mixture = _describe(values, (owner == components) & valid, valid)
     for _ in range(_ROUNDS - 1):
-        owner = _log_densities(terms, mixture, middle).max(0).indices
+        owner = _log_densities(terms, mixture).max(0).indices
         mixture = _describe(values, (owner == components) & valid, valid)
-    return mixture
+    return replace(mixture, means=mixture.means + middle)
 
 
 def _describe(values: Tensor, members: Tensor, valid: Tensor) -> Mixture:
@@ -167,7 +168,7 @@ def _describe(values: Tensor, members: Tensor, valid: Tensor) -> Mixture:
     limit = (2.5 * 1.4826) * chosen_medians(moved.abs(), own)[..., None] + 1e-3
     moved = moved.clamp(-limit, limit) * own[:, None]
     covariance = moved @ moved.transpose(1, 2) / own.sum(1)[:, None, None].clamp(min=1)
-    covariance = covariance + constant(_LEAST_SPREAD, values.device).square().diag()
+    covariance = covariance + constant(_LEAST_VARIANCES, values.device).view(3, 3)
     # The inverse by cross products of the rows: no solver, which would wait for the device.
     crossed = torch.linalg.cross(covariance.roll(-1, 1), covariance.roll(-2, 1))
     volume = (covariance[:, 0] * crossed[:, 0]).sum(1)
@@ -178,13 +179,14 @@ def _describe(values: Tensor, members: Tensor, valid: Tensor) -> Mixture:
 def log_densities(pixels: Tensor, mixture: Mixture) -> Tensor:
     """Return (K, P) logarithms of the components' densities at pixels (3, P), but for a constant."""
     middle = mixture.means.mean(0)
-    return _log_densities(_terms(pixels - middle[:, None]), mixture, middle)
+    return _log_densities(_terms(pixels - middle[:, None]), replace(mixture, means=mixture.means - middle))
 
 
 def _mix(logs: Tensor) -> Tensor:
     """Return the logarithm (P,) of the sum of densities whose logarithms are (K, P)."""
     best = logs.amax(0)
-    return best + (logs - best).exp_().sum(0).log_()
+    # A CPU is slow at numbers that are all but 0.
+    return best + (logs - best).clamp_(min=-50).exp_().sum(0).log_()
 
 
 def _terms(pixels: Tensor) -> Tensor:
@@ -192,10 +194,9 @@ def _terms(pixels: Tensor) -> Tensor:
     return torch.cat([pixels * pixels, pixels * pixels.roll(-1, 0), pixels, torch.ones_like(pixels[:1])])
 
 
-def _log_densities(terms: Tensor, mixture: Mixture, middle: Tensor) -> Tensor:
-    """Return (K, P) of `_terms` about a middle (3,) of the pixels, so that single precision suffices."""
-    means = mixture.means - middle
-    precisions = mixture.precisions
+def _log_densities(terms: Tensor, mixture: Mixture) -> Tensor:
+    """Return (K, P) of the pixels' `_terms`."""
+    means, precisions = mixture.means, mixture.precisions
     pulls = (precisions @ means[..., None])[..., 0]
     squares = precisions.diagonal(dim1=1, dim2=2)
     mixed = precisions.roll(-1, 2).diagonal(dim1=1, dim2=2)
