@@ -69,14 +69,14 @@ class MaskPlan:
     around_openings: Tensor
     #: The contour of the face with a margin.
     window: Tensor
-    #: () of all below, but for the last two.
+    #: () between the outer corners of the eyes, pixels.
     eye_distance: Tensor
-    #: (2,) x and y.
+    #: (2,) x and y of the base of the nose, and of the chin.
     nose: Tensor
     chin: Tensor
-    #: Row of the outer corners of the eyes.
+    #: () row of the outer corners of the eyes.
     eye_row: Tensor
-    #: Half the side of the square that erodes, and steps that close gaps.
+    #: () half the side of the square that erodes, and steps that close gaps.
     erosion: Tensor
     gaps: Tensor
     #: (w,) row of the upper edge of the brows in each column.
