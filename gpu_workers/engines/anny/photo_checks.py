@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageDraw
 from scipy import ndimage
@@ -41,6 +42,8 @@ MIN_PRESENCE = 0.5
 #: Eye distance of the patch that is measured, and its side, pixels.
 _PATCH_EYES = 96.0
 _PATCH_SIDE = 224
+#: Luminance of sRGB codes, as Pillow weighs them.
+_LUMA = (0.299, 0.587, 0.114)
 #: Of its blurs whose differences are fine and coarse contrast; so far inside the face they are measured.
 _SHARPNESS_SIGMAS, _EDGE = (0.8, 1.6, 3.2, 6.4), 6
 #: Pixels round eyes, brows and mouth that are not measured.
@@ -85,7 +88,8 @@ def measure_quality(
     half = 0.5 * _PATCH_SIDE / _PATCH_EYES * eyes
     centre = face.points[:468, :2].mean(0).astype(np.float64)
     cut = cut_square(photo, centre, half, _PATCH_SIDE)
-    patch = cut.cpu().numpy() if isinstance(cut, Tensor) else cut
+    on_device = cut if isinstance(cut, Tensor) else torch.from_numpy(np.array(cut))
+    patch = on_device.cpu().numpy()
     points = (face.points[:, :2] - (centre - half)) * (_PATCH_SIDE / (2 * half))
     oval = _polygon(points, FACE_OVAL)
     return FaceQuality(
@@ -93,7 +97,7 @@ def measure_quality(
         yaw=angles[0],
         pitch=angles[1],
         roll=angles[2],
-        sharpness=_sharpness(patch, oval),
+        sharpness=_sharpness(on_device, oval),
         brightness=float(np.median(_luma(patch)[oval])),
         covered=_covered_share(patch, points, oval),
         disagreement=face.disagreement,
@@ -178,19 +182,20 @@ def _polygon(points: NDArray[np.floating], chain: tuple[int, ...]) -> NDArray[np
 
 
 def _luma(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(patch.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
+    return np.asarray(patch.astype(np.float32) @ np.array(_LUMA, np.float32))
 
 
-def _sharpness(patch: NDArray[np.uint8], oval: NDArray[np.bool_]) -> float:
-    luma = _luma(patch)
-    levels = [blur @ luma @ blur.T for blur in _blurs()]
+def _sharpness(patch: Tensor, oval: NDArray[np.bool_]) -> float:
+    # In torch, also on a CPU: NumPy's threads would spin while others compress.
+    luma = (patch.float() * torch.tensor(_LUMA, device=patch.device)).sum(2)
+    levels = [blur @ luma @ blur.T for blur in _blurs(patch.device)]
+    differences = torch.stack([levels[0] - levels[1], levels[2] - levels[3]]).cpu().numpy()
     # Taxicab distance: what so many erosions by a cross leave.
     inside = ndimage.distance_transform_cdt(np.pad(oval, 1), "taxicab")[1:-1, 1:-1] > _EDGE
     if not inside.any():
         return 0.0
-    fine = float(np.sqrt(np.mean((levels[0] - levels[1])[inside] ** 2)))
-    coarse = float(np.sqrt(np.mean((levels[2] - levels[3])[inside] ** 2)))
-    return fine / max(coarse, 1e-3)
+    fine, coarse = np.sqrt(np.mean(differences[:, inside] ** 2, axis=1)).tolist()
+    return float(fine / max(coarse, 1e-3))
 
 
 def _covered_share(patch: NDArray[np.uint8], points: NDArray[np.floating], oval: NDArray[np.bool_]) -> float:
@@ -210,10 +215,11 @@ def _covered_share(patch: NDArray[np.uint8], points: NDArray[np.floating], oval:
 
 
 @cache
-def _blurs() -> list[NDArray[np.float32]]:
+def _blurs(device: torch.device) -> list[Tensor]:
     """Return what blurs the rows or columns of the patch, at four widths an octave apart: Gaussians."""
     identity = np.eye(_PATCH_SIDE, dtype=np.float32)
-    return [ndimage.gaussian_filter1d(identity, sigma, axis=0) for sigma in _SHARPNESS_SIGMAS]
+    made = [ndimage.gaussian_filter1d(identity, sigma, axis=0) for sigma in _SHARPNESS_SIGMAS]
+    return [torch.from_numpy(matrix).to(device) for matrix in made]
 
 
 @cache

@@ -18,7 +18,7 @@ _NEIGHBOURS_ON_CPU = 32
 #: More than any cost or value; twice as much is a 16-bit integer, in which distances are counted.
 _FAR = 15_000
 #: Values that a GPU compares at once, about; more are compared some rows after others.
-_AT_ONCE = 2**26
+_AT_ONCE = 2**22
 #: Times that a GPU goes along rows and then columns; faces need up to 12.
 _TURNS = 24
 
