@@ -1,6 +1,7 @@
 """The fit as a CUDA graph: some thousand small kernels launched as one; fit.py is the plain twin."""
 
 import threading
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,18 +15,23 @@ from gpu_workers.engines.anny.observation import NetworkPoints, Observation
 from gpu_workers.engines.anny.pose import Pose
 from gpu_workers.engines.anny.tensor_math import Layout, pack
 
-#: Larger batches are fitted without a graph.
-_LARGEST_BATCH = 16
+#: Batches up to so many photos are replays of one photo's graph; larger ones a pass of single kernels, which
+#: costs the host about as much as so many replays.
+_REPLAYED_BATCH = 6
 
 
 class GraphedFit:
-    """`fit_landmarks` on a CUDA device; its start, a small singular value decomposition, on the CPU."""
+    """`fit_landmarks` on a CUDA device; its start, a small singular value decomposition, on the CPU.
+
+    The graph is that of one photo: what solves several systems at once in torch takes memory while it is
+    captured, which CUDA forbids.
+    """
 
     def __init__(self, data: HeadData, basis: FitBasis) -> None:
         self._host = FitBasis(data, torch.device("cpu"))
         #: The plain form, on the device.
         self.basis = basis
-        self._graphs: dict[tuple[int, int | None], _BatchGraph] = {}
+        self._graphs: dict[int | None, _Graph] = {}
         self._lock = threading.Lock()
 
     def fit(self, seen: Observation) -> Fit:
@@ -37,18 +43,37 @@ class GraphedFit:
             The fit, on the CPU.
         """
         target, pose = start_fit(self._host, seen)
-        batch = len(target)
-        if batch > _LARGEST_BATCH:
+        if len(target) > _REPLAYED_BATCH:
             device = self.basis.device
             moved = seen.to(device)
             start = Pose(pose.rotation.to(device), pose.translation.to(device))
             return to_host(refine_fit(self.basis, moved, target.to(device), start))
         with self._lock:
             rank = None if seen.network is None else seen.network.loadings.shape[-1]
-            if (batch, rank) not in self._graphs:
-                self._graphs[batch, rank] = _BatchGraph(self.basis, batch, rank)
-            graph = self._graphs[batch, rank]
-        return graph.fit(seen, target, pose)
+            if rank not in self._graphs:
+                self._graphs[rank] = _Graph(self.basis, rank)
+            graph = self._graphs[rank]
+        fits = []
+        for row in range(len(target)):
+            one = slice(row, row + 1)
+            fits.append(
+                graph.fit(seen.choose(one), target[one], Pose(pose.rotation[one], pose.translation[one]))
+            )
+        return join_fits(fits)
+
+
+def join_fits(fits: Sequence[Fit]) -> Fit:
+    """Return fits as one of all their photos."""
+    poses = [fit.pose for fit in fits]
+    return Fit(
+        pose=Pose(
+            torch.cat([pose.rotation for pose in poses]), torch.cat([pose.translation for pose in poses])
+        ),
+        coefficients=torch.cat([fit.coefficients for fit in fits]),
+        points=torch.cat([fit.points for fit in fits]),
+        errors=torch.cat([fit.errors for fit in fits]),
+        bias=torch.cat([fit.bias for fit in fits]),
+    )
 
 
 def to_host(fit: Fit) -> Fit:
@@ -62,18 +87,18 @@ def to_host(fit: Fit) -> Fit:
     )
 
 
-class _BatchGraph:
-    """A graph for B photos; `rank` is that of the network's loadings, None without a network."""
+class _Graph:
+    """A graph for one photo; `rank` is that of the network's loadings, None without a network."""
 
-    def __init__(self, basis: FitBasis, batch: int, rank: int | None) -> None:
+    def __init__(self, basis: FitBasis, rank: int | None) -> None:
         size, points = basis.size, (LANDMARKS, 3)
         every = (len(basis.base), 3)
         network = () if rank is None else (every, every, (3 * len(basis.base), rank))
         self._given = Layout(shapes=(points, (), (2,), (size,), (3, 3), (3,), *network))
         self._found = Layout(shapes=((3, 3), (3,), (size,), points, (LANDMARKS,), points))
-        self._input = torch.zeros(batch, self._given.total, dtype=DTYPE, device=basis.device)
-        self._staging = torch.zeros(batch, self._given.total, dtype=DTYPE).pin_memory()
-        self._output = torch.zeros(batch, self._found.total, dtype=DTYPE).pin_memory()
+        self._input = torch.zeros(1, self._given.total, dtype=DTYPE, device=basis.device)
+        self._staging = torch.zeros(1, self._given.total, dtype=DTYPE).pin_memory()
+        self._output = torch.zeros(1, self._found.total, dtype=DTYPE).pin_memory()
         self._basis = basis
         self._captured: CapturedCall[Tensor] | None = None
 

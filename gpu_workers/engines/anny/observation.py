@@ -1,6 +1,6 @@
 """What detectors saw in photos, as the fit takes it: landmarks, scores, the network's points, the lens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -43,9 +43,16 @@ class Observation:
 
     def to(self, device: torch.device) -> "Observation":
         """Return the observation on a device."""
-        values = {name: value.to(device) for name, value in vars(self).items() if name != "network"}
+        return self._map(lambda value: value.to(device))
+
+    def choose(self, photos: slice) -> "Observation":
+        """Return the observation of some of the photos."""
+        return self._map(lambda value: value[photos])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Observation":
+        values = {name: change(value) for name, value in vars(self).items() if name != "network"}
         network = self.network and NetworkPoints(
-            **{name: value.to(device) for name, value in vars(self.network).items()}
+            **{name: change(value) for name, value in vars(self.network).items()}
         )
         return Observation(**values, network=network)
 
