@@ -64,8 +64,9 @@ def bench_hrn(
         f"engine hrn, {texture_size} map": lambda row: _engine(hrn, photos[row], options),
         f"engine anny, {texture_size} map": lambda row: _engine(anny, photos[row], options),
     }
-    for way in ways.values():
-        way(0)
+    # Said as it comes: a run that is cut short has told something.
+    for name, way in ways.items():
+        say(f"first call of {name}: {sum(way(0).values()):.1f} s")
     taken: dict[tuple[str, str], list[float]] = {}
     rows: list[dict[str, object]] = []
     for number in range(rounds):
@@ -84,6 +85,8 @@ def bench_hrn(
                             "seconds": f"{seconds:.4f}",
                         }
                     )
+        medians = (f"{name} {1e3 * statistics.median(taken[name, 'whole']):.0f}" for name in ways)
+        say(f"after round {number + 1}, median ms: {'; '.join(medians)}")
     lines = [
         [name, part, f"{1e3 * statistics.median(all_):.1f}", f"{1e3 * max(all_):.1f}"]
         for (name, part), all_ in taken.items()
