@@ -120,7 +120,13 @@ def run_side_by_side(device: torch.device, *tasks: Callable[[], None]) -> None:
 
 @lru_cache(maxsize=64)
 def _side_streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
-    return [torch.cuda.Stream(device) for _ in range(count)]  # type: ignore[no-untyped-call]
+    return [make_stream(device) for _ in range(count)]
+
+
+def make_stream(device: torch.device | int) -> torch.cuda.Stream:
+    """Return a new stream of a device."""
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return stream
 
 
 def _find_pool(device: torch.device, name: str) -> tuple[Any, torch.cuda.Stream]:
@@ -128,6 +134,5 @@ def _find_pool(device: torch.device, name: str) -> tuple[Any, torch.cuda.Stream]
     index = device.index if device.index is not None else torch.cuda.current_device()
     with _pool_lock:
         if (index, name) not in _pools:
-            stream = torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
-            _pools[index, name] = torch.cuda.graph_pool_handle(), stream
+            _pools[index, name] = torch.cuda.graph_pool_handle(), make_stream(index)
         return _pools[index, name]

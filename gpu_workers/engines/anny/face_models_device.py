@@ -1,6 +1,6 @@
 """The face models on a GPU: cut, network and scores of a look are one CUDA graph.
 
-LiteRT on the host takes 17 ms a photo for five looks, a GPU the tenth; `HostFaceModels` is the plain twin.
+LiteRT took a GPU's host 17 ms a photo for the models alone; `HostFaceModels` is the plain twin.
 """
 
 import threading

@@ -46,7 +46,7 @@ def look_at_face(
     """
     square = face_square(landmarks)
     size = network.plan.input_size
-    # Sending all of the photo takes a GPU's host a fortieth of cutting the square out itself.
+    # On the device: cutting the square out of a photo of 1280 pixels takes a CPU core some 40 ms.
     crop = cut_face(torch.from_numpy(np.ascontiguousarray(photo)).to(device), square, size)
     estimate = network.predict(crop[None])
     points = square.to_photo(estimate.points[0].cpu().numpy())

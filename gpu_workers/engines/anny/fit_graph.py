@@ -15,8 +15,8 @@ from gpu_workers.engines.anny.observation import NetworkPoints, Observation
 from gpu_workers.engines.anny.pose import Pose
 from gpu_workers.engines.anny.tensor_math import Layout, pack
 
-#: Batches up to so many photos are replays of one photo's graph; larger ones a pass of single kernels, which
-#: costs the host about as much as so many replays.
+#: Batches up to so many photos are replays of one photo's graph; larger ones a pass of single kernels. It is
+#: more than any GPU type's jobs at once; from where on the second way is the faster one was not measured.
 _REPLAYED_BATCH = 6
 
 

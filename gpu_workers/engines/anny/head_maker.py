@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
-from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
+from gpu_workers.engines.anny.cuda_graph import CapturedCall, make_stream, replay_lock
 from gpu_workers.engines.anny.head_assembly import HeadAssembly, HeadTensors
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
@@ -219,5 +219,4 @@ def _to_host(tensors: list[Tensor]) -> list[NDArray[np.float32]]:
 
 @lru_cache(maxsize=16)
 def _copy_stream(device: torch.device) -> torch.cuda.Stream:
-    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return stream
+    return make_stream(device)
