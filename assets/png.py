@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from isal import isal_zlib
@@ -79,7 +80,7 @@ def encode_filtered_png(
     last = len(bands) - 1
     heights: list[int] = [0] * len(bands)
 
-    def deflate(index: int) -> tuple[bytes, int, int]:
+    def deflate(index: int) -> _Piece:
         rows = bands[index]()
         heights[index] = len(rows)
         return _deflate(rows, last=index == last)
@@ -88,19 +89,21 @@ def encode_filtered_png(
     return _join(width, sum(heights), 2, pieces)
 
 
-def _join(
-    width: int, height: int, colour_type: int, pieces: list[tuple[bytes, int, int]], depth: int = 8
-) -> bytes:
-    """Return the file of deflated bands: bytes, Adler-32 and number of filtered bytes each."""
+def _join(width: int, height: int, colour_type: int, pieces: list["_Piece"], depth: int = 8) -> bytes:
+    """Return the file of deflated bands."""
     adler = 1
-    for _, band_adler, length in pieces:
-        adler = combine_adler32(adler, band_adler, length)
+    for piece in pieces:
+        adler = combine_adler32(adler, piece.adler, piece.length)
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    data = [_ZLIB_HEADER, *(piece[0] for piece in pieces), struct.pack(">I", adler)]
-    chunks = [(b"IHDR", [header]), (b"sRGB", [b"\0"]), (b"IDAT", data), (b"IEND", [])]
-    if depth > 8:
-        del chunks[1]
-    return b"".join([_SIGNATURE, *(part for kind, parts in chunks for part in _chunk(kind, parts))])
+    parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
+    if depth == 8:
+        parts += _chunk(b"sRGB", b"\0")
+    # The chunks' contents are one zlib stream, wherever it is cut (PNG specification, 10.1).
+    parts += _chunk(b"IDAT", _ZLIB_HEADER)
+    for piece in pieces:
+        parts += piece.chunk
+    parts += [*_chunk(b"IDAT", struct.pack(">I", adler)), *_chunk(b"IEND", b"")]
+    return b"".join(parts)
 
 
 def combine_adler32(first: int, second: int, second_length: int) -> int:
@@ -110,8 +113,19 @@ def combine_adler32(first: int, second: int, second_length: int) -> int:
     return (high << 16) | low
 
 
-def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int, last: bool) -> tuple[bytes, int, int]:
-    """Filter and deflate some rows; return the bytes, and Adler-32 and number of the filtered bytes."""
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """A deflated band."""
+
+    #: A chunk of the file, in parts.
+    chunk: list[bytes]
+    #: Adler-32 and number of the filtered bytes.
+    adler: int
+    length: int
+
+
+def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int, last: bool) -> _Piece:
+    """Filter and deflate some rows."""
     filtered = np.empty((stop - start, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _FILTER_UP
     if start:
@@ -122,15 +136,15 @@ def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int, last: bool) ->
     return _deflate(filtered, last=last)
 
 
-def _deflate(filtered: NDArray[np.uint8], *, last: bool) -> tuple[bytes, int, int]:
+def _deflate(filtered: NDArray[np.uint8], *, last: bool) -> _Piece:
     deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _WINDOW_BITS, 9)
     view = filtered.reshape(-1).data
     packed = deflater.compress(view)
-    packed += deflater.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_FULL_FLUSH)
-    return packed, isal_zlib.adler32(view), len(view)
+    rest = deflater.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_FULL_FLUSH)
+    return _Piece(chunk=_chunk(b"IDAT", packed, rest), adler=isal_zlib.adler32(view), length=len(view))
 
 
-def _chunk(kind: bytes, parts: list[bytes]) -> list[bytes]:
+def _chunk(kind: bytes, *parts: bytes) -> list[bytes]:
     crc = zlib.crc32(kind)
     for part in parts:
         crc = isal_zlib.crc32(part, crc)

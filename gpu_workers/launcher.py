@@ -118,8 +118,8 @@ def worker_command(plan: WorkerPlan, log_level: str) -> list[str]:
     ]  # fmt: skip
 
 
-def library_threads(threads: int) -> dict[str, str]:
-    """Return the environment in which numeric libraries use so many threads; to be set before they load.
+def library_environment(threads: int) -> dict[str, str]:
+    """Return the environment of numeric libraries, which use so many threads; to be set before they load.
 
     BLAS gets one: our matrices are small, and sixteen threads that wait for each other cost a stage ten times
     its work.
@@ -132,6 +132,8 @@ def library_threads(threads: int) -> dict[str, str]:
         # that takes 4 s took 30 s.
         "OMP_WAIT_POLICY": "passive",
         "GOMP_SPINCOUNT": "0",
+        # cuBLAS takes 32 MB for each of its handles (a thread each) on each stream; our products need less.
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:2",
     }
 
 
@@ -141,7 +143,7 @@ def worker_environment(plan: WorkerPlan) -> dict[str, str]:
     # A lone photo on a small machine may use two cores; a GPU's host has nothing large to compute.
     threads = max(min(cores, 2), cores // plan.slots) if plan.gpu_type == "cpu" else 1
     return {
-        **library_threads(threads),
+        **library_environment(threads),
         "FACE3D_WORKER_NAME": plan.name,
         "FACE3D_DEVICE": plan.device,
         "FACE3D_GPU_TYPE": plan.gpu_type,

@@ -5,12 +5,15 @@ also works inside Celery's daemonic prefork children.
 """
 
 import atexit
+import contextlib
+import fcntl
 import os
 import select
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,8 +31,15 @@ Pixels = NDArray[np.uint8]
 _ROOT = Path(__file__).resolve().parent.parent
 #: Time that a new child may take to start, on top of a photo's own.
 _START_SECONDS = 20.0
+#: What an ordinary user may give a pipe.
+_PIPE_BYTES = 2**20
 #: Idle children that are kept; more run at once when more threads decode.
 _IDLE_CHILDREN = 2
+
+
+def plain_memory(size: int) -> Pixels:
+    """Return so many uninitialised bytes."""
+    return np.empty(size, np.uint8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +56,18 @@ class DecodedPhoto:
     format: str
 
 
-def decode_photo(data: bytes, limits: PhotoLimits, longest_side: int | None = None) -> DecodedPhoto:
+def decode_photo(
+    data: bytes,
+    limits: PhotoLimits,
+    longest_side: int | None = None,
+    allocate: Callable[[int], Pixels] = plain_memory,
+) -> DecodedPhoto:
     """Decode a photo: EXIF turn, colour profile to sRGB, first frame of an animation, alpha on white.
 
     Args:
         data: the uploaded file's bytes.
         longest_side: shrink to this at most; None keeps the size.
+        allocate: returns so many bytes for the pixels.
     Raises:
         RefusedError: not_an_image, image_too_large or truncated_image, with value and limit.
         EngineUnavailable: the decoding process cannot be started.
@@ -71,7 +87,7 @@ def decode_photo(data: bytes, limits: PhotoLimits, longest_side: int | None = No
         "max_megapixels": limits.max_megapixels,
         "longest_side": longest_side,
     }
-    header, pixels = _children.ask(request, data, limits.decode_seconds)
+    header, pixels = _children.ask(request, data, limits.decode_seconds, allocate)
     if "code" in header:
         raise RefusedError(
             ErrorCode(header["code"]), header["message"], value=header["value"], limit=header["limit"]
@@ -113,10 +129,17 @@ class _Child:
         except OSError as error:
             os.close(self._shared)
             raise EngineUnavailable("the photo decoder cannot be started") from error
+        if self._process.stdin is not None:
+            # A photo goes through in one turn.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._process.stdin, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._status = psutil.Process(self._process.pid)
         self._fresh = True
         self._used_before = 0.0
 
-    def ask(self, request: Header, data: bytes, seconds: float) -> tuple[Header, Pixels]:
+    def ask(
+        self, request: Header, data: bytes, seconds: float, allocate: Callable[[int], Pixels]
+    ) -> tuple[Header, Pixels]:
         """Return the reply: its header and the pixels, row after row; none of a refused photo.
 
         Raises:
@@ -134,7 +157,7 @@ class _Child:
             raise OSError("the decoder ended")
         self._fresh = False
         header, _ = reply
-        pixels = np.empty(0 if "code" in header else 3 * header["width"] * header["height"], np.uint8)
+        pixels = allocate(0 if "code" in header else 3 * header["width"] * header["height"])
         done = 0
         while done < len(pixels):
             count = os.preadv(self._shared, [pixels[done:].data], done)
@@ -149,7 +172,7 @@ class _Child:
 
     def _cpu_seconds(self) -> float:
         try:
-            times = psutil.Process(self._process.pid).cpu_times()
+            times = self._status.cpu_times()
         except psutil.NoSuchProcess:
             return 0.0
         return float(times.user + times.system)
@@ -212,7 +235,9 @@ class _Children:
         os.register_at_fork(after_in_child=self._forget)
         atexit.register(self._finish)
 
-    def ask(self, request: Header, data: bytes, seconds: float) -> tuple[Header, Pixels]:
+    def ask(
+        self, request: Header, data: bytes, seconds: float, allocate: Callable[[int], Pixels]
+    ) -> tuple[Header, Pixels]:
         """Decode in an idle child or a new one; a child that fails is replaced.
 
         A file is blamed only for what it does twice, or for time that its decoding really used: a child may
@@ -227,7 +252,7 @@ class _Children:
                 child = self._idle.pop() if self._idle and not last_try else None
             child = child or _Child()
             try:
-                reply = child.ask(request, data, seconds)
+                reply = child.ask(request, data, seconds, allocate)
             except _Hung:
                 used = child.cpu_seconds()
                 child.kill()

@@ -10,6 +10,7 @@ through a file in memory that both sides hold open, which spares a megabyte's wo
 
 import io
 import json
+import mmap
 import os
 import resource
 import struct
@@ -63,22 +64,30 @@ def write_message(stream: BinaryIO, header: Header, payload: bytes | memoryview 
     stream.flush()
 
 
-def write_shared(descriptor: int, pixels: bytes | memoryview) -> None:
-    """Write pixels to the start of the shared file."""
-    view = memoryview(pixels)
-    done = 0
-    while done < len(view):
-        done += os.pwrite(descriptor, view[done:], done)
+class SharedPixels:
+    """The file in memory through which pixels go to the parent; mapped here: a JPEG is decoded into it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._mapped: mmap.mmap | None = None
+
+    def take(self, size: int) -> memoryview:
+        """Return the first bytes of the file, so many of them, to be written."""
+        if self._mapped is None or len(self._mapped) < size:
+            self._mapped = None
+            os.ftruncate(self._descriptor, size)
+            self._mapped = mmap.mmap(self._descriptor, size)
+        return memoryview(self._mapped)[:size]
 
 
-def decode(data: bytes, max_megapixels: float, longest_side: int | None) -> tuple[Header, bytes | memoryview]:
+def decode(data: bytes, max_megapixels: float, longest_side: int | None, shared: SharedPixels) -> Header:
     """Decode the first frame of a photo to upright 8-bit sRGB.
 
     Args:
         longest_side: shrink to this at most; None keeps the size.
+        shared: takes the pixels, row after row.
     Returns:
-        header with width, height, original_width, original_height (upright), format and focal_35mm; the
-        pixels, row after row.
+        header with width, height, original_width, original_height (upright), format and focal_35mm.
     Raises:
         Refusal: not an image, too large, or cut short.
     """
@@ -99,10 +108,12 @@ def decode(data: bytes, max_megapixels: float, longest_side: int | None) -> tupl
         exif = picture.getexif()
         focal = _film_focal(exif)
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-        if profile is None and orientation not in _TURNS:
-            pixels = _decode_plain_jpeg(picture, data, longest_side)
-            if pixels is not None:
-                return _describe(original, original, name, focal), pixels
+        if (
+            profile is None
+            and orientation not in _TURNS
+            and _decode_plain_jpeg(picture, data, longest_side, shared)
+        ):
+            return _describe(original, original, name, focal)
         if longest_side and picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
             ratio = longest_side / max(original)
             if ratio < 1:
@@ -122,7 +133,9 @@ def decode(data: bytes, max_megapixels: float, longest_side: int | None) -> tupl
         upright = upright.transpose(_TURNS[orientation])
     if orientation in (5, 6, 7, 8):
         original = (original[1], original[0])
-    return _describe(upright.size, original, name, focal), upright.tobytes()
+    pixels = upright.tobytes()
+    shared.take(len(pixels))[:] = pixels
+    return _describe(upright.size, original, name, focal)
 
 
 def _describe(size: tuple[int, int], original: tuple[int, int], name: str, focal: float | None) -> Header:
@@ -136,22 +149,23 @@ def _describe(size: tuple[int, int], original: tuple[int, int], name: str, focal
     }
 
 
-def _decode_plain_jpeg(picture: Image.Image, data: bytes, longest_side: int | None) -> memoryview | None:
-    """Return the pixels of a JPEG that needs no more than decoding, three times as fast as Pillow does it.
+def _decode_plain_jpeg(
+    picture: Image.Image, data: bytes, longest_side: int | None, shared: SharedPixels
+) -> bool:
+    """Decode a JPEG that needs no more than decoding, three times as fast as Pillow does it.
 
-    None where it needs more, or where anything is wrong with it: Pillow tells what.
+    False where it needs more, or where anything is wrong with it: Pillow tells what.
     """
     if picture.format != "JPEG" or picture.mode not in ("RGB", "L"):
-        return None
+        return False
     if longest_side and max(picture.size) > longest_side:
-        return None
+        return False
+    target = shared.take(3 * picture.width * picture.height)
     try:
-        pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
+        pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=target)
     except ValueError:
-        return None
-    if pixels.shape != (picture.height, picture.width, 3):
-        return None
-    return memoryview(pixels).cast("B")
+        return False
+    return bool(pixels.shape == (picture.height, picture.width, 3))
 
 
 def _open(data: bytes) -> Image.Image:
@@ -236,7 +250,7 @@ def _limit_memory(megabytes: int) -> None:
 
 def main() -> int:
     """Serve requests until stdin ends; the first argument is the shared file's descriptor."""
-    shared = int(sys.argv[1])
+    shared = SharedPixels(int(sys.argv[1]))
     Image.MAX_IMAGE_PIXELS = None
     Image.init()
     warnings.simplefilter("ignore")
@@ -246,8 +260,7 @@ def main() -> int:
         _limit_cpu(request["seconds"])
         _limit_memory(request["memory_mb"])
         try:
-            header, pixels = decode(data, request["max_megapixels"], request["longest_side"])
-            write_shared(shared, pixels)
+            header = decode(data, request["max_megapixels"], request["longest_side"], shared)
         except Refusal as refusal:
             header = refusal.reply
         except MemoryError:
@@ -258,7 +271,6 @@ def main() -> int:
                 "limit": f"{request['memory_mb']} MB",
             }
         write_message(sink, header)
-        pixels = b""
         del data, message
     return 0
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
@@ -19,6 +19,7 @@ from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import BegunGeometry
+from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.texture_transfer import (
     HostBand,
     encode_jpeg_on_device,
@@ -27,6 +28,7 @@ from gpu_workers.engines.anny.texture_transfer import (
 from gpu_workers.engines.base import PhotoLimits
 
 Product = Literal["png", "jpeg", "glb"]
+Result = TypeVar("Result")
 #: Bands of a PNG: several a thread, so that threads end together.
 _BANDS = 32
 
@@ -44,14 +46,14 @@ class OneShot:
     geometry: StageResult
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Early:
-    """What is there before the photo's quality may be."""
+@dataclass(kw_only=True)
+class _Started:
+    """A photo's work on other threads, begun when its landmarks were known."""
 
-    begun: BegunGeometry
-    bands: list[HostBand] = field(default_factory=list)
-    jpeg: bytes = b""
-    maps: Mapping[str, Array] = field(default_factory=dict)
+    masks: Future[FaceMasks] = field(default_factory=Future)
+    begun: Future[BegunGeometry] = field(default_factory=Future)
+    #: The map's file, and the other maps of a head.glb.
+    baked: Future[tuple[bytes, Mapping[str, Array]]] = field(default_factory=Future)
 
 
 class OneShotReconstructor:
@@ -59,7 +61,7 @@ class OneShotReconstructor:
 
     Args:
         engine: warmed up by the caller.
-        threads: threads that deflate bands and make masks; the machine's cores when None.
+        threads: threads that deflate bands; the machine's cores when None.
         baker: an engine on another device that bakes; `engine` itself when None.
         limits: of photos; the defaults when None.
     """
@@ -74,7 +76,6 @@ class OneShotReconstructor:
         count = threads or len(os.sched_getaffinity(0))
         self._engine, self._baker = engine, baker or engine
         self._encoders = ThreadPoolExecutor(count, "encode")
-        self._helpers = ThreadPoolExecutor(count, "masks")
         self._bakers = ThreadPoolExecutor(count, "bake")
         self._limits = limits or PhotoLimits()
 
@@ -90,41 +91,72 @@ class OneShotReconstructor:
         def mark(name: str) -> None:
             marks[name] = time.perf_counter() - started
 
-        early: list[Future[_Early]] = []
+        work = _Started()
 
         def begin(found: StageResult) -> None:
             mark("landmarks")
-            early.append(self._bakers.submit(self._bake, found, options, product, mark))
+            self._bakers.submit(self._fit_and_bake, found, options, product, mark, work)
+            # This thread draws masks while the other fits, and measures the face's quality while it bakes.
+            _fulfil(work.masks, lambda: self._baker.find_masks(found))
 
-        # The face's quality is measured here while the map is being baked; a refused photo's is thrown away.
+        # A refused photo's map is thrown away.
         prepared = self._engine.preprocess(photo, options, self._limits, begin)
         mark("quality")
-        baked = early[0].result()
-        geometry = self._engine.geometry(prepared, options, baked.begun)
-        if product == "png":
-            data = encode_filtered_png(options.texture_size, [b.wait for b in baked.bands], self._encoders)
-        elif product == "jpeg":
-            data = baked.jpeg
-        else:
-            images = {name.removeprefix("albedo/"): image for name, image in baked.maps.items()}
-            small = self._encoders.map(encode_embedded_map, images.values())
-            textures = {"skin": baked.jpeg, **dict(zip(images, small, strict=True))}
-            data = write_glb(head_at_level(baked.begun.head, options.lod), textures)
+        geometry = self._engine.geometry(prepared, options, work.begun.result())
+        data, maps = work.baked.result()
+        if product == "glb":
+            data = self._compose(work.begun.result(), options, data, maps)
         mark(product)
         return OneShot(data=data, marks=marks, prepared=prepared, geometry=geometry)
 
-    def _bake(
-        self, found: StageResult, options: JobOptions, product: Product, mark: Callable[[str], None]
-    ) -> _Early:
-        masks = self._helpers.submit(self._baker.find_masks, found)
-        begun = self._engine.begin_geometry(found, options)
+    def _fit_and_bake(
+        self,
+        found: StageResult,
+        options: JobOptions,
+        product: Product,
+        mark: Callable[[str], None],
+        work: _Started,
+    ) -> None:
+        _fulfil(work.begun, lambda: self._engine.begin_geometry(found, options))
         mark("geometry")
-        ready_masks = masks.result()
+        _fulfil(work.baked, lambda: self._bake(found, options, product, mark, work))
+
+    def _bake(
+        self,
+        found: StageResult,
+        options: JobOptions,
+        product: Product,
+        mark: Callable[[str], None],
+        work: _Started,
+    ) -> tuple[bytes, Mapping[str, Array]]:
+        begun, masks = work.begun.result(), work.masks.result()
         mark("masks")
-        with self._baker.bake_on_device(found, begun, options, ready_masks) as bake:
+        bands: list[HostBand] = []
+        jpeg, maps = b"", {}
+        with self._baker.bake_on_device(found, begun, options, masks) as bake:
             mark("first pixel")
             if product == "png":
-                return _Early(begun=begun, bands=send_filtered_bands(bake.skin, _BANDS))
-            jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
-            maps = bake.finish(False).tensors if product == "glb" else {}
-            return _Early(begun=begun, jpeg=jpeg, maps=maps)
+                bands = send_filtered_bands(bake.skin, _BANDS)
+            else:
+                jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
+            if product == "glb":
+                maps = dict(bake.finish(False).tensors)
+        if product != "png":
+            return jpeg, maps
+        return encode_filtered_png(options.texture_size, [band.wait for band in bands], self._encoders), {}
+
+    def _compose(
+        self, begun: BegunGeometry, options: JobOptions, skin: bytes, maps: Mapping[str, Array]
+    ) -> bytes:
+        images = {name.removeprefix("albedo/"): image for name, image in maps.items()}
+        small = self._encoders.map(encode_embedded_map, images.values())
+        textures = {"skin": skin, **dict(zip(images, small, strict=True))}
+        return write_glb(head_at_level(begun.head, options.lod), textures)
+
+
+def _fulfil(promise: Future[Result], make: Callable[[], Result]) -> None:
+    """Give a promise what is made, or the error."""
+    try:
+        promise.set_result(make())
+    except Exception as error:
+        promise.set_exception(error)

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from face3d.errors import ErrorCode, Face3DError, RefusedError
 from face3d.options import JobOptions
 from face3d.settings import get_settings
-from gpu_workers.launcher import library_threads
+from gpu_workers.launcher import library_environment
 from web.problems import install_handlers
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--model-dir", type=Path, default=None, help="FACE3D_MODEL_DIR by default")
     arguments = parser.parse_args()
-    os.environ.update(library_threads(1 if arguments.device != "cpu" else len(os.sched_getaffinity(0))))
+    os.environ.update(library_environment(1 if arguments.device != "cpu" else len(os.sched_getaffinity(0))))
     # Only now: numeric libraries read the environment when they are loaded.
     from gpu_workers.engines.anny.engine import AnnyEngine
     from gpu_workers.engines.base import PhotoLimits

@@ -268,9 +268,9 @@ def switches(device: Device = "cpu", count: Count = 40, rounds: Rounds = 5, phot
 
 def _keep_libraries_single_threaded() -> None:
     """Before numpy is loaded: as a GPU's worker does."""
-    from gpu_workers.launcher import library_threads
+    from gpu_workers.launcher import library_environment
 
-    os.environ.update(library_threads(1))
+    os.environ.update(library_environment(1))
 
 
 def heads(

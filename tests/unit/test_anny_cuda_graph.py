@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graph, "torch", MagicMock())
-    monkeypatch.setattr(cuda_graph, "_pools", {})
+    monkeypatch.setattr(cuda_graph.HEADS, "_places", {})
 
 
 def test_a_graph_keeps_its_blurs_whatever_photos_come_after() -> None:
@@ -76,3 +76,15 @@ def test_tasks_side_by_side_begin_and_end_with_the_stream_they_came_from() -> No
     aside.wait_stream.assert_called_once_with(current)
     current.wait_stream.assert_called_once_with(aside)
     assert sorted(done[2:]) == ["aside", "here"]
+
+
+def test_what_is_done_beside_is_complete_at_the_end() -> None:
+    device = MagicMock(type="cuda")
+    with cuda_graph.beside(device, "masks"):
+        stream = cuda_graph._lane(device, "masks")
+        cuda_graph.torch.cuda.stream.assert_called_once_with(stream)
+        stream.synchronize.assert_not_called()
+    stream.synchronize.assert_called_once_with()
+    with cuda_graph.beside(CPU, "masks"):
+        pass
+    assert cuda_graph.torch.cuda.stream.call_count == 1

@@ -216,7 +216,7 @@ def test_a_graph_is_filled_anew_and_its_results_are_kept(monkeypatch: pytest.Mon
     class Repeated:
         """A captured call that runs the function again."""
 
-        def __init__(self, function: Callable[[], object], _: torch.device) -> None:
+        def __init__(self, function: Callable[[], object], *_: object) -> None:
             self.replay = function
 
     monkeypatch.setattr(texture_masks, "CapturedCall", Repeated)

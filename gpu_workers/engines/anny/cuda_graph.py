@@ -1,7 +1,8 @@
 """CUDA graphs: many small kernels launched as one, on inputs and outputs that stay where they are."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, wraps
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -12,11 +13,8 @@ Result = TypeVar("Result")
 
 #: Runs before a capture: the libraries then have chosen their kernels and made their constants.
 _WARM_UPS = 3
-#: Graphs are replayed one after another, so that they may share the memory of their intermediate results.
-_pools: dict[tuple[int, str], tuple[Any, torch.cuda.Stream]] = {}
-_pool_lock = threading.Lock()
-#: One capture or replay at a time in a process: inputs and outputs are shared, and so is the memory.
-replay_lock = threading.RLock()
+#: While one thread captures, another must not: a capture begins with a wait for the whole device.
+_capture_lock = threading.RLock()
 #: Of a thread that captures: the constants that were read, `held`.
 _capturing = threading.local()
 
@@ -53,6 +51,27 @@ def waits_for_values(tensor: torch.Tensor) -> bool:
     return tensor.is_cuda
 
 
+class GraphPool:
+    """Graphs that are replayed one after another, so that they may share the memory they work in."""
+
+    def __init__(self) -> None:
+        #: Hold it from writing a graph's inputs until its results are copied or no longer needed.
+        self.lock = threading.RLock()
+        self._places: dict[int, tuple[Any, torch.cuda.Stream]] = {}
+
+    def find(self, device: torch.device) -> tuple[Any, torch.cuda.Stream]:
+        """Return a device's memory and the stream of its captures: memory is reused on one stream only."""
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        with self.lock:
+            if index not in self._places:
+                self._places[index] = torch.cuda.graph_pool_handle(), make_stream(index)
+            return self._places[index]
+
+
+#: The fit, the head's assembly and the maps; the landmark models; the photo's masks, made beside the fit.
+HEADS, FACES, MASKS = GraphPool(), GraphPool(), GraphPool()
+
+
 class CapturedCall(Generic[Result]):
     """A function without arguments, captured: its tensors must be the same at every call.
 
@@ -60,15 +79,14 @@ class CapturedCall(Generic[Result]):
         function: reads and writes tensors that outlive it or come from a `graph_constant`, never waits for
             the device, makes no decision that depends on a tensor's values.
         device: a CUDA device.
-        pool: graphs of one pool share their memory and are replayed one after another; those of "shared"
-            while `replay_lock` is held.
+        pool: the caller holds its lock, here and at every replay.
     Raises:
         RuntimeError: the function cannot be captured.
     """
 
-    def __init__(self, function: Callable[[], Result], device: torch.device, *, pool: str = "shared") -> None:
-        with replay_lock, torch.cuda.device(device):
-            handle, stream = _find_pool(device, pool)
+    def __init__(self, function: Callable[[], Result], device: torch.device, pool: GraphPool = HEADS) -> None:
+        with _capture_lock, torch.cuda.device(device):
+            handle, stream = pool.find(device)
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
@@ -91,7 +109,7 @@ class CapturedCall(Generic[Result]):
             torch.cuda.empty_cache()
 
     def replay(self) -> Result:
-        """Run the captured kernels, and return the same result tensors; hold `replay_lock` meanwhile."""
+        """Run the captured kernels, and return the same result tensors; hold the pool's lock meanwhile."""
         self._graph.replay()
         return self.result
 
@@ -129,10 +147,24 @@ def make_stream(device: torch.device | int) -> torch.cuda.Stream:
     return stream
 
 
-def _find_pool(device: torch.device, name: str) -> tuple[Any, torch.cuda.Stream]:
-    """Return a device's memory pool and the stream of its captures: memory is reused on one stream only."""
-    index = device.index if device.index is not None else torch.cuda.current_device()
-    with _pool_lock:
-        if (index, name) not in _pools:
-            _pools[index, name] = torch.cuda.graph_pool_handle(), make_stream(index)
-        return _pools[index, name]
+@contextmanager
+def beside(device: torch.device, lane: str) -> Iterator[None]:
+    """Do what follows on a stream of its own, so that it does not queue behind other threads' work.
+
+    What it reads must be complete before. At the end its results are complete; on a CPU nothing changes.
+
+    Args:
+        lane: what is done one after another has one name.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    stream = _lane(device, lane)
+    with torch.cuda.device(device), torch.cuda.stream(stream):
+        yield
+        stream.synchronize()
+
+
+@lru_cache(maxsize=64)
+def _lane(device: torch.device, lane: str) -> torch.cuda.Stream:  # noqa: ARG001
+    return make_stream(device)

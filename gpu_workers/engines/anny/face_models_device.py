@@ -3,7 +3,6 @@
 LiteRT took a GPU's host 17 ms a photo for the models alone; `HostFaceModels` is the plain twin.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu_workers.engines.anny.cuda_graph import CapturedCall
+from gpu_workers.engines.anny.cuda_graph import FACES, CapturedCall
 from gpu_workers.engines.anny.face_crop import Photo, Region
 from gpu_workers.engines.anny.face_crop_device import sample_regions
 from gpu_workers.engines.anny.face_models import (
@@ -53,14 +52,12 @@ class DeviceFaceModels:
         photo = torch.zeros(1, _CAPTURED_PIXELS if device.type == "cuda" else 0, 3, dtype=torch.uint8)
         pair = torch.zeros(2, _CAPTURED_CROP if device.type == "cuda" else 0, 3, dtype=torch.uint8)
         buffers = {1: photo.to(device), 2: pair.to(device)}
-        # Graphs that share memory run one at a time, and so do those that read one photo's buffer.
-        self._lock = threading.Lock()
         self._finder = _Looker(self._find, buffers[1])
         self._lookers = {count: _Looker(self._look, buffer) for count, buffer in buffers.items()}
 
     def find(self, photo: Photo, region: Region) -> tuple[FloatArray, FloatArray]:
         """See `FaceModels`."""
-        with self._lock:
+        with FACES.lock:
             found = self._finder([self._move(photo)], [region])[0].reshape(-1, 17)
         return found[:, :16], found[:, 16]
 
@@ -69,7 +66,7 @@ class DeviceFaceModels:
         if len(cuts) not in self._lookers:
             return [face for cut in cuts for face in self.look([cut])]
         photos, regions = [self._move(photo) for photo, _ in cuts], [region for _, region in cuts]
-        with self._lock:
+        with FACES.lock:
             found = self._lookers[len(cuts)](photos, regions)
         count = 3 * 478
         return [
@@ -133,7 +130,7 @@ class _Looker:
         if self._captured is None:
             with _exact_convolutions():
                 self._captured = CapturedCall(
-                    lambda: self._function(self._buffer, self._places), self._buffer.device, pool="faces"
+                    lambda: self._function(self._buffer, self._places), self._buffer.device, FACES
                 )
         return self._captured.replay()
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gpu_workers.engines.anny.correspondence import LANDMARKS
-from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
+from gpu_workers.engines.anny.cuda_graph import HEADS, CapturedCall
 from gpu_workers.engines.anny.fit import Fit, refine_fit, start_fit
 from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.head_data import HeadData
@@ -103,7 +103,7 @@ class _Graph:
         self._captured: CapturedCall[Tensor] | None = None
 
     def fit(self, seen: Observation, target: Tensor, pose: Pose) -> Fit:
-        with replay_lock, torch.cuda.device(self._basis.device):
+        with HEADS.lock, torch.cuda.device(self._basis.device):
             given = [seen.landmarks, seen.focal, seen.centre, target, pose.rotation, pose.translation]
             if seen.network is not None:
                 given += [seen.network.points, seen.network.precision, seen.network.loadings]

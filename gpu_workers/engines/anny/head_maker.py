@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
-from gpu_workers.engines.anny.cuda_graph import CapturedCall, make_stream, replay_lock
+from gpu_workers.engines.anny.cuda_graph import HEADS, CapturedCall, beside
 from gpu_workers.engines.anny.head_assembly import HeadAssembly, HeadTensors
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.personal_shapes import PersonalShapes
@@ -164,7 +163,7 @@ class _AssemblyGraph:
 
     def assemble(self, packed: Tensor) -> tuple[HeadTensors, Tensor]:
         """Return the head of a packed fit (1, T), and its numbers on the CPU."""
-        with replay_lock, torch.cuda.device(self._device):
+        with HEADS.lock, torch.cuda.device(self._device):
             self._staging.copy_(packed)
             self._input.copy_(self._staging, non_blocking=True)
             if self._captured is None:
@@ -207,16 +206,8 @@ def _to_host(tensors: list[Tensor]) -> list[NDArray[np.float32]]:
     device = tensors[0].device
     if device.type == "cpu":
         return [tensor.numpy() for tensor in tensors]
-    # A stream of its own: the device may be busy with the bake.
-    stream = _copy_stream(device)
     targets = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
-    with torch.cuda.device(device), torch.cuda.stream(stream):
+    with beside(device, "head"):
         for target, tensor in zip(targets, tensors, strict=True):
             target.copy_(tensor, non_blocking=True)
-        stream.synchronize()
     return [target.numpy() for target in targets]
-
-
-@lru_cache(maxsize=16)
-def _copy_stream(device: torch.device) -> torch.cuda.Stream:
-    return make_stream(device)

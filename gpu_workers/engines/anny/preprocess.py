@@ -13,6 +13,7 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
+from gpu_workers.engines.anny.cuda_graph import beside
 from gpu_workers.engines.anny.face_network import FaceNetwork
 from gpu_workers.engines.anny.face_network_photo import look_at_face, network_word
 from gpu_workers.engines.anny.face_search import MeasuredFace, find_faces, measure_face
@@ -26,7 +27,7 @@ from gpu_workers.engines.anny.photo_checks import (
 )
 from gpu_workers.engines.anny.pose import head_angles, initial_pose
 from gpu_workers.engines.base import PhotoLimits
-from gpu_workers.photo import DecodedPhoto, decode_photo
+from gpu_workers.photo import DecodedPhoto, decode_photo, plain_memory
 
 #: The photo is decoded larger than the engine's input, so that a small face can be cut out with more pixels.
 _DECODE_MARGIN = 2.5
@@ -78,8 +79,10 @@ def preprocess_photo(
     Raises:
         RefusedError: see gpu_workers/photo.py and photo_checks.py; no_face and several_faces.
     """
-    decoded = decode_photo(data, limits, min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size)))
-    rgb = torch.from_numpy(decoded.rgb).to(device) if device.type == "cuda" else decoded.rgb
+    longest = min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size))
+    on_gpu = device.type == "cuda"
+    decoded = decode_photo(data, limits, longest, _page_locked if on_gpu else plain_memory)
+    rgb = torch.from_numpy(decoded.rgb).to(device, non_blocking=True) if on_gpu else decoded.rgb
     faces = find_faces(landmarker, rgb)
     _refuse_wrong_number(faces, decoded, limits)
     face = measure_face(landmarker, rgb, faces[0], head_data.landmark_mirror)
@@ -105,7 +108,8 @@ def preprocess_photo(
         network_facts = {"used": bool(seen), "disagreement": round(disagreement, 4)}
     if early is not None:
         early(StageResult(tensors=tensors))
-    quality = measure_quality(rgb, face, angles, enlarged)
+    with beside(device, "quality"):
+        quality = measure_quality(rgb, face, angles, enlarged)
     refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
     facts: dict[str, Any] = {
         "photo": {
@@ -190,9 +194,14 @@ def _crop_box(face: MeasuredFace, width: int, height: int, input_size: int) -> t
     return left, top, min(width, left + side), min(height, top + side)
 
 
+def _page_locked(size: int) -> NDArray[np.uint8]:
+    """Return uninitialised bytes that a GPU reads without a copy between."""
+    return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
+
+
 def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     if scale == 1.0:
-        return np.array(pixels)
+        return np.ascontiguousarray(pixels)
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
     return np.array(picture)

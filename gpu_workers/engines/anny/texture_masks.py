@@ -14,7 +14,7 @@ from torch import Tensor
 
 from face3d.messages import Array
 from gpu_workers.engines.anny.correspondence import OUTER_EYE_CORNERS
-from gpu_workers.engines.anny.cuda_graph import CapturedCall, replay_lock
+from gpu_workers.engines.anny.cuda_graph import MASKS, CapturedCall, beside
 from gpu_workers.engines.anny.texture_confidence import FEATHER, TRUSTED_INSET, find_confidence
 from gpu_workers.engines.anny.texture_glasses import find_frames
 from gpu_workers.engines.anny.texture_mask_plan import (
@@ -93,14 +93,15 @@ def find_masks(photo: Array, landmarks: Array, device: torch.device, *, graphs: 
     reduction = REDUCTION_RATIO ** max(0, step)
     height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
     scale = (width / photo.shape[1], height / photo.shape[0])
-    sent = _send(photo, device)
     drawn = draw_plan(points * scale, eye_distance * scale[0], (height, width))
-    if graphs and device.type == "cuda":
-        with replay_lock, torch.cuda.device(device):
-            graph = _captured(photo.shape, drawn.sheets.shape, len(drawn.numbers), device)
-            masks, measures = graph(sent, drawn)
-    else:
-        masks, measures = make_masks(sent, _send(drawn.sheets, device), _send(drawn.numbers, device))
+    with beside(device, "masks"):
+        sent = _send(photo, device)
+        if graphs and device.type == "cuda":
+            with MASKS.lock:
+                graph = _captured(photo.shape, drawn.sheets.shape, len(drawn.numbers), device)
+                masks, measures = graph(sent, drawn)
+        else:
+            masks, measures = make_masks(sent, _send(drawn.sheets, device), _send(drawn.numbers, device))
     return FaceMasks(photo=sent, confidence=masks[0], skin=masks[1], reduction=reduction, measures=measures)
 
 
@@ -184,10 +185,12 @@ class _Graph:
         self._photo = torch.zeros(photo, dtype=torch.uint8, device=device)
         self._sheets = torch.zeros(sheets, dtype=torch.uint8, device=device)
         self._numbers = torch.ones(numbers, device=device)
-        self._captured = CapturedCall(lambda: make_masks(self._photo, self._sheets, self._numbers), device)
+        self._captured = CapturedCall(
+            lambda: make_masks(self._photo, self._sheets, self._numbers), device, MASKS
+        )
 
     def __call__(self, photo: Tensor, drawn: PlanArrays) -> tuple[Tensor, Tensor]:
-        """Return what `make_masks` does; hold `replay_lock` meanwhile."""
+        """Return what `make_masks` does; hold `MASKS.lock` meanwhile."""
         self._photo.copy_(photo)
         for target, source in ((self._sheets, drawn.sheets), (self._numbers, drawn.numbers)):
             target.copy_(_send(source, target.device))
@@ -203,9 +206,9 @@ def _captured(photo: tuple[int, ...], sheets: tuple[int, ...], numbers: int, dev
 
 def _send(array: NDArray[np.generic], device: torch.device) -> Tensor:
     """Return an array on a device; to a GPU through page-locked memory, without waiting."""
+    host = torch.from_numpy(array if array.flags.writeable else array.copy())
     if device.type == "cpu":
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
-    dtype = torch.uint8 if array.dtype == np.uint8 else torch.float32
-    host = torch.empty(array.shape, dtype=dtype, pin_memory=True)
-    host.numpy()[...] = array
+        return host
+    if not host.is_pinned():
+        host = torch.empty(host.shape, dtype=host.dtype, pin_memory=True).copy_(host)
     return host.to(device, non_blocking=True)

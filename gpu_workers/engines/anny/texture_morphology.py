@@ -129,18 +129,19 @@ def spread_along_runs(seeds: Tensor, mask: Tensor, turns: int) -> Tensor:
     A run of a row and one of a column reach each other where they cross: a pixel is an edge between two runs.
     """
     height, width = mask.shape
-    # Number 0 is all that lies outside the mask.
     rows, columns = _steps(height, mask.device)[:, None], _steps(width, mask.device)
-    gaps = ~mask
-    row_runs = torch.where(mask, gaps.cumsum(1) + (rows * (width + 1) + 1), 0).view(-1)
-    column_runs = torch.where(mask, gaps.cumsum(0) + (columns * (height + 1) + 1), 0).view(-1)
-    in_rows = torch.zeros(height * (width + 1) + 1, device=mask.device)
-    in_columns = torch.zeros(width * (height + 1) + 1, device=mask.device)
+    # A pixel outside the mask has the number of the run that follows it, to which it adds nothing: one number
+    # for them all would have a GPU add them up one after another.
+    gaps, inside = ~mask, mask.view(-1)
+    row_runs = (gaps.cumsum(1) + rows * (width + 1)).view(-1)
+    column_runs = (gaps.cumsum(0) + columns * (height + 1)).view(-1)
+    in_rows = torch.zeros(height * (width + 1), device=mask.device)
+    in_columns = torch.zeros(width * (height + 1), device=mask.device)
     # Sums of what is not negative: more than zero wherever one is.
     in_rows.scatter_add_(0, row_runs, (seeds & mask).view(-1).float())
     for _ in range(turns):
-        in_columns.scatter_add_(0, column_runs, in_rows[row_runs])
-        in_rows.scatter_add_(0, row_runs, in_columns[column_runs])
+        in_columns.scatter_add_(0, column_runs, torch.where(inside, in_rows[row_runs], 0.0))
+        in_rows.scatter_add_(0, row_runs, torch.where(inside, in_columns[column_runs], 0.0))
     return (in_rows[row_runs].view(mask.shape) > 0) & mask
 
 

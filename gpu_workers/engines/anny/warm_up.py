@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from face3d.messages import StageResult
 from face3d.options import JobOptions
@@ -28,6 +29,8 @@ def warm_up_graphs(engine: "AnnyEngine") -> None:
     # A turned face is fitted with the network's points too, by a graph of its own.
     seen = engine.made_up_network_points(prepared.tensors["landmarks"])
     engine.geometry(StageResult(tensors={**prepared.tensors, **seen}, facts=prepared.facts), options)
+    # What making the constants took is not needed again.
+    torch.cuda.empty_cache()
 
 
 def _made_up_photo(
