@@ -1,5 +1,7 @@
 """The trained network on a photo of a real person, and its way through preprocess and geometry."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from face3d.head import head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from gpu_workers.engines.anny import preprocess
+from gpu_workers.engines.anny import face_network_graph, preprocess
 from gpu_workers.engines.anny.face_network import FACE_NETWORK, FACE_NETWORK_SHA256, load_face_network
 from gpu_workers.engines.anny.face_network_photo import look_at_face, network_word
 from tests.unit.anny_support import LIMITS, astronaut, engine, model_dir, png, prepared_astronaut
@@ -87,3 +89,32 @@ def test_the_warm_up_s_network_points_change_no_head():
     plain = engine().geometry(prepared_astronaut(), JobOptions())
     heads = [head_from_tensors(result.tensors).part("skin").positions for result in (warmed, plain)]
     np.testing.assert_allclose(*heads, atol=1e-6)
+
+
+def test_a_replayed_network_says_the_same_and_keeps_what_it_said(network, monkeypatch):
+    """As a GPU runs it, with a stand-in for the capture."""
+
+    class Repeated:
+        """A captured call that writes to the same tensors again."""
+
+        def __init__(self, function, *_):
+            self._function, self._result = function, None
+
+        def replay(self):
+            found = self._function()
+            if self._result is None:
+                self._result = found
+            for name, value in vars(self._result).items():
+                value.copy_(getattr(found, name))
+            return self._result
+
+    monkeypatch.setattr(face_network_graph, "CapturedCall", Repeated)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    graphed = face_network_graph.GraphedFaceNetwork(network, CPU)
+    size = network.plan.input_size
+    crops = torch.randint(0, 255, (2, 1, size, size, 3), dtype=torch.uint8, generator=torch.manual_seed(3))
+    found = [graphed.predict(crop) for crop in crops]
+    for crop, estimate in zip(crops, found, strict=True):
+        torch.testing.assert_close(estimate.points, network.predict(crop).points)
+    both = graphed.predict(crops[:, 0])
+    torch.testing.assert_close(both.points, torch.cat([one.points for one in found]), atol=1e-5, rtol=1e-4)

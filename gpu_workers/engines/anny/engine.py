@@ -19,6 +19,7 @@ from gpu_workers.engines.anny.face_network import (
     FaceNetwork,
     load_face_network,
 )
+from gpu_workers.engines.anny.face_network_graph import GraphedFaceNetwork
 from gpu_workers.engines.anny.face_search import measure_face
 from gpu_workers.engines.anny.fit_basis import FitBasis
 from gpu_workers.engines.anny.fit_graph import GraphedFit
@@ -72,7 +73,7 @@ class AnnyEngine:
         self._head_data: HeadData | None = None
         self._maker: HeadMaker | None = None
         self._landmarker: FaceLandmarker | None = None
-        self._network: FaceNetwork | None = None
+        self._network: FaceNetwork | GraphedFaceNetwork | None = None
         self._basis: FitBasis | GraphedFit | None = None
 
     def warm_up(self) -> None:
@@ -224,10 +225,11 @@ class AnnyEngine:
                 self._landmarker = FaceLandmarker(self._landmark_model, self._device)
             return self._landmarker
 
-    def _face_network(self) -> FaceNetwork:
+    def _face_network(self) -> FaceNetwork | GraphedFaceNetwork:
         with self._lock:
             if self._network is None:
-                self._network = load_face_network(FACE_NETWORK, FACE_NETWORK_SHA256, self._device)
+                network = load_face_network(FACE_NETWORK, FACE_NETWORK_SHA256, self._device)
+                self._network = GraphedFaceNetwork(network, self._device) if self._graphs else network
             return self._network
 
     def _fit_basis(self) -> FitBasis | GraphedFit:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from gpu_workers.engines.anny.correspondence import OUTER_EYE_CORNERS, SKIN_LANDMARKS
 from gpu_workers.engines.anny.face_network import FaceNetwork
 from gpu_workers.engines.anny.face_network_crop import cut_face, face_square
+from gpu_workers.engines.anny.face_network_graph import GraphedFaceNetwork
 
 #: Points that lie farther from the detector's on average, share of the eye distance, are not believed: one
 #: of the two has looked at something else.
@@ -25,7 +26,7 @@ def network_word(yaw: float) -> float:
 
 
 def look_at_face(
-    network: FaceNetwork,
+    network: FaceNetwork | GraphedFaceNetwork,
     photo: NDArray[np.uint8],
     landmarks: NDArray[np.floating],
     word: float,

@@ -15,6 +15,7 @@ from face3d.options import JobOptions
 from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
 from gpu_workers.engines.anny.cuda_graph import beside
 from gpu_workers.engines.anny.face_network import FaceNetwork
+from gpu_workers.engines.anny.face_network_graph import GraphedFaceNetwork
 from gpu_workers.engines.anny.face_network_photo import look_at_face, network_word
 from gpu_workers.engines.anny.face_search import MeasuredFace, find_faces, measure_face
 from gpu_workers.engines.anny.head_data import HeadData
@@ -55,7 +56,7 @@ def preprocess_photo(
     options: JobOptions,
     limits: PhotoLimits,
     landmarker: FaceLandmarker,
-    network: FaceNetwork,
+    network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
     device: torch.device = _CPU,
     early: Callable[[StageResult], None] | None = None,
@@ -131,7 +132,7 @@ def measure_view(
     options: JobOptions,
     limits: PhotoLimits,
     landmarker: FaceLandmarker,
-    network: FaceNetwork,
+    network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
     device: torch.device = _CPU,
 ) -> StageResult:
