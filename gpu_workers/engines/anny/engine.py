@@ -1,5 +1,6 @@
 """Engine `anny`: the three stages behind the contract of gpu_workers/engines/base.py."""
 
+import gc
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -93,6 +94,9 @@ class AnnyEngine:
             # Stages of one photo are threads of many short calls: each waits this long for its turn.
             sys.setswitchinterval(_SWITCH_SECONDS)
             warm_up_graphs(self)
+            # What is there now stays: a collection that went through all of it would hold up a photo.
+            gc.collect()
+            gc.freeze()
 
     def licences(self) -> dict[str, str]:
         """Return data set or model to licence."""
