@@ -66,16 +66,17 @@ def refine_fit(basis: FitBasis, seen: Observation, target: Tensor, pose: Pose) -
     coefficients = target
     points = basis.points(coefficients)
     for step in range(_POSE_STEPS + STEPS):
-        normal, gradient = normal_equations(basis, seen, pose, points)
-        if step < _POSE_STEPS:
-            move = solve_positive(normal[:, :6, :6], gradient[:, :6])
+        pose_only = step < _POSE_STEPS
+        normal, gradient = normal_equations(basis, seen, pose, points, pose_only=pose_only)
+        if pose_only:
+            move = solve_positive(normal, gradient)
         else:
             normal[:, 6:, 6:] += basis.prior
             gradient[:, 6:] += (target - coefficients) @ basis.prior
             move = bounded_step(normal, gradient, coefficients, basis.bounds)
             coefficients = coefficients + move[:, 6:]
+            points = basis.points(coefficients)
         pose = Pose(rotation_matrix(move[:, :3]) @ pose.rotation, pose.translation + move[:, 3:6])
-        points = basis.points(coefficients)
     return finish_fit(basis, seen, pose, coefficients)
 
 
@@ -100,17 +101,17 @@ def bounded_step(
     low = torch.full((batch, size), -torch.inf, dtype=DTYPE, device=gradient.device)
     high = -low
     low[:, first:], high[:, first:] = bounds[0] - coefficients, bounds[1] - coefficients
+    damping = 1e-9 * torch.diagonal(normal, dim1=1, dim2=2).mean(1, keepdim=True)
+    matrix, right = normal.clone(), gradient
+    torch.diagonal(matrix, dim1=1, dim2=2).add_(damping)
     held = torch.zeros(batch, size, dtype=torch.bool, device=gradient.device)
-    step = torch.zeros_like(gradient)
-    damping = 1e-9 * torch.diagonal(normal, dim1=1, dim2=2).mean(1)
-    identity = torch.eye(size, dtype=DTYPE, device=gradient.device)
-    for _ in range(_ACTIVE_SET_ROUNDS):
-        free = (~held).to(DTYPE)
-        matrix = normal * free[:, :, None] * free[:, None, :]
-        matrix = matrix + torch.diag_embed(held.to(DTYPE)) + damping[:, None, None] * identity
-        fixed = torch.where(held, step, torch.zeros_like(step))
-        right = torch.where(held, step, gradient - (normal @ fixed[..., None])[..., 0])
+    for rest in reversed(range(_ACTIVE_SET_ROUNDS)):
         solved = solve_positive(matrix, right)
         step = torch.minimum(torch.maximum(solved, low), high)
-        held = held | (solved < low) | (solved > high)
+        if rest:
+            held = held | (step != solved)
+            matrix = torch.where(held[:, :, None] | held[:, None, :], 0, normal)
+            torch.diagonal(matrix, dim1=1, dim2=2).add_(held + damping)
+            fixed = torch.where(held, step, 0)
+            right = torch.where(held, step, gradient - (normal @ fixed[..., None])[..., 0])
     return step

@@ -53,6 +53,8 @@ class FitBasis:
         self.columns_by_point = self.columns.permute(1, 2, 0).contiguous().to(WORK)
         errors = errors or assumed_errors(data.landmark_trust, data.score_baseline)
         self.errors = errors.to(device, DTYPE)
+        #: What is known to be nothing is not computed: a GPU's graph is made of hundreds of small steps.
+        self.is_biased, self.errs_in_common = bool(errors.bias.any()), bool(errors.factor.any())
         pairs = torch.from_numpy(data.local_change_pairs.astype(np.int64)) + self.identity_count
         self.pairs = pairs.to(device)
 
@@ -128,6 +130,8 @@ class FitBasis:
 
     def bias(self, rotation: Tensor) -> Tensor:
         """Return the detector's mean error (B, 478, 3) at rotations (B, 3, 3), eye distances."""
+        if not self.is_biased:
+            return torch.zeros(len(rotation), LANDMARKS, 3, dtype=DTYPE, device=self.device)
         yaw, pitch, _ = head_angles(rotation)
         return torch.einsum("bf,flc->blc", pose_features(yaw, pitch), self.errors.bias)
 

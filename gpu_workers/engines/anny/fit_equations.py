@@ -25,10 +25,15 @@ def reprojection_errors(seen: Observation, pose: Pose, points: Tensor) -> Tensor
     return distance / seen.eye_distance[:, None]
 
 
-def normal_equations(basis: FitBasis, seen: Observation, pose: Pose, points: Tensor) -> tuple[Tensor, Tensor]:
+def normal_equations(
+    basis: FitBasis, seen: Observation, pose: Pose, points: Tensor, *, pose_only: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return J^T W J (B, 6 + N, 6 + N) and -J^T W r (B, 6 + N); rotation, translation, then coefficients.
 
     Each point gives three rows: x and y in pixels, and its depth against the skin's mean depth in pixels.
+
+    Args:
+        pose_only: leave the coefficients out: N = 0.
     """
     turned = points @ pose.rotation.mT
     placed = turned + pose.translation[:, None]
@@ -44,8 +49,10 @@ def normal_equations(basis: FitBasis, seen: Observation, pose: Pose, points: Ten
     by_place[..., :2, 2] = -ratio[..., None] * placed[..., :2] / depth[..., None]
     by_place[..., 2, 2] = scale[:, None]
     by_rotation = by_place @ -cross_matrix(turned)
-    by_coefficient = (by_place @ pose.rotation[:, None]).to(WORK) @ basis.columns_by_point
-    jacobian = torch.cat([by_rotation.to(WORK), by_place.to(WORK), by_coefficient], dim=3)
+    by_unknown = [by_rotation.to(WORK), by_place.to(WORK)]
+    if not pose_only:
+        by_unknown.append((by_place @ pose.rotation[:, None]).to(WORK) @ basis.columns_by_point)
+    jacobian = torch.cat(by_unknown, dim=3)
     jacobian[:, :, 2] -= jacobian[:, _SKIN, 2].mean(1, keepdim=True)
 
     landmarks = slice(0, LANDMARKS)
@@ -68,17 +75,20 @@ def _of_landmarks(
 ) -> tuple[Tensor, Tensor]:
     """Return what the landmarks say; missing (B, 478, 3) pixels, jacobian (B, 478, 3, 6 + N)."""
     batch = len(missing)
-    residual = missing / seen.eye_distance[:, None, None] - basis.bias(pose.rotation)
+    residual = missing / seen.eye_distance[:, None, None]
+    if basis.is_biased:
+        residual = residual - basis.bias(pose.rotation)
     length = residual[..., :2].norm(dim=-1) / basis.expected_miss
     robust = (_HUBER / length.clamp(min=_HUBER)).sqrt()
     weight = (robust[..., None] / basis.deviation.reshape(LANDMARKS, 3)).to(WORK)
     scaled = (residual.to(WORK) * weight).reshape(batch, -1, 1)
     weight = weight / seen.eye_distance[:, None, None].to(WORK)
     flat = (jacobian * weight[..., None]).reshape(batch, 3 * LANDMARKS, -1)
-    shared, shared_residual = basis.common @ flat, basis.common @ scaled
-    normal = flat.mT @ flat - shared.mT @ shared
-    gradient = (flat.mT @ scaled - shared.mT @ shared_residual)[..., 0]
-    return normal, gradient
+    normal, gradient = flat.mT @ flat, flat.mT @ scaled
+    if basis.errs_in_common:
+        shared, shared_residual = basis.common @ flat, basis.common @ scaled
+        normal, gradient = normal - shared.mT @ shared, gradient - shared.mT @ shared_residual
+    return normal, gradient[..., 0]
 
 
 def _of_network(network: NetworkPoints, missing: Tensor, jacobian: Tensor) -> tuple[Tensor, Tensor]:
