@@ -130,19 +130,24 @@ def spread_along_runs(seeds: Tensor, mask: Tensor, turns: int) -> Tensor:
     """
     height, width = mask.shape
     rows, columns = _steps(height, mask.device)[:, None], _steps(width, mask.device)
-    # A pixel outside the mask has the number of the run that follows it, to which it adds nothing: one number
-    # for them all would have a GPU add them up one after another.
-    gaps, inside = ~mask, mask.view(-1)
-    row_runs = (gaps.cumsum(1) + rows * (width + 1)).view(-1)
-    column_runs = (gaps.cumsum(0) + columns * (height + 1)).view(-1)
-    in_rows = torch.zeros(height * (width + 1), device=mask.device)
-    in_columns = torch.zeros(width * (height + 1), device=mask.device)
+    # A pixel outside the mask reads a place where nothing is ever put, and adds that nothing to the run which
+    # follows it: in one place for them all a GPU would add them up one after another.
+    gaps = ~mask
+    row_runs = gaps.cumsum(1) + rows * (width + 1)
+    column_runs = gaps.cumsum(0) + columns * (height + 1)
+    nowhere = [height * (width + 1), width * (height + 1)]
+    in_rows, in_columns = (torch.zeros(count + 1, device=mask.device) for count in nowhere)
+    read_rows, read_columns = (
+        torch.where(mask, runs, count).view(-1)
+        for runs, count in zip((row_runs, column_runs), nowhere, strict=True)
+    )
+    row_runs, column_runs = row_runs.view(-1), column_runs.view(-1)
     # Sums of what is not negative: more than zero wherever one is.
     in_rows.scatter_add_(0, row_runs, (seeds & mask).view(-1).float())
     for _ in range(turns):
-        in_columns.scatter_add_(0, column_runs, torch.where(inside, in_rows[row_runs], 0.0))
-        in_rows.scatter_add_(0, row_runs, torch.where(inside, in_columns[column_runs], 0.0))
-    return (in_rows[row_runs].view(mask.shape) > 0) & mask
+        in_columns.scatter_add_(0, column_runs, in_rows[read_rows])
+        in_rows.scatter_add_(0, row_runs, in_columns[read_columns])
+    return in_rows[read_rows].view(mask.shape) > 0
 
 
 @graph_constant(maxsize=64)
