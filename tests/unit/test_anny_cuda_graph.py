@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpu_workers.engines.anny import cuda_graph
-from gpu_workers.engines.anny.cuda_graph import CapturedCall, graph_constant
+from gpu_workers.engines.anny.cuda_graph import HEADS, CapturedCall, graph_constant
 from gpu_workers.engines.anny.texture_photo import _blur_matrix
 
 CPU = torch.device("cpu")
@@ -17,11 +17,11 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graph, "torch", MagicMock())
-    monkeypatch.setattr(cuda_graph.HEADS, "_places", {})
+    monkeypatch.setattr(HEADS, "_places", {})
 
 
 def test_a_graph_keeps_its_blurs_whatever_photos_come_after() -> None:
-    graph = CapturedCall(lambda: float(_blur_matrix(31, 1.5, CPU).sum()), CPU)
+    graph = CapturedCall(lambda: float(_blur_matrix(31, 1.5, CPU).sum()), CPU, HEADS)
     matrix = weakref.ref(_blur_matrix(31, 1.5, CPU))
     for size in range(40, 240):
         _blur_matrix(size, 1.5, CPU)
@@ -58,7 +58,7 @@ def test_a_failed_capture_keeps_nothing() -> None:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        CapturedCall(fail_in_capture, CPU)
+        CapturedCall(fail_in_capture, CPU, HEADS)
     assert held[0] is None
     assert len(held[-1]) == 1
     assert not hasattr(cuda_graph._capturing, "held")

@@ -32,7 +32,7 @@ class Repeated:
 
     made = 0
 
-    def __init__(self, function: Callable[[], torch.Tensor], _: torch.device) -> None:
+    def __init__(self, function: Callable[[], torch.Tensor], *_: object) -> None:
         Repeated.made += 1
         self._function = function
 

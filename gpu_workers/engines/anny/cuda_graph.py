@@ -68,8 +68,8 @@ class GraphPool:
             return self._places[index]
 
 
-#: The fit, the head's assembly and the maps; the landmark models; the photo's masks, made beside the fit.
-HEADS, FACES, MASKS = GraphPool(), GraphPool(), GraphPool()
+#: What looks at a face, fits its head, masks its photo, bakes its maps: of several photos side by side.
+FACES, HEADS, MASKS, MAPS = GraphPool(), GraphPool(), GraphPool(), GraphPool()
 
 
 class CapturedCall(Generic[Result]):
@@ -84,7 +84,7 @@ class CapturedCall(Generic[Result]):
         RuntimeError: the function cannot be captured.
     """
 
-    def __init__(self, function: Callable[[], Result], device: torch.device, pool: GraphPool = HEADS) -> None:
+    def __init__(self, function: Callable[[], Result], device: torch.device, pool: GraphPool) -> None:
         with _capture_lock, torch.cuda.device(device):
             handle, stream = pool.find(device)
             stream.wait_stream(torch.cuda.current_stream())

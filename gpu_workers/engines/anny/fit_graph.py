@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gpu_workers.engines.anny.correspondence import LANDMARKS
-from gpu_workers.engines.anny.cuda_graph import HEADS, CapturedCall
+from gpu_workers.engines.anny.cuda_graph import HEADS, CapturedCall, beside
 from gpu_workers.engines.anny.fit import Fit, refine_fit, start_fit
 from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.head_data import HeadData
@@ -51,7 +51,8 @@ class GraphedFit:
         with self._lock:
             rank = None if seen.network is None else seen.network.loadings.shape[-1]
             if rank not in self._graphs:
-                self._graphs[rank] = _Graph(self.basis, rank)
+                with beside(self.basis.device, "heads"):
+                    self._graphs[rank] = _Graph(self.basis, rank)
             graph = self._graphs[rank]
         fits = []
         for row in range(len(target)):
@@ -103,14 +104,14 @@ class _Graph:
         self._captured: CapturedCall[Tensor] | None = None
 
     def fit(self, seen: Observation, target: Tensor, pose: Pose) -> Fit:
-        with HEADS.lock, torch.cuda.device(self._basis.device):
+        with HEADS.lock, beside(self._basis.device, "heads"):
             given = [seen.landmarks, seen.focal, seen.centre, target, pose.rotation, pose.translation]
             if seen.network is not None:
                 given += [seen.network.points, seen.network.precision, seen.network.loadings]
             self._staging.copy_(pack(given))
             self._input.copy_(self._staging, non_blocking=True)
             if self._captured is None:
-                self._captured = CapturedCall(self._run, self._basis.device)
+                self._captured = CapturedCall(self._run, self._basis.device, HEADS)
             self._output.copy_(self._captured.replay(), non_blocking=True)
             torch.cuda.current_stream().synchronize()
             rotation, translation, coefficients, points, errors, bias = self._found.split(

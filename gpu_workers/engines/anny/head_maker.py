@@ -163,11 +163,13 @@ class _AssemblyGraph:
 
     def assemble(self, packed: Tensor) -> tuple[HeadTensors, Tensor]:
         """Return the head of a packed fit (1, T), and its numbers on the CPU."""
-        with HEADS.lock, torch.cuda.device(self._device):
+        with HEADS.lock, beside(self._device, "heads"):
             self._staging.copy_(packed)
             self._input.copy_(self._staging, non_blocking=True)
             if self._captured is None:
-                self._captured = CapturedCall(lambda: self._assembly.assemble(self._input), self._device)
+                self._captured = CapturedCall(
+                    lambda: self._assembly.assemble(self._input), self._device, HEADS
+                )
             found = self._captured.replay()
             if self._numbers is None:
                 self._numbers = torch.empty_like(found.numbers, device="cpu").pin_memory()

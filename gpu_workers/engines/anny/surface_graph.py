@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gpu_workers.engines.anny import texture_kernels
-from gpu_workers.engines.anny.cuda_graph import HEADS, CapturedCall
+from gpu_workers.engines.anny.cuda_graph import MAPS, CapturedCall
 from gpu_workers.engines.anny.texture_surface import SurfaceAtlas, SurfaceMaps, make_surface
 
 #: Maps (their size, where they lie) whose graphs are kept.
@@ -17,7 +17,7 @@ _GRAPHS = 4
 def bake_surface(
     albedo: Tensor, photo_density: Tensor, atlas: SurfaceAtlas, *, graphs: bool = True
 ) -> SurfaceMaps:
-    """Return `make_surface`'s maps; hold `HEADS.lock` as long as they are read.
+    """Return `make_surface`'s maps; hold `MAPS.lock` as long as they are read.
 
     Args:
         albedo: (S, S, 3) uint8 sRGB; a graph belongs to the memory that it lies in.
@@ -26,7 +26,7 @@ def bake_surface(
     """
     if not (graphs and texture_kernels.available(albedo.device)):
         return make_surface(albedo, photo_density, atlas)
-    with HEADS.lock, torch.cuda.device(albedo.device):
+    with MAPS.lock, torch.cuda.device(albedo.device):
         return _cache.find(albedo, atlas)(photo_density)
 
 
@@ -36,7 +36,7 @@ class _Graph:
     def __init__(self, albedo: Tensor, atlas: SurfaceAtlas) -> None:
         self._albedo, self._atlas = albedo, atlas
         self._density = torch.ones((), device=albedo.device)
-        self._captured = CapturedCall(self._make, albedo.device)
+        self._captured = CapturedCall(self._make, albedo.device, MAPS)
 
     def __call__(self, photo_density: Tensor) -> SurfaceMaps:
         self._density.copy_(photo_density)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gpu_workers.engines.anny import texture_kernels
-from gpu_workers.engines.anny.cuda_graph import HEADS, CapturedCall
+from gpu_workers.engines.anny.cuda_graph import MAPS, CapturedCall
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas
 from gpu_workers.engines.anny.texture_compose import compose_skin
 from gpu_workers.engines.anny.texture_masks import FaceMasks
@@ -75,7 +75,7 @@ def bake_skin(request: BakeRequest, atlas: SkinAtlas, *, graphs: bool = True) ->
         inputs.fill(request)
         yield inputs.bake()
         return
-    with HEADS.lock, torch.cuda.device(device):
+    with MAPS.lock, torch.cuda.device(device):
         yield _cache.find(request, atlas)(request)
 
 
@@ -98,8 +98,9 @@ class _Inputs:
         self.shape[:-_CAMERA_AND_SMILE].copy_(head.posed.view(-1))
         rest = np.append(pack_camera(head.camera), np.float32(head.smile))
         self.shape[-_CAMERA_AND_SMILE:].copy_(torch.from_numpy(rest))
-        for tensor in (request.masks.photo, request.masks.confidence, request.masks.skin):
-            if tensor.is_cuda:
+        masks = request.masks
+        for tensor in (masks.photo, masks.confidence, masks.skin, head.posed):
+            if tensor.is_cuda and tensor.device == self.photo.device:
                 # Made on another stream, which must not use their memory again before this one has read it.
                 tensor.record_stream(torch.cuda.current_stream())
         self.photo.copy_(request.masks.photo)
@@ -135,7 +136,7 @@ class _Graph:
         device = atlas.triangles.device
         self._inputs = _Inputs(request, atlas, _shared_albedo(request.size, device))
         self._inputs.fill(request)
-        self._captured = CapturedCall(self._inputs.bake, device)
+        self._captured = CapturedCall(self._inputs.bake, device, MAPS)
 
     def __call__(self, request: BakeRequest) -> SkinBake:
         self._inputs.fill(request)
