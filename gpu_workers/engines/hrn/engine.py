@@ -189,6 +189,11 @@ class HrnEngine:
         """The pipeline's part alone, loaded."""
         return self._parts().front
 
+    @property
+    def anny(self) -> AnnyEngine:
+        """The engine that works beside it."""
+        return self._anny
+
     def _parts(self) -> _Loaded:
         with self._lock:
             if self._loaded is None:

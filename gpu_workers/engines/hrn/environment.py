@@ -69,11 +69,17 @@ def check_environment() -> None:
 
 
 @contextmanager
-def borrowed_modules() -> Iterator[None]:
-    """Lend the names that ModelScope's modules import; one thread at a time."""
+def borrowed_modules(*, rasterisers: bool = True) -> Iterator[None]:
+    """Lend the names that ModelScope's modules import; one thread at a time.
+
+    Args:
+        rasterisers: False leaves nvdiffrast and PyTorch3D to those that are installed.
+    """
     with _lock:
         _define_missing_operators()
-        names = {**_pytorch3d_names(), **_nvdiffrast_names(), "tensorflow": stand_in_for_tensorflow()}
+        names = {"tensorflow": stand_in_for_tensorflow()}
+        if rasterisers:
+            names |= {**_pytorch3d_names(), **_nvdiffrast_names()}
         before = {name: sys.modules.get(name) for name in names}
         sys.modules.update(names)
         try:
@@ -121,6 +127,11 @@ def _pytorch3d_names() -> dict[str, ModuleType]:
             "pytorch3d.renderer.mesh", rasterize_meshes=rendering.rasterize_meshes
         ),
     }
+
+
+def torchvision_loads() -> bool:
+    """Tell, once modules have been lent, whether torchvision's operators are its own."""
+    return not _kept
 
 
 def _define_missing_operators() -> None:

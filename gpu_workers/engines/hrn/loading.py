@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 
 from face3d.errors import EngineUnavailable
-from gpu_workers.engines.hrn.environment import borrowed_modules, check_environment
+from gpu_workers.engines.hrn.environment import borrowed_modules, check_environment, torchvision_loads
 from gpu_workers.engines.hrn.files import SQUARE_DETECTOR
 from gpu_workers.engines.hrn.mask import open_mask
 from gpu_workers.engines.hrn.model_check import check_model_folder
@@ -21,10 +21,14 @@ _PACKAGE = "modelscope.models.cv.face_reconstruction.models"
 _PIPELINE = "modelscope.pipelines.cv.face_reconstruction_pipeline"
 
 
-def load_pipeline(folder: Path, device: torch.device) -> Any:
+def load_pipeline(folder: Path, device: torch.device, *, unmodified: bool = False) -> Any:
     """Return ModelScope's FaceReconstructionPipeline with the weights of a folder.
 
     Its classes and methods are unmodified; drawing and face mask are ours.
+
+    Args:
+        unmodified: draw by nvdiffrast and PyTorch3D, which must be there, and let torchvision choose among
+            overlapping boxes if it can. The benchmark compares with that; no engine works so.
 
     Raises:
         EngineUnavailable: a library or a file is missing, or a file is not what it should be.
@@ -39,15 +43,16 @@ def load_pipeline(folder: Path, device: torch.device) -> Any:
     mask = open_mask(folder)
     # It warns of a missing preprocessor that it does not need, and names folders: not for a worker's log.
     logging.getLogger("modelscope").addFilter(_is_error)
-    with borrowed_modules(), on_device(device), _own_places(folder, device):
+    with borrowed_modules(rasterisers=not unmodified), on_device(device), _own_places(folder, device):
         from modelscope.pipelines.cv.face_reconstruction_pipeline import FaceReconstructionPipeline
 
         pipeline = FaceReconstructionPipeline(
             model=str(folder), device="gpu" if device.type == "cuda" else "cpu"
         )
-        from modelscope.models.cv.skin_retouching.retinaface import predict_single
+        if not (unmodified and torchvision_loads()):
+            from modelscope.models.cv.skin_retouching.retinaface import predict_single
 
-        predict_single.nms = suppress_overlaps
+            predict_single.nms = suppress_overlaps
     pipeline.face_sess = mask
     return pipeline
 
