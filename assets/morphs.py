@@ -90,7 +90,7 @@ class MorphFinder:
 
     def _find_block(self, shapes: slice) -> list[Morph]:
         """Return the morphs of some of the shapes that move something; they begin with a byte's first."""
-        flags: NDArray[np.bool_] = self._moved[:, shapes.start // 8 : -(-shapes.stop // 8)].any(axis=1)
+        flags = np.logical_or.reduce(self._moved[:, shapes.start // 8 : -(-shapes.stop // 8)], axis=1)
         corners = self._rings.corners
         touched = np.flatnonzero(np.logical_or.reduce([flags.take(corner) for corner in corners]))
         quads = [corner.take(touched) for corner in corners]
