@@ -118,7 +118,7 @@ class Storage:
         self,
         bucket: str,
         key: str,
-        data: bytes,
+        data: bytes | memoryview,
         *,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
