@@ -118,7 +118,7 @@ class Storage:
         self,
         bucket: str,
         key: str,
-        data: bytes | memoryview,
+        data: bytes,
         *,
         content_type: str,
         metadata: Mapping[str, str] | None = None,

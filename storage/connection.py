@@ -48,7 +48,7 @@ def connect(config: StorageConfig, endpoint: str | None) -> Any:
         # Stores other than AWS seldom have a DNS name a bucket.
         s3={
             "addressing_style": "path" if endpoint else "auto",
-            "payload_signing_enabled": not _is_safe_way(endpoint),
+            "payload_signing_enabled": not (endpoint and _is_safe_way(endpoint)),
         },
         signature_version="s3v4",
         connect_timeout=config.connect_timeout,
@@ -77,9 +77,9 @@ def connect(config: StorageConfig, endpoint: str | None) -> Any:
     return client
 
 
-def _is_safe_way(endpoint: str | None) -> bool:
+def _is_safe_way(endpoint: str) -> bool:
     """Tell whether nobody can change bytes on the way: to sign them too would cost a SHA-256 of each PUT."""
-    url = urlsplit(endpoint or "https:")
+    url = urlsplit(endpoint)
     return url.scheme == "https" or url.hostname in _LOOPBACK
 
 

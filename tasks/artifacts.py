@@ -160,7 +160,7 @@ class Uploads:
         self._files.append((name, len(data), submit(_digest, data)))
 
     def _put(self, name: str, kind: str, data: bytes | memoryview) -> None:
-        self._store.storage.put(self._bucket, self._prefix + name, data, content_type=kind)
+        self._store.storage.put(self._bucket, self._prefix + name, bytes(data), content_type=kind)
 
 
 class ArtifactStore:
