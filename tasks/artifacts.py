@@ -24,7 +24,7 @@ _UPLOADS = 12
 #: A larger result is stored in parts of about this size.
 _PART_BYTES = 2**20
 
-#: How an object begins that tells of parts: no safetensors file does, its header would be of absurd length.
+#: How the first of several parts begins: no safetensors file does, its header would be of absurd length.
 _PARTS_MARK = b"face3d parts "
 
 #: Copies under way; `result()` of each is the file as it lies in the new place.
@@ -182,11 +182,11 @@ class ArtifactStore:
         if cached is not None:
             return cached
         first = self.storage.get(bucket, key)
-        count = count_parts(first)
-        if not count:
-            return first
-        keys = [key + part_suffix(number) for number in range(count)]
-        return b"".join(self.pool.map(lambda part: self.storage.get(bucket, part), keys))
+        count, data = read_first_part(first)
+        keys = [key + part_suffix(number) for number in range(1, count)]
+        if not keys:
+            return data
+        return b"".join([data, *self.pool.map(lambda part: self.storage.get(bucket, part), keys)])
 
     def begin(self, bucket: str, prefix: str) -> Uploads:
         """Begin to write an attempt's files under its prefix."""
@@ -234,19 +234,22 @@ def split_parts(name: str, data: bytes) -> dict[str, bytes | memoryview]:
     """Return the objects, name to bytes, as which a result is stored.
 
     A store hashes an object's bytes one after another, for most of the time that a PUT takes; several objects
-    are hashed side by side. The object of the file's own name then tells their number.
+    are hashed side by side. The first has the file's own name, and tells how many there are.
     """
     count = -(-len(data) // _PART_BYTES)
     if count <= 1:
         return {name: data}
     view, step = memoryview(data), -(-len(data) // count)
-    parts = {name + part_suffix(number): view[number * step :][:step] for number in range(count)}
-    return {name: _PARTS_MARK + str(count).encode(), **parts}
+    parts = {name + part_suffix(number): view[number * step :][:step] for number in range(1, count)}
+    return {name: b"".join([_PARTS_MARK, str(count).encode(), b"\n", view[:step]]), **parts}
 
 
-def count_parts(data: bytes) -> int:
-    """Return the number that the first object of a result tells; 0 where it is the whole result."""
-    return int(data.removeprefix(_PARTS_MARK)) if data.startswith(_PARTS_MARK) else 0
+def read_first_part(data: bytes) -> tuple[int, bytes]:
+    """Return the number of a result's parts, and what the first object holds of it."""
+    if not data.startswith(_PARTS_MARK):
+        return 1, data
+    count, _, rest = data.removeprefix(_PARTS_MARK).partition(b"\n")
+    return int(count), rest
 
 
 def part_suffix(number: int) -> str:
