@@ -5,24 +5,26 @@ that one set of weights drives the head; a shape that leaves a part alone points
 """
 
 import json
+import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assets.materials import NORMAL, ORM, find_surface
-from assets.mesh import NormalFinder, split_vertices
-from face3d.head import ARKIT_NAMES, FloatArray, Head, IndexArray, MeshPart
+from assets.mesh import TriangleMesh, split_vertices
+from assets.morphs import Morph, MorphFinder, SparseVectors
+from face3d.head import ARKIT_NAMES, FloatArray, Head, MeshPart
 from face3d.messages import Array
 
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _VERTICES, _INDICES = 34962, 34963
-#: A morph moves a vertex, or turns its normal, when it does more than this: metres; length of the difference.
-_SMALLEST_MOVE = 2e-6
-_SMALLEST_TURN = 4e-3
 _SPECULAR = "KHR_materials_specular"
+#: Threads that share the shapes of a part with more vertices than that: more threads wait for each other.
+_THREADS = min(3, len(os.sched_getaffinity(0)))
+_SMALL_PART = 4000
 _LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
 
 
@@ -46,7 +48,7 @@ def write_glb(
     images: list[dict[str, Any]] = []
     names = list(dict.fromkeys(part.material for part in head.parts))
     materials = [_write_material(buffer, images, name, textures) for name in names]
-    meshes = [_write_part(buffer, part, names.index(part.material)) for part in head.parts]
+    meshes = _write_parts(buffer, head, names)
     nodes: list[dict[str, Any]] = [{"name": part.name, "mesh": i} for i, part in enumerate(head.parts)]
     nodes.append({"name": "head", "children": list(range(len(meshes)))})
     document: dict[str, Any] = {
@@ -107,16 +109,35 @@ def _write_material(
     return material
 
 
-def _write_part(buffer: "_Buffer", part: MeshPart, material: int) -> dict[str, Any]:
-    mesh = split_vertices(part)
+def _write_parts(buffer: "_Buffer", head: Head, materials: Sequence[str]) -> list[dict[str, Any]]:
+    splits = [split_vertices(part) for part in head.parts]
     # Normals are found on unsplit vertices, so that shading does not break at UV seams.
-    finder = NormalFinder(part.positions, part.quads)
-    targets = [_write_shape(buffer, mesh.vertices, finder, deltas) for deltas in part.morph_deltas]
+    finders = [MorphFinder(*pair) for pair in zip(head.parts, splits, strict=True)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        large = [len(part.positions) > _SMALL_PART for part in head.parts]
+        begun = {index: finders[index].find_all(pool.map) for index in range(len(large)) if large[index]}
+        # What is small is done here before another thread had taken it over.
+        found = [begun.get(index) or list(finder.find_all()) for index, finder in enumerate(finders)]
+        return [
+            _write_part(buffer, part, mesh, finder.normals, morphs, materials.index(part.material))
+            for part, mesh, finder, morphs in zip(head.parts, splits, finders, found, strict=True)
+        ]
+
+
+def _write_part(
+    buffer: "_Buffer",
+    part: MeshPart,
+    mesh: TriangleMesh,
+    normals: FloatArray,
+    morphs: Iterable[Morph],
+    material: int,
+) -> dict[str, Any]:
+    targets = [_write_shape(buffer, morph, len(mesh.vertices)) for morph in morphs]
     # glTF's v runs down the picture; ours runs up.
     uvs = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1)
     attributes = {
         "POSITION": buffer.add_dense(part.positions[mesh.vertices], bounds=True),
-        "NORMAL": buffer.add_dense(finder.normals[mesh.vertices]),
+        "NORMAL": buffer.add_dense(normals[mesh.vertices]),
         "TEXCOORD_0": buffer.add_dense(uvs),
     }
     primitive = {
@@ -133,21 +154,10 @@ def _write_part(buffer: "_Buffer", part: MeshPart, material: int) -> dict[str, A
     }
 
 
-def _write_shape(
-    buffer: "_Buffer", split: IndexArray, finder: NormalFinder, deltas: FloatArray
-) -> dict[str, int]:
-    """Write a shape's displacements (V, 3) and what they do to normals; `split` tells vertices' copies."""
-    lengths = np.einsum("vc,vc->v", deltas, deltas)
-    touched = np.flatnonzero(lengths)
-    turned = finder.find_turns(touched, deltas.take(touched, axis=0))
-    moved = np.flatnonzero(lengths > _SMALLEST_MOVE**2)
-    turns = turned.turns
-    bent = np.flatnonzero(np.einsum("vc,vc->v", turns, turns) > _SMALLEST_TURN**2)
+def _write_shape(buffer: "_Buffer", morph: Morph, vertices: int) -> dict[str, int]:
     return {
-        "POSITION": buffer.add_sparse(moved, deltas.take(moved, axis=0), split, bounds=True),
-        "NORMAL": buffer.add_sparse(
-            turned.vertices.take(bent), turns.take(bent, axis=0), split, bounds=False
-        ),
+        "POSITION": buffer.add_sparse(morph.moves, vertices, bounds=True),
+        "NORMAL": buffer.add_sparse(morph.turns, vertices, bounds=False),
     }
 
 
@@ -155,70 +165,60 @@ class _Buffer:
     """The binary chunk as it grows, with the views and accessors that describe it."""
 
     def __init__(self) -> None:
-        self.pieces: list[bytes] = []
+        self.pieces: list[bytes | memoryview] = []
         self.length = 0
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
         self._zeros: dict[tuple[int, bool], int] = {}
 
-    def add_view(self, data: bytes, target: int | None = None) -> int:
-        view = {"buffer": 0, "byteOffset": self.length, "byteLength": len(data)}
+    def add_view(self, data: bytes | Array, target: int | None = None) -> int:
+        piece = (memoryview(data) if isinstance(data, bytes) else data.data).cast("B")
+        view = {"buffer": 0, "byteOffset": self.length, "byteLength": len(piece)}
         if target is not None:
             view["target"] = target
         self.views.append(view)
-        padded = data + b"\0" * (-len(data) % 4)
-        self.pieces.append(padded)
-        self.length += len(padded)
+        padding = -len(piece) % 4
+        self.pieces += [piece, bytes(padding)] if padding else [piece]
+        self.length += len(piece) + padding
         return len(self.views) - 1
 
     def add_dense(self, values: FloatArray, *, bounds: bool = False) -> int:
         values = np.ascontiguousarray(values, np.float32)
         accessor: dict[str, Any] = {
-            "bufferView": self.add_view(values.tobytes(), _VERTICES),
+            "bufferView": self.add_view(values, _VERTICES),
             "componentType": _FLOAT,
             "count": len(values),
             "type": f"VEC{values.shape[1]}",
         }
         return self._add(accessor, values if bounds else None)
 
-    def add_sparse(
-        self, vertices: NDArray[np.integer], vectors: FloatArray, split: IndexArray, *, bounds: bool
-    ) -> int:
-        """Add an accessor of the N split vertices that is zero but for some vertices' vectors.
-
-        Args:
-            vertices: (K,) unsplit vertices.
-            vectors: (K, 3) theirs.
-            split: (N,) the unsplit vertex of each split one.
-        """
-        accessor: dict[str, Any] = {"componentType": _FLOAT, "count": len(split), "type": "VEC3"}
-        if not len(vertices):
-            key = (len(split), bounds)
+    def add_sparse(self, vectors: SparseVectors, count: int, *, bounds: bool) -> int:
+        """Add an accessor of `count` split vertices that is zero but for some vertices' vectors."""
+        accessor: dict[str, Any] = {"componentType": _FLOAT, "count": count, "type": "VEC3"}
+        kept = len(vectors.vertices)
+        if not kept:
+            key = (count, bounds)
             if key not in self._zeros:
                 self._zeros[key] = self._add(accessor, np.zeros((1, 3), np.float32) if bounds else None)
             return self._zeros[key]
-        place = np.full(int(split.max()) + 1, -1, np.int32)
-        place[vertices] = np.arange(len(vertices), dtype=np.int32)
-        copies = place.take(split)
-        moved = np.flatnonzero(copies >= 0)
-        kept = vectors.take(copies.take(moved), axis=0)
-        index_type = _index_type(len(split))
+        index_type = _index_type(count)
         accessor["sparse"] = {
-            "count": len(moved),
+            "count": kept,
             "indices": {
-                "bufferView": self.add_view(moved.astype(index_type).tobytes()),
+                "bufferView": self.add_view(vectors.vertices.astype(index_type)),
                 "componentType": _component(index_type),
             },
-            "values": {"bufferView": self.add_view(kept.tobytes())},
+            "values": {"bufferView": self.add_view(vectors.vectors)},
         }
-        still = np.zeros((int(len(moved) < len(split)), 3), np.float32)
-        return self._add(accessor, np.concatenate([kept, still]) if bounds else None)
+        if vectors.bounds is None:
+            return self._add(accessor, None)
+        still = np.zeros((int(kept < count), 3), np.float32)
+        return self._add(accessor, np.concatenate([vectors.bounds, still]))
 
     def add_indices(self, triangles: Array, vertices: int) -> int:
         index_type = _index_type(vertices)
-        data = triangles.astype(index_type).tobytes()
         accessor = {
-            "bufferView": self.add_view(data, _INDICES),
+            "bufferView": self.add_view(triangles.astype(index_type), _INDICES),
             "componentType": _component(index_type),
             "count": triangles.size,
             "type": "SCALAR",

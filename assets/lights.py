@@ -53,21 +53,24 @@ class Shadow:
     nearest: FloatArray
 
     def find_light(self, points: FloatArray) -> FloatArray:
-        """Return the share (P, 1) of the key light that reaches points (P, 3)."""
-        flat = points @ self.across.T
-        behind = points @ self.towards
-        total = np.zeros(len(points), np.float32)
+        """Return the share (P,) of the key light that reaches points (3, P)."""
+        flat = _dot(self.across, points)
+        behind = _dot(self.towards[None], points)[0]
+        total = np.zeros(points.shape[1], np.float32)
         start, full = _SHADOW_DEPTH
         steps = ((-1, -0.4), (0.4, -1), (1, 0.4), (-0.4, 1), (0, 0))
         for step in steps:
-            place = (
-                (flat + np.float32(_SOFTNESS) * np.array(step, np.float32) - self.low) * self.scale
-            ).astype(np.int32)
-            np.clip(place, 0, _SHADOW_SIDE - 1, out=place)
-            gap = self.nearest.take(place[:, 1] * _SHADOW_SIDE + place[:, 0]) - behind
-            total += np.clip((gap - start) / np.float32(full - start), 0, 1)
+            offset = np.float32(_SOFTNESS) * np.array(step, np.float32)
+            column, row = (
+                np.clip((one + by - low) * np.float32(self.scale), 0, _SHADOW_SIDE - 1).astype(np.int32)
+                for one, by, low in zip(flat, offset, self.low, strict=True)
+            )
+            gap = self.nearest.take(row * _SHADOW_SIDE + column) - behind
+            gap -= np.float32(start)
+            gap /= np.float32(full - start)
+            total += np.clip(gap, 0, 1, out=gap)
         total *= np.float32((1 - _SHADOW_LIGHT) / len(steps))
-        return (1 - total)[:, None]
+        return 1 - total
 
 
 def cast_shadow(points: FloatArray, triangles: IndexArray) -> Shadow:
@@ -101,43 +104,72 @@ def shade(
     key_light: FloatArray | None = None,
     open_to_sky: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return what a surface scatters under the studio's lamps (P, 3), and its highlights (P, 1), linear.
+    """Return what a surface scatters under the studio's lamps (3, P), and its highlights (P,), linear.
 
     Args:
-        albedo: (P, 3) linear.
-        normal: (P, 3) unit vectors, x right, y up, z to the viewer.
-        towards: (P, 3) unit vectors to the viewer.
-        roughness: one of all, or (P, 1).
-        key_light: (P, 1) the share of the key light that arrives; all where omitted.
-        open_to_sky: (P, 1) the share of the sky that is seen; all where omitted.
+        albedo: (3, P) linear.
+        normal: (3, P) unit vectors, x right, y up, z to the viewer.
+        towards: (3, P) unit vectors to the viewer.
+        roughness: one of all, or (P,).
+        key_light: (P,) the share of the key light that arrives; all where omitted.
+        open_to_sky: (P,) the share of the sky that is seen; all where omitted.
     """
-    up = (normal[:, 1:2] + 1) / 2
-    light = np.float32(1) * up * np.array(_AMBIENT_UP, np.float32)
-    light += (1 - up) * np.array(_AMBIENT_DOWN, np.float32)
+    up = (normal[1] + 1) / 2
+    light = up * _column(_AMBIENT_UP)
+    light += (1 - up) * _column(_AMBIENT_DOWN)
     if open_to_sky is not None:
         light *= open_to_sky
     exponent = np.clip(2 / np.asarray(roughness, np.float32) ** 4 - 2, *_EXPONENTS).astype(np.float32)
-    highlight = np.zeros((len(normal), 1), np.float32)
+    highlight = np.zeros(normal.shape[1], np.float32)
     for number, lamp in enumerate(_LIGHTS):
         direction = np.array(lamp.direction, np.float32)
         direction /= np.linalg.norm(direction)
-        cosine = (normal @ direction)[:, None]
-        wrap = np.array(lamp.wrap, np.float32)
-        lit = np.clip((cosine + wrap) / (1 + wrap), 0, 1)
+        cosine = _dot(direction[None], normal)[0]
+        wrap = _column(lamp.wrap)
+        lit = cosine + wrap
+        lit /= 1 + wrap
+        np.clip(lit, 0, 1, out=lit)
         lit *= lit
         arrives = key_light if number == 0 and key_light is not None else np.float32(1)
-        light += lit * arrives * np.array(lamp.colour, np.float32)
+        lit *= arrives
+        lit *= _column(lamp.colour)
+        light += lit
         if lamp.gloss:
-            half = towards + direction
+            half = towards + direction[:, None]
             normalise(half)
-            shine = np.clip(np.einsum("pc,pc->p", normal, half), 0, 1)[:, None] ** exponent
-            strength = lamp.gloss * (exponent + 8) / 8 * 0.028
-            shine = np.minimum(strength * shine * np.clip(cosine * 4, 0, 1), _BRIGHTEST_GLOSS)
-            highlight += shine * arrives
-    matte: FloatArray = (albedo * light).astype(np.float32)
-    return matte, highlight
+            shine = half[0] * normal[0]
+            shine += half[1] * normal[1]
+            shine += half[2] * normal[2]
+            np.clip(shine, 0, 1, out=shine)
+            strength = lamp.gloss * (exponent + 8) / 8 * np.float32(0.028)
+            shine = strength * shine**exponent
+            shine *= np.clip(cosine * 4, 0, 1)
+            np.minimum(shine, _BRIGHTEST_GLOSS, out=shine)
+            shine *= arrives
+            highlight += shine
+    light *= albedo
+    return light, highlight
 
 
 def normalise(vectors: NDArray[np.float32]) -> None:
-    """Scale (P, 3) vectors to unit length, in place."""
-    vectors /= np.sqrt(np.einsum("pc,pc->p", vectors, vectors) + 1e-18)[:, None]
+    """Scale (3, P) vectors to unit length, in place."""
+    x, y, z = vectors
+    length = x * x
+    length += y * y
+    length += z * z
+    length += np.float32(1e-18)
+    vectors /= np.sqrt(length, out=length)
+
+
+def _column(values: tuple[float, float, float]) -> FloatArray:
+    return np.array(values, np.float32)[:, None]
+
+
+def _dot(rows: FloatArray, points: FloatArray) -> FloatArray:
+    """Return (R, P): products of rows (R, 3) with points (3, P), without the threads of a BLAS."""
+    product = np.empty((len(rows), points.shape[1]), np.float32)
+    for row, (a, b, c) in zip(product, rows, strict=True):
+        np.multiply(points[0], a, out=row)
+        np.add(row, points[1] * b, out=row)
+        np.add(row, points[2] * c, out=row)
+    return product

@@ -4,7 +4,7 @@ The texture stage encodes, so that 48 MB of pixels never cross the storage; pack
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -24,36 +24,40 @@ _EMBEDDED_QUALITY = 92
 
 
 def encode_maps(texture: StageResult, options: JobOptions) -> dict[str, bytes]:
-    """Return every encoded map of a texture stage.
+    """Return every encoded map of a texture stage, file name to bytes; see `iterate_maps`."""
+    return dict(iterate_maps(texture, options))
+
+
+def iterate_maps(texture: StageResult, options: JobOptions) -> Iterator[tuple[str, bytes]]:
+    """Yield every encoded map of a texture stage as soon as it is encoded: file name and bytes.
+
+    The names are `albedo.<suffix>`, `albedo_<material>.<suffix>`, `normal.<suffix>` and so on for the asset,
+    `glb/<material>.jpg` (`.png` with coverage), `glb/skin.normal.jpg` and `glb/skin.orm.jpg` for
+    `build_asset`.
 
     Args:
         texture: tensors `albedo/<material>`, (S, S, 3) uint8 sRGB, or (S, S, 4) with coverage; and, where
             the engine makes them, `normal/skin` (S, S, 3) uint8, `roughness/skin` and `occlusion/skin`
             (S, S) uint8, `displacement/skin` (S, S) uint16.
         options: `texture_format` is that of the asset's own files.
-    Returns:
-        File name to bytes: `albedo.<suffix>`, `albedo_<material>.<suffix>`, `normal.<suffix>` and so on for
-        the asset, `glb/<material>.jpg` (`.png` with coverage), `glb/skin.normal.jpg` and `glb/skin.orm.jpg`
-        for `build_asset`.
     """
-    images = {
-        name.removeprefix(_PREFIX): np.asarray(array)
-        for name, array in texture.tensors.items()
-        if name.startswith(_PREFIX)
-    }
     # Each large PNG or JPEG spreads over all cores by itself.
-    files = {name_embedded_map(material): encode_embedded_map(image) for material, image in images.items()}
-    for material, image in images.items():
-        files[name_map(material, options.texture_format)] = _encode(
-            image, options.texture_format, files[name_embedded_map(material)]
-        )
+    for name, array in texture.tensors.items():
+        if name.startswith(_PREFIX):
+            material, image = name.removeprefix(_PREFIX), np.asarray(array)
+            embedded = encode_embedded_map(image)
+            yield name_embedded_map(material), embedded
+            yield (
+                name_map(material, options.texture_format),
+                _encode(image, options.texture_format, embedded),
+            )
     for name, array in texture.tensors.items():
         kind, _, material = name.partition("/")
         file = name_surface_map(kind, options.texture_format)
         if file is not None and material == "skin":
             kept: TextureFormat = "png" if file.endswith(".png") else options.texture_format
-            files[file] = _encode_surface(np.asarray(array), kept)
-    return files | _embed_surface(texture)
+            yield file, _encode_surface(np.asarray(array), kept)
+    yield from _embed_surface(texture)
 
 
 def is_embedded_map(name: str) -> bool:
@@ -114,19 +118,17 @@ def _encode_surface(image: NDArray[np.uint8], texture_format: TextureFormat) -> 
     return encode_webp(coloured) if texture_format == "webp" else encode_jpeg(coloured)
 
 
-def _embed_surface(texture: StageResult) -> dict[str, bytes]:
-    """Return what head.glb holds of the skin's further maps, where there are any."""
-    files = {}
+def _embed_surface(texture: StageResult) -> Iterator[tuple[str, bytes]]:
+    """Yield what head.glb holds of the skin's further maps, where there are any."""
     if "normal/skin" in texture.tensors:
         small = _reduce(np.asarray(texture.tensors["normal/skin"]))
-        files[name_embedded_map("skin" + NORMAL)] = encode_jpeg(small, quality=_EMBEDDED_QUALITY)
+        yield name_embedded_map("skin" + NORMAL), encode_jpeg(small, quality=_EMBEDDED_QUALITY)
     if "roughness/skin" in texture.tensors:
         roughness = _reduce(np.asarray(texture.tensors["roughness/skin"]))
         packed = np.zeros((*roughness.shape, 3), np.uint8)
         packed[..., 0] = _reduce(np.asarray(texture.tensors["occlusion/skin"]))
         packed[..., 1] = roughness
-        files[name_embedded_map("skin" + ORM)] = encode_jpeg(packed, quality=_EMBEDDED_QUALITY)
-    return files
+        yield name_embedded_map("skin" + ORM), encode_jpeg(packed, quality=_EMBEDDED_QUALITY)
 
 
 def _reduce(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

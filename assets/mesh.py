@@ -1,18 +1,21 @@
 """A part's quads as real-time formats want them: triangles, a vertex a (position, uv) pair, normals."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from face3d.head import FloatArray, IndexArray, MeshPart
+
+#: A head has a dozen parts, on three levels of detail.
+_KEPT_TOPOLOGIES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class TriangleMesh:
     """A part with split vertices; N of them."""
 
-    #: (N,) the part's vertex that each split vertex stands for.
+    #: (N,) the part's vertex that each split vertex stands for, ascending.
     vertices: IndexArray
     #: (N, 2) v up.
     uvs: FloatArray
@@ -33,16 +36,38 @@ def split_quads(quads: IndexArray) -> IndexArray:
 
 def split_vertices(part: MeshPart) -> TriangleMesh:
     """Return the part as triangles whose vertices have one uv each."""
-    # A quad is real by its positions: a uv quad may be collapsed where the mesh is not, never the other way.
-    corners = part.quads.astype(np.int64) * len(part.uvs) + part.uv_quads
-    pairs, inverse = np.unique(corners, return_inverse=True)
-    split = inverse.reshape(part.quads.shape).astype(np.int32)
-    triangle = part.quads[:, 2] == part.quads[:, 3]
-    split[triangle, 3] = split[triangle, 2]
-    vertices, uv_index = np.divmod(pairs, len(part.uvs))
+    arrays = (np.ascontiguousarray(quads, np.int32).tobytes() for quads in (part.quads, part.uv_quads))
+    split = _split_topology(*arrays, len(part.uvs))
     return TriangleMesh(
-        vertices=vertices.astype(np.int32), uvs=part.uvs[uv_index], triangles=split_quads(split)
+        vertices=split.vertices, uvs=part.uvs.take(split.uv_rows, axis=0), triangles=split.triangles
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Split:
+    """What splitting tells of a topology: vertices (N,) and uvs (N,), and triangles (M, 3) of the pairs."""
+
+    vertices: IndexArray
+    uv_rows: IndexArray
+    triangles: IndexArray
+
+
+@lru_cache(maxsize=_KEPT_TOPOLOGIES)
+def _split_topology(quad_data: bytes, uv_data: bytes, uvs: int) -> _Split:
+    quads, uv_quads = (np.frombuffer(data, np.int32).reshape(-1, 4) for data in (quad_data, uv_data))
+    # A quad is real by its positions: a uv quad may be collapsed where the mesh is not, never the other way.
+    corners = quads.astype(np.int64) * uvs + uv_quads
+    pairs, inverse = np.unique(corners, return_inverse=True)
+    split = inverse.reshape(quads.shape).astype(np.int32)
+    triangle = quads[:, 2] == quads[:, 3]
+    split[triangle, 3] = split[triangle, 2]
+    vertices, uv_rows = np.divmod(pairs, uvs)
+    found = _Split(
+        vertices=vertices.astype(np.int32), uv_rows=uv_rows.astype(np.int32), triangles=split_quads(split)
+    )
+    for array in (found.vertices, found.uv_rows, found.triangles):
+        array.flags.writeable = False
+    return found
 
 
 def find_normals(positions: FloatArray, quads: IndexArray) -> FloatArray:
@@ -54,7 +79,7 @@ def find_normals(positions: FloatArray, quads: IndexArray) -> FloatArray:
     Returns:
         (V, 3); a vertex without area looks along +z.
     """
-    return _normalise(_sum_areas(_find_areas(positions, quads), quads, len(positions)))
+    return normalise(sum_areas(find_areas(positions, quads), quads, len(positions)))
 
 
 def find_tangents(positions: FloatArray, uvs: FloatArray, triangles: IndexArray) -> FloatArray:
@@ -75,58 +100,11 @@ def find_tangents(positions: FloatArray, uvs: FloatArray, triangles: IndexArray)
         [np.bincount(triangles.ravel(), np.repeat(along[:, axis], 3), len(positions)) for axis in range(3)],
         axis=1,
     )
-    return _normalise(sums.astype(np.float32))
+    return normalise(sums.astype(np.float32))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShapeNormals:
-    """What a shape does to normals: only vertices whose faces it moves are listed; K of them."""
-
-    #: (K,) vertices, ascending.
-    vertices: IndexArray
-    #: (K, 3) the moved surface's unit normal less the resting one's.
-    turns: FloatArray
-
-
-class NormalFinder:
-    """Finds the normals of one mesh and of its shapes, which move a part of it each.
-
-    Args:
-        positions: (V, 3).
-        quads: (F, 4); a triangle repeats its last index.
-    """
-
-    def __init__(self, positions: FloatArray, quads: IndexArray) -> None:
-        self._positions, self._quads = positions, quads
-        self._corners = np.ascontiguousarray(quads.T)
-        self._areas = _find_areas(positions, quads)
-        self._sums = _sum_areas(self._areas, quads, len(positions))
-        #: (V, 3) unit normals of the mesh at rest.
-        self.normals = _normalise(self._sums)
-
-    def find_turns(self, moved: NDArray[np.integer], moves: FloatArray) -> ShapeNormals:
-        """Return the turns of the normals where vertices (K,) move by (K, 3)."""
-        if not len(moved):
-            return ShapeNormals(vertices=np.zeros(0, np.int32), turns=np.zeros((0, 3), np.float32))
-        flags = np.zeros(len(self._positions), bool)
-        flags[moved] = True
-        a, b, c, d = (flags.take(corner) for corner in self._corners)
-        touched = np.flatnonzero(a | b | c | d)
-        quads = self._quads.take(touched, axis=0)
-        flags[quads.ravel()] = True
-        vertices = np.flatnonzero(flags)
-        place = np.cumsum(flags, dtype=np.int32) - 1
-        positions = self._positions.take(vertices, axis=0)
-        positions[place.take(moved)] += moves
-        local = place.take(quads)
-        change = _find_areas(positions, local) - self._areas.take(touched, axis=0)
-        sums = self._sums.take(vertices, axis=0) + _sum_areas(change, local, len(vertices))
-        turns = _normalise(sums) - self.normals.take(vertices, axis=0)
-        return ShapeNormals(vertices=vertices.astype(np.int32), turns=turns)
-
-
-def _find_areas(positions: FloatArray, quads: IndexArray) -> FloatArray:
-    """Return area vectors (F, 3), doubled: the cross product of a quad's diagonals."""
+def find_areas(positions: FloatArray, quads: IndexArray) -> FloatArray:
+    """Return area vectors (F, 3) of quads (F, 4), doubled: the cross product of a quad's diagonals."""
     a, b, c, d = (positions.take(quads[:, k], axis=0) for k in range(4))
     u, v = c - a, d - b
     areas = np.empty_like(u)
@@ -136,7 +114,8 @@ def _find_areas(positions: FloatArray, quads: IndexArray) -> FloatArray:
     return areas
 
 
-def _sum_areas(areas: FloatArray, quads: IndexArray, count: int) -> FloatArray:
+def sum_areas(areas: FloatArray, quads: IndexArray, count: int) -> FloatArray:
+    """Return (count, 3): for each vertex the sum of the areas (F, 3) of quads (F, 4) around it."""
     # A triangle's last corner is not there twice.
     real = (quads[:, 2] != quads[:, 3]).astype(np.float32)
     sums = np.empty((count, 3), np.float32)
@@ -147,7 +126,8 @@ def _sum_areas(areas: FloatArray, quads: IndexArray, count: int) -> FloatArray:
     return sums
 
 
-def _normalise(vectors: FloatArray) -> FloatArray:
+def normalise(vectors: FloatArray) -> FloatArray:
+    """Return vectors (V, 3) as unit vectors; one without length looks along +z."""
     length = np.sqrt(np.einsum("vc,vc->v", vectors, vectors))[:, None]
     unit: FloatArray = np.where(
         length > 1e-12, vectors / np.maximum(length, 1e-12), np.array([0, 0, 1], np.float32)

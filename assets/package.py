@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
@@ -63,6 +63,7 @@ def build_asset(
     stages: Sequence[StageEntry],
     described: Mapping[str, FileEntry] | None = None,
     created: datetime | None = None,
+    ready: Callable[[str, bytes], None] = lambda _name, _data: None,
 ) -> dict[str, bytes]:
     """Return the files of an asset, file name to bytes; `manifest.json` is the last.
 
@@ -75,17 +76,18 @@ def build_asset(
             may be missing when `described` tells of them, and are then left to the caller to copy.
         described: entries of files that the caller copies by itself.
         created: the manifest's time; now when omitted.
+        ready: told of each file as soon as it is made, while the others are still to come.
     Raises:
         KeyError: `geometry` holds no head.
     """
     head = head_from_tensors(geometry.tensors)
     textures = select_embedded_maps(encoded)
     lines = list_facts(geometry.facts, texture.facts, options)
-    files = _build_shapes(head, photo, geometry, textures, options, lines)
-    if has_front(geometry.tensors):
-        files |= build_front(head, geometry.tensors, textures, options)
-    files |= select_asset_maps(encoded)
-    entries = {name: describe_file(data) for name, data in files.items()} | dict(described or {})
+    files: dict[str, bytes] = {}
+    entries = dict(described or {})
+    for name, data in _build_files(head, photo, geometry, textures, encoded, options, lines):
+        ready(name, data)
+        files[name], entries[name] = data, describe_file(data)
     facts = {"geometry": geometry.facts, "texture": texture.facts}
     manifest = Manifest(
         job=job,
@@ -110,7 +112,24 @@ def build_asset(
         facts={stage: _leftover(all_facts) for stage, all_facts in facts.items()},
     )
     files["manifest.json"] = manifest.model_dump_json(indent=1).encode()
+    ready("manifest.json", files["manifest.json"])
     return files
+
+
+def _build_files(
+    head: Head,
+    photo: Array,
+    geometry: StageResult,
+    textures: Mapping[str, bytes],
+    encoded: Mapping[str, bytes],
+    options: JobOptions,
+    lines: Sequence[tuple[str, str]],
+) -> Iterator[tuple[str, bytes]]:
+    """Yield every file but the manifest."""
+    yield from _build_shapes(head, photo, geometry, textures, options, lines)
+    if has_front(geometry.tensors):
+        yield from build_front(head, geometry.tensors, textures, options).items()
+    yield from select_asset_maps(encoded).items()
 
 
 def _build_shapes(
@@ -120,7 +139,7 @@ def _build_shapes(
     textures: Mapping[str, bytes],
     options: JobOptions,
     lines: Sequence[tuple[str, str]],
-) -> dict[str, bytes]:
+) -> Iterable[tuple[str, bytes]]:
     """Return the files that follow from head, photo and maps alone; equal small inputs are built once."""
     arrays = [photo, *geometry.tensors.values()]
     size = sum(array.nbytes for array in arrays) + sum(map(len, textures.values()))
@@ -139,11 +158,11 @@ def _build_shapes(
     key = digest.hexdigest()
     with _memo_lock:
         if key not in _memo:
-            _memo[key] = _write_shapes(head, photo, textures, options, lines)
+            _memo[key] = dict(_write_shapes(head, photo, textures, options, lines))
             while len(_memo) > _MEMO_ENTRIES:
                 _memo.popitem(last=False)
         _memo.move_to_end(key)
-        return dict(_memo[key])
+        return list(_memo[key].items())
 
 
 def _write_shapes(
@@ -152,27 +171,25 @@ def _write_shapes(
     textures: Mapping[str, bytes],
     options: JobOptions,
     lines: Sequence[tuple[str, str]],
-) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
+) -> Iterator[tuple[str, bytes]]:
     generator = f"Face3D {__version__}"
     delivered = head_at_level(head, options.lod)
     if "glb" in options.formats:
-        files["head.glb"] = write_glb(delivered, textures, generator=generator)
+        yield "head.glb", write_glb(delivered, textures, generator=generator)
     if "lods" in options.formats:
         for level in _EXTRA_LEVELS:
-            files[f"head_lod{level}.glb"] = write_glb(
-                head_at_level(head, level), textures, generator=generator
-            )
+            finer_or_coarser = head_at_level(head, level)
+            yield f"head_lod{level}.glb", write_glb(finer_or_coarser, textures, generator=generator)
     if "obj" in options.formats:
-        files["head.obj"] = write_obj(delivered)
+        yield "head.obj", write_obj(delivered)
         materials = {part.material for part in delivered.parts}
         maps = {name: name_map(name, options.texture_format) for name in textures if name in materials}
         kinds = ("normal", "roughness") if "skin" + NORMAL in textures else ()
         named = {kind: name_surface_map(kind, options.texture_format) for kind in kinds}
-        files["head.mtl"] = write_mtl(delivered, maps, {kind: file for kind, file in named.items() if file})
+        files = {kind: file for kind, file in named.items() if file}
+        yield "head.mtl", write_mtl(delivered, maps, files)
     if "preview" in options.formats:
-        files["preview.png"] = render_preview(photo, delivered, textures, lines)
-    return files
+        yield "preview.png", render_preview(photo, delivered, textures, lines)
 
 
 #: Shares of the face's texels in the order in which people read them; `fitted` is engine hrn's.

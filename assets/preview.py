@@ -60,9 +60,13 @@ def render_preview(
     small = _find_small(tile)
     views = _list_views(head, tile, small)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        decoded = dict(zip(textures, pool.map(_decode, textures.items()), strict=True))
-        maps = {name: _to_values(name, image) for name, image in decoded.items()}
-        posed = list(pool.map(lambda view: _pose(head, view), views))
+        # Begun together: neither needs the other.
+        loading = pool.map(_load, textures.items())
+        posing = pool.map(lambda view: _pose(head, view), views)
+        loaded = dict(zip(textures, loading, strict=True))
+        decoded = {name: image for name, (image, _) in loaded.items()}
+        maps = {name: values for name, (_, values) in loaded.items()}
+        posed = list(posing)
         strips = pool.map(lambda job: render_rows(job[0], maps, job[2], shadow=job[1]), _list_strips(posed))
         pictures = [np.concatenate(list(itertools.islice(strips, _BANDS))) for _ in views]
     first = [("photo", crop_photo(photo, box, tile)), *zip((v.label for v in views), pictures, strict=True)]
@@ -70,16 +74,14 @@ def render_preview(
     return encode_png(_lay_out(first[:_FIRST], [*first[_FIRST:], *rest], tile, small))
 
 
-def _decode(item: tuple[str, bytes]) -> Picture:
+def _load(item: tuple[str, bytes]) -> tuple[Picture, FloatArray]:
+    """Return a map's picture, and its values as `render_rows` takes them."""
     name, data = item
-    further = name.endswith((NORMAL, ORM))
-    return decode_embedded_map(data, min_side=_SURFACE_SIDE if further else _MAP_SIDE)
-
-
-def _to_values(name: str, image: Picture) -> FloatArray:
     if name.endswith((NORMAL, ORM)):
-        return image.astype(np.float32) / np.float32(255)
-    return load_texture(image)
+        image = decode_embedded_map(data, min_side=_SURFACE_SIDE)
+        return image, image.astype(np.float32) / np.float32(255)
+    image = decode_embedded_map(data, min_side=_MAP_SIDE)
+    return image, load_texture(image)
 
 
 def _pose(head: Head, view: _View) -> tuple[PosedHead, Shadow]:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from face3d.head import FloatArray, IndexArray
 
-#: Pixel tests made at once; bounds the memory.
-_CHUNK = 1_500_000
+#: Pixel tests made at once; they stay in a core's cache.
+_CHUNK = 150_000
 #: Slack of the inside test, so that no pixel on a shared edge is lost to rounding.
 _SLACK = 1e-4
 
@@ -32,47 +32,70 @@ def rasterise(points: FloatArray, triangles: IndexArray, height: int, width: int
         points: (V, 3) pixel x right, pixel y down, depth > 0; the centre of the top-left pixel is (0.5, 0.5).
         triangles: (M, 3); those whose corners run clockwise on the screen face away and are skipped.
     """
-    planes, area = _find_planes(points[triangles].astype(np.float64))
-    x, y = points[triangles, 0], points[triangles, 1]
-    low_x = np.clip(np.ceil(x.min(1) - 0.5), 0, width).astype(np.int32)
-    low_y = np.clip(np.ceil(y.min(1) - 0.5), 0, height).astype(np.int32)
-    span_x = np.clip(np.floor(x.max(1) - 0.5) + 1, 0, width).astype(np.int32) - low_x
-    span_y = np.clip(np.floor(y.max(1) - 0.5) + 1, 0, height).astype(np.int32) - low_y
+    corners = np.ascontiguousarray(triangles.T)
+    x, y = (points[:, axis].take(corners) for axis in (0, 1))
     # y runs down, so that anticlockwise seen from outside is a negative area here.
+    area = _find_areas(x.astype(np.float64), y.astype(np.float64))
+    low_x, span_x = _find_span(x, width)
+    low_y, span_y = _find_span(y, height)
     kept = np.flatnonzero((area < -1e-9) & (span_x > 0) & (span_y > 0)).astype(np.int32)
-    tests = np.cumsum(span_x[kept].astype(np.int64) * span_y[kept])
+    low_x, low_y, span_x, span_y = (values.take(kept) for values in (low_x, low_y, span_x, span_y))
+    planes = _find_planes(points.take(corners.take(kept, axis=1), axis=0).astype(np.float64), area.take(kept))
+    tests = np.cumsum(span_x.astype(np.int64) * span_y)
     total = int(tests[-1]) if len(tests) else 0
     nearest = np.zeros(height * width, np.uint64)
-    for chunk in np.split(kept, np.searchsorted(tests, np.arange(_CHUNK, total, _CHUNK))):
+    edges = np.searchsorted(tests, np.arange(_CHUNK, total, _CHUNK))
+    for chunk in np.split(np.arange(len(kept), dtype=np.int32), edges):
         triangle, column, row = _list_tests(chunk, low_x, low_y, span_x, span_y)
         for k in range(3):
-            inside = _evaluate(planes[k], triangle, column, row) >= -_SLACK
-            triangle, column, row = triangle[inside], column[inside], row[inside]
+            inside = np.flatnonzero(_evaluate(planes[k], triangle, column, row) >= -_SLACK)
+            triangle, column, row = triangle.take(inside), column.take(inside), row.take(inside)
         # A positive float's bits sort like the float: nearness and triangle fit one key.
         nearness = _evaluate(planes[3], triangle, column, row).view(np.uint32).astype(np.uint64)
         key = (nearness << np.uint64(32)) | triangle.astype(np.uint64)
         np.maximum.at(nearest, row.astype(np.int64) * width + column, key)
     pixels = np.flatnonzero(nearest)
-    visible = (nearest[pixels] & np.uint64(0xFFFFFFFF)).astype(np.int32)
+    seen = (nearest[pixels] & np.uint64(0xFFFFFFFF)).astype(np.int32)
     column, row = (pixels % width).astype(np.int32), (pixels // width).astype(np.int32)
-    weights = np.stack([_evaluate(planes[k], visible, column, row) for k in range(3)], axis=1)
+    weights = np.stack([_evaluate(planes[k], seen, column, row) for k in range(3)], axis=1)
+    visible = kept.take(seen)
     weights = np.maximum(weights, 0) / points[triangles[visible], 2]
     weights /= np.einsum("pk->p", weights)[:, None]
     return Fragments(pixels=pixels, triangles=visible, weights=weights.astype(np.float32))
 
 
-def _find_planes(corners: NDArray[np.float64]) -> tuple[FloatArray, NDArray[np.float64]]:
-    """Return (4, 3, M) factors of column, row and one for three weights and the inverse depth; areas (M,)."""
+def _find_areas(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (M,) areas, doubled, of triangles whose corners lie at (3, M)."""
+    x, y = x - 0.5, y - 0.5
+    areas: NDArray[np.float64] = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    return areas
+
+
+def _find_span(corners: FloatArray, side: int) -> tuple[IndexArray, IndexArray]:
+    """Return the first pixel and the number of pixels, (M,) each, of corners (3, M) along an axis."""
+    first, second, third = corners
+    low = np.minimum(np.minimum(first, second), third)
+    high = np.maximum(np.maximum(first, second), third)
+    start = np.clip(np.ceil(low - 0.5), 0, side).astype(np.int32)
+    return start, np.clip(np.floor(high - 0.5) + 1, 0, side).astype(np.int32) - start
+
+
+def _find_planes(corners: NDArray[np.float64], area: NDArray[np.float64]) -> FloatArray:
+    """Return (4, 3, M) factors of column, row and one for three weights and the inverse depth.
+
+    Args:
+        corners: (3, M, 3) pixel x, pixel y, depth.
+        area: (M,) of `_find_areas`, not zero.
+    """
     x, y = corners[:, :, 0] - 0.5, corners[:, :, 1] - 0.5
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    scale = np.divide(1, area, out=np.zeros_like(area), where=np.abs(area) > 1e-9)
-    planes = np.zeros((4, 3, len(corners)))
+    scale = 1 / area
+    planes = np.zeros((4, 3, len(area)))
     for k in range(3):
         i, j = (k + 1) % 3, (k + 2) % 3
-        planes[k] = [y[:, i] - y[:, j], x[:, j] - x[:, i], x[:, i] * y[:, j] - x[:, j] * y[:, i]]
+        planes[k] = [y[i] - y[j], x[j] - x[i], x[i] * y[j] - x[j] * y[i]]
         planes[k] *= scale
-        planes[3] += planes[k] / corners[:, k, 2]
-    return planes.astype(np.float32), area
+        planes[3] += planes[k] / corners[k, :, 2]
+    return planes.astype(np.float32)
 
 
 def _list_tests(
@@ -88,7 +111,8 @@ def _list_tests(
 
 
 def _evaluate(plane: FloatArray, triangle: IndexArray, column: IndexArray, row: IndexArray) -> FloatArray:
-    value: FloatArray = plane[0][triangle] * column.astype(np.float32)
-    value += plane[1][triangle] * row.astype(np.float32)
-    value += plane[2][triangle]
+    value: FloatArray = plane[0].take(triangle)
+    value *= column
+    value += plane[1].take(triangle) * row
+    value += plane[2].take(triangle)
     return value

@@ -14,6 +14,8 @@ from face3d.head import FloatArray, IndexArray
 
 Picture = NDArray[np.uint8]
 
+#: Hits that are shaded at a time: what they need stays in a core's cache.
+_CHUNK = 32_768
 #: Pixels a side that are averaged into one.
 _SUPERSAMPLING = 2
 #: A transparent surface that lies on another is not hidden by it: metres.
@@ -77,8 +79,9 @@ def render_rows(
     picture = _paint_background(height, width, top, bottom, finish)
     points = project(posed) * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
     points[:, 1] -= top
-    rows_of = points[posed.triangles, 1]
-    reached = (rows_of.min(1) < bottom - top) & (rows_of.max(1) > 0)
+    first, second, third = points[:, 1].take(posed.triangles.T)
+    reached = np.minimum(np.minimum(first, second), third) < bottom - top
+    reached &= np.maximum(np.maximum(first, second), third) > 0
     triangles, owners = posed.triangles[reached], posed.owners[reached]
     clear = np.array([find_surface(material).transparent for material in posed.materials])[owners]
     depth = np.full(picture.shape[0] * picture.shape[1], np.inf, np.float32)
@@ -125,15 +128,15 @@ def survey(posed: PosedHead, textures: Mapping[str, FloatArray]) -> Survey:
     height, width = posed.camera.height, posed.camera.width
     seen = rasterise(project(posed), posed.triangles, height, width)
     hits = _list_hits(seen, posed.triangles, posed.owners)
-    uv, facing = blend(posed.uvs, hits.corners, hits), blend(posed.normals, hits.corners, hits)
-    normalise(facing)
+    uv, facing = blend(posed.uvs, hits.corners, hits).T, blend(posed.normals, hits.corners, hits)
+    normalise(facing.T)
     part = np.full(height * width, -1, np.int32)
     albedo, normals = (np.zeros((height * width, 3), np.float32) for _ in range(2))
     part[hits.pixels], normals[hits.pixels] = hits.parts, facing
     for index, material in enumerate(posed.materials):
         own = np.flatnonzero(hits.parts == index)
         texture, tint = textures.get(material), find_surface(material).tint[:3]
-        albedo[hits.pixels[own]] = tint if texture is None else _sample(texture, uv[own])[:, :3]
+        albedo[hits.pixels[own]] = tint if texture is None else _sample(texture, uv[:, own])[:3].T
     return Survey(
         part=part.reshape(height, width),
         materials=posed.materials,
@@ -151,7 +154,7 @@ class _Hits:
     weights: FloatArray
     parts: IndexArray
 
-    def choose(self, rows: NDArray[np.intp]) -> "_Hits":
+    def choose(self, rows: NDArray[np.intp] | slice) -> "_Hits":
         return _Hits(self.pixels[rows], self.corners[rows], self.weights[rows], self.parts[rows])
 
 
@@ -170,68 +173,103 @@ def _paint(
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
     # Gathered at once: a vertex's values lie beside each other in memory.
     vertices = np.concatenate([posed.positions, posed.normals, posed.tangents, posed.uvs], axis=1)
-    place, facing, along, uv = np.split(blend(vertices, hits.corners, hits), (3, 6, 9), axis=1)
-    normalise(facing)
-    sunlit = shadow.find_light(place) if shadow is not None else None
-    towards = -place
+    for start in range(0, len(hits.pixels), _CHUNK):
+        chunk = hits.choose(slice(start, start + _CHUNK))
+        # From here on a plane a coordinate, (3, P): numpy works on rows of three many times slower.
+        planes = np.ascontiguousarray(blend(vertices, chunk.corners, chunk).T)
+        normalise(planes[3:6])
+        sunlit = shadow.find_light(planes[:3]) if shadow is not None else None
+        for index, material in enumerate(posed.materials):
+            own = np.flatnonzero(chunk.parts == index)
+            if len(own):
+                light = sunlit.take(own) if sunlit is not None else None
+                _paint_part(
+                    flat, chunk.pixels.take(own), planes.take(own, axis=1), light, textures, material, finish
+                )
+
+
+def _paint_part(
+    flat: FloatArray,
+    pixels: NDArray[np.int64],
+    planes: FloatArray,
+    sunlit: FloatArray | None,
+    textures: Mapping[str, FloatArray],
+    material: str,
+    finish: Finish,
+) -> None:
+    """Shade the hits of one material.
+
+    Args:
+        planes: (11, P) place, unit normal and tangent, x, y and z each; u and v.
+        sunlit: (P,) share of the key light that arrives.
+    """
+    towards, normal, along, uv = -planes[:3], planes[3:6], planes[6:9], planes[9:]
     normalise(towards)
-    for index, material in enumerate(posed.materials):
-        own = np.flatnonzero(hits.parts == index)
-        if not len(own):
-            continue
-        surface, texture = find_surface(material), textures.get(material)
-        tint = np.array(surface.tint, np.float32)
-        albedo = np.broadcast_to(tint, (len(own), 4)) if texture is None else _sample(texture, uv[own])
-        normal = facing[own]
-        if surface.double_sided:
-            normal = normal * np.sign(np.einsum("pc,pc->p", normal, towards[own]))[:, None]
-        roughness: float | FloatArray = surface.roughness
-        open_to_sky = None
-        if finish.lit and material + NORMAL in textures:
-            normal = _bend(normal, along[own], _pick(textures[material + NORMAL], uv[own]))
-        if finish.lit and material + ORM in textures:
-            packed = _pick(textures[material + ORM], uv[own])
-            open_to_sky, roughness = packed[:, :1], packed[:, 1:2]
-        lit = None
-        if sunlit is not None and not surface.transparent:
-            lit = 1 - surface.shadowed * (1 - sunlit[own])
-        matte, highlight = shade(albedo[:, :3], normal, towards[own], roughness, lit, open_to_sky)
-        highlight *= np.float32(surface.specular if finish.lit else 0)
-        pixels = hits.pixels[own]
-        if surface.transparent:
-            # A clear surface mirrors no less for being clear.
-            coverage = albedo[:, 3:]
-            gloss = highlight if texture is None else highlight * coverage
-            flat[pixels] = flat[pixels] * (1 - coverage) + matte * coverage + gloss
-        else:
-            flat[pixels] = matte + highlight
+    surface, texture = find_surface(material), textures.get(material)
+    tint = np.array(surface.tint, np.float32)[:, None]
+    albedo = np.broadcast_to(tint, (4, len(pixels))) if texture is None else _sample(texture, uv)
+    if surface.double_sided:
+        normal = normal * np.sign(_inner(normal, towards))
+    roughness: float | FloatArray = surface.roughness
+    open_to_sky = None
+    if finish.lit and material + NORMAL in textures:
+        normal = _bend(normal, along, _pick(textures[material + NORMAL], uv))
+    if finish.lit and material + ORM in textures:
+        open_to_sky, roughness, _ = _pick(textures[material + ORM], uv)
+    lit = None
+    if sunlit is not None and not surface.transparent:
+        lit = 1 - np.float32(surface.shadowed) * (1 - sunlit)
+    matte, highlight = shade(albedo[:3], normal, towards, roughness, lit, open_to_sky)
+    highlight *= np.float32(surface.specular if finish.lit else 0)
+    if surface.transparent:
+        # A clear surface mirrors no less for being clear.
+        coverage = albedo[3]
+        gloss = highlight if texture is None else highlight * coverage
+        flat[pixels] = (flat[pixels].T * (1 - coverage) + matte * coverage + gloss).T
+    else:
+        matte += highlight
+        flat[pixels] = matte.T
+
+
+def _inner(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return the inner products (P,) of vectors (3, P)."""
+    product: FloatArray = first[0] * second[0]
+    product += first[1] * second[1]
+    product += first[2] * second[2]
+    return product
 
 
 def _bend(normal: FloatArray, tangent: FloatArray, mapped: FloatArray) -> FloatArray:
-    """Return unit normals (P, 3) turned as a tangent-space map says, whose colours (P, 3) are 0..1."""
-    tangent -= normal * np.einsum("pc,pc->p", normal, tangent)[:, None]
+    """Return unit normals (3, P) turned as a tangent-space map says, whose colours (3, P) are 0..1."""
+    tangent -= normal * _inner(normal, tangent)
     normalise(tangent)
     slope = mapped * 2 - 1
-    bent: FloatArray = normal * slope[:, 2:]
-    bent += tangent * slope[:, :1]
-    bent += np.cross(normal, tangent) * slope[:, 1:2]
+    bent: FloatArray = normal * slope[2]
+    bent += tangent * slope[0]
+    for k in range(3):
+        i, j = (k + 1) % 3, (k + 2) % 3
+        bent[k] += (normal[i] * tangent[j] - normal[j] * tangent[i]) * slope[1]
     normalise(bent)
     return bent
 
 
 def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
-    """Return bilinear samples; row 0 of a texture lies at v = 1."""
+    """Return bilinear samples (C, P) at uv (2, P); row 0 of a texture lies at v = 1."""
     height, width = texture.shape[:2]
-    x = np.clip(uv[:, 0] * np.float32(width) - np.float32(0.5), 0, width - 1.01)
-    y = np.clip((1 - uv[:, 1]) * np.float32(height) - np.float32(0.5), 0, height - 1.01)
+    x = np.clip(uv[0] * np.float32(width) - np.float32(0.5), 0, width - 1.01)
+    y = np.clip((1 - uv[1]) * np.float32(height) - np.float32(0.5), 0, height - 1.01)
     column, row = x.astype(np.int32), y.astype(np.int32)
-    fx, fy = (x - column)[:, None].astype(np.float32), (y - row)[:, None].astype(np.float32)
+    fx, fy = (x - column).astype(np.float32), (y - row).astype(np.float32)
     flat = texture.reshape(-1, texture.shape[2])
     start = row * width + column
-    sampled: FloatArray = flat.take(start, axis=0)
-    sampled += (flat.take(start + 1, axis=0) - sampled) * fx
-    below = flat.take(start + width, axis=0)
-    below += (flat.take(start + width + 1, axis=0) - below) * fx
+
+    def gather(offset: int) -> FloatArray:
+        return np.ascontiguousarray(flat.take(start + offset, axis=0).T)
+
+    sampled = gather(0)
+    sampled += (gather(1) - sampled) * fx
+    below = gather(width)
+    below += (gather(width + 1) - below) * fx
     below -= sampled
     below *= fy
     sampled += below
@@ -239,12 +277,12 @@ def _sample(texture: FloatArray, uv: FloatArray) -> FloatArray:
 
 
 def _pick(texture: FloatArray, uv: FloatArray) -> FloatArray:
-    """Return the nearest texels."""
+    """Return the nearest texels (C, P) at uv (2, P)."""
     height, width = texture.shape[:2]
-    column = np.clip(uv[:, 0] * np.float32(width), 0, width - 1).astype(np.int32)
-    row = np.clip((1 - uv[:, 1]) * np.float32(height), 0, height - 1).astype(np.int32)
-    picked: FloatArray = texture.reshape(-1, texture.shape[2]).take(row * width + column, axis=0)
-    return picked
+    column = np.clip(uv[0] * np.float32(width), 0, width - 1).astype(np.int32)
+    row = np.clip((1 - uv[1]) * np.float32(height), 0, height - 1).astype(np.int32)
+    texels = texture.reshape(-1, texture.shape[2]).take(row * width + column, axis=0)
+    return np.ascontiguousarray(texels.T)
 
 
 def _roll_off(picture: FloatArray) -> FloatArray:

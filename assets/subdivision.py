@@ -39,9 +39,8 @@ class LinearLevel:
         columns = np.ascontiguousarray(poses.transpose(1, 0, 2)).reshape(values.shape[-2], -1)
         if self.cage_weights is not None:
             columns = self.cage_weights @ columns
-        mapped = np.asarray(self.vertex_weights @ columns)
-        mapped = mapped.reshape(len(mapped), len(poses), 3).transpose(1, 0, 2)
-        return np.ascontiguousarray(mapped.reshape(*values.shape[:-2], -1, 3), np.float32)
+        mapped = np.asarray(self.vertex_weights @ columns, np.float32).reshape(-1, len(poses), 3)
+        return mapped.transpose(1, 0, 2).reshape(*values.shape[:-2], -1, 3)
 
     def map_uvs(self, uvs: FloatArray) -> FloatArray:
         """Return (T', 2): uvs (T, 2) on this level."""

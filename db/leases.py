@@ -211,9 +211,14 @@ def complete(
     timings: Mapping[str, float],
     ran: Mapping[str, Any] | None = None,
     quality: Quality | None = None,
-) -> None:
+    held_seconds: float | None = None,
+) -> list[str]:
     """Make this attempt's prefix the one that counts; the last stage makes the job ready.
 
+    Args:
+        held_seconds: see `insert_deliveries`.
+    Returns:
+        Ids of the deliveries that wait for the caller to publish them.
     Raises:
         LeaseLost: another attempt owns the stage, or the job was cancelled.
     """
@@ -242,8 +247,11 @@ def complete(
                 "quality": (quality or Quality.GOOD).value,
             },
         )
-        insert_deliveries(session, lease.job_id)
+        ids = insert_deliveries(session, lease.job_id, held_seconds=held_seconds)
+        if held_seconds is not None:
+            return ids
         notify_relay(session)
+    return []
 
 
 def _end_attempt(session: Session, lease: Lease, outcome: str, code: str, message: str) -> bool:

@@ -83,29 +83,41 @@ def _new_delivery_id() -> str:
     return f"msg_{secrets.token_urlsafe(18)}"
 
 
-def insert_deliveries(session: Session, job_id: str) -> None:
-    """Insert one delivery an enabled endpoint for a job that just ended, in the same transaction."""
+def insert_deliveries(session: Session, job_id: str, *, held_seconds: float | None = None) -> list[str]:
+    """Insert one delivery an enabled endpoint for a job that just ended, in the same transaction.
+
+    Args:
+        held_seconds: the relay leaves them alone for so long, since the caller publishes them itself; it
+            sends them at once when omitted.
+    Returns:
+        Their ids.
+    """
     endpoints = session.execute(select(WebhookEndpoint.id).where(WebhookEndpoint.enabled)).scalars().all()
     if not endpoints:
-        return
+        return []
     job = session.execute(
         select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
     ).scalar_one()
     payload = terminal_payload(job)
+    ids = [_new_delivery_id() for _ in endpoints]
+    statement = insert(Delivery)
+    if held_seconds is not None:
+        statement = statement.values(due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, held_seconds))
     session.execute(
-        insert(Delivery),
+        statement,
         [
             {
-                "id": _new_delivery_id(),
+                "id": delivery_id,
                 "job_id": job_id,
                 "run": job.run,
                 "endpoint_id": endpoint_id,
                 "event_type": payload["type"],
                 "payload": payload,
             }
-            for endpoint_id in endpoints
+            for delivery_id, endpoint_id in zip(ids, endpoints, strict=True)
         ],
     )
+    return ids
 
 
 def terminal_payload(job: Job) -> dict[str, Any]:

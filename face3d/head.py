@@ -145,10 +145,11 @@ def head_to_tensors(head: Head) -> dict[str, Array]:
 
 
 def _spread_moves(rows: Array, moves: Array, vertices: int) -> FloatArray:
-    """Return (52, V, 3) deltas from what `head_to_tensors` kept."""
-    deltas = np.zeros((len(ARKIT_NAMES) * vertices, 3), np.float32)
-    deltas[rows] = moves
-    return deltas.reshape(len(ARKIT_NAMES), vertices, 3)
+    """Return (52, V, 3) deltas from what `head_to_tensors` kept; a vertex's lie side by side in memory."""
+    shapes, vertex = np.divmod(rows, vertices)
+    deltas = np.zeros((vertices * len(ARKIT_NAMES), 3), np.float32)
+    deltas[vertex * len(ARKIT_NAMES) + shapes] = moves
+    return deltas.reshape(vertices, len(ARKIT_NAMES), 3).transpose(1, 0, 2)
 
 
 def _read_coarse(tensors: Mapping[str, Array], label: str) -> CoarseLevel | None:

@@ -180,6 +180,11 @@ class Settings(BaseSettings):
         return "amqp" if scheme.startswith("amqp") else "redis"
 
     @property
+    def delivery_guard_seconds(self) -> float:
+        """Return how long after its publication a webhook message may still be on its way."""
+        return self.webhook_timeout_seconds + 50.0
+
+    @property
     def urgency_across_queues(self) -> bool:
         """Return whether one consumer of many queues gets the most urgent message first.
 

@@ -9,19 +9,23 @@ import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from db.results import StoredFile
 from face3d.settings import Settings
 from storage.client import Storage
 
-#: Files written at once.
-_UPLOADS = 4
+#: Objects written, copied or read at once.
+_UPLOADS = 12
 
-#: Less than this in all is written one after another.
-_SMALL_BYTES = 2 * 2**20
+#: A larger result is stored in parts of about this size.
+_PART_BYTES = 2**20
+
+#: How the first of several parts begins: no safetensors file does, its header would be of absurd length.
+_PARTS_MARK = b"face3d parts "
 
 #: Copies under way; `result()` of each is the file as it lies in the new place.
 Copies = list[Future[StoredFile]]
@@ -104,52 +108,117 @@ def open_cache(settings: Settings) -> HostCache:
     return HostCache(settings.state_dir / "cache" / "artifacts", max_bytes=2 * 2**30)
 
 
-class ArtifactStore:
-    """Reads and writes the files of attempts."""
+class Uploads:
+    """Files of one attempt on their way to the storage; each leaves as soon as it is added.
 
-    def __init__(self, storage: Storage, cache: HostCache) -> None:
-        self._storage = storage
-        self._cache = cache
-        # Kept between jobs: starting threads costs as much as a small upload.
-        self._pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
+    Used as a context: an error inside waits for what is under way, whose prefix no row will name.
+    """
 
-    def read(self, bucket: str, key: str) -> bytes:
-        """Return an artifact's bytes.
+    def __init__(self, store: "ArtifactStore", bucket: str, prefix: str) -> None:
+        self._store, self._bucket, self._prefix = store, bucket, prefix
+        self._files: list[tuple[str, int, Future[str]]] = []
+        self._puts: list[Future[None]] = []
 
-        Raises:
-            ObjectMissing, StorageUnavailable
-        """
-        cached = self._cache.get(key)
-        return self._storage.get(bucket, key) if cached is None else cached
+    def __enter__(self) -> Self:
+        return self
 
-    def write(self, bucket: str, prefix: str, files: Mapping[str, bytes]) -> list[StoredFile]:
-        """Write files under a prefix, several at once, and return what was written.
+    def __exit__(self, *_: object) -> None:
+        wait(self._puts)
+        wait([digest for *_, digest in self._files])
+
+    def add(self, name: str, data: bytes) -> None:
+        """Begin to write a file."""
+        self._begin(name, data, {name: data})
+
+    def add_result(self, name: str, data: bytes) -> None:
+        """Begin to write a file that `ArtifactStore.read` reads: a large one in parts, side by side."""
+        self._begin(name, data, split_parts(name, data))
+        self._puts.append(self._store.pool.submit(self._store.cache.put, self._prefix + name, data))
+
+    def finish(self) -> list[StoredFile]:
+        """Wait until all files are in the storage, and return them in the order in which they were added.
 
         Raises:
             StorageUnavailable
         """
+        for put in self._puts:
+            put.result()
+        return [
+            StoredFile(
+                name=name,
+                bucket=self._bucket,
+                size=size,
+                sha256=digest.result(),
+                content_type=content_type(name),
+            )
+            for name, size, digest in self._files
+        ]
 
-        def put(item: tuple[str, bytes]) -> StoredFile:
-            name, data = item
-            self._storage.put(bucket, prefix + name, data, content_type=content_type(name))
-            self._cache.put(prefix + name, data)
-            return StoredFile(
+    def _begin(self, name: str, data: bytes, objects: Mapping[str, bytes | memoryview]) -> None:
+        submit = self._store.pool.submit
+        self._puts += [submit(self._put, key, content_type(name), part) for key, part in objects.items()]
+        self._files.append((name, len(data), submit(_digest, data)))
+
+    def _put(self, name: str, kind: str, data: bytes | memoryview) -> None:
+        self._store.storage.put(self._bucket, self._prefix + name, bytes(data), content_type=kind)
+
+
+class ArtifactStore:
+    """Reads and writes the files of attempts."""
+
+    def __init__(self, storage: Storage, cache: HostCache) -> None:
+        self.storage = storage
+        self.cache = cache
+        # Kept between jobs: starting threads costs as much as a small upload.
+        self.pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload")
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """Return the bytes of an artifact, which may lie there in parts.
+
+        Raises:
+            ObjectMissing, StorageUnavailable
+        """
+        cached = self.cache.get(key)
+        if cached is not None:
+            return cached
+        first = self.storage.get(bucket, key)
+        count, data = read_first_part(first)
+        keys = [key + part_suffix(number) for number in range(1, count)]
+        if not keys:
+            return data
+        return b"".join([data, *self.pool.map(lambda part: self.storage.get(bucket, part), keys)])
+
+    def begin(self, bucket: str, prefix: str) -> Uploads:
+        """Begin to write an attempt's files under its prefix."""
+        return Uploads(self, bucket, prefix)
+
+    def write_result(self, bucket: str, prefix: str, name: str, data: bytes) -> list[StoredFile]:
+        """Write the only file of an attempt, and return what was written.
+
+        Raises:
+            StorageUnavailable
+        """
+        if len(data) < _PART_BYTES:
+            # A thread would cost more than it saves.
+            self.storage.put(bucket, prefix + name, data, content_type=content_type(name))
+            self.cache.put(prefix + name, data)
+            stored = StoredFile(
                 name=name,
                 bucket=bucket,
                 size=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
+                sha256=_digest(data),
                 content_type=content_type(name),
             )
-
-        if len(files) == 1 or sum(map(len, files.values())) < _SMALL_BYTES:
-            return [put(item) for item in files.items()]
-        return list(self._pool.map(put, files.items()))
+            return [stored]
+        with self.begin(bucket, prefix) as uploads:
+            uploads.add_result(name, data)
+            return uploads.finish()
 
     def copy(self, files: Sequence[StoredFile], source_prefix: str, bucket: str, prefix: str) -> Copies:
         """Begin to copy files inside the storage; the work may go on meanwhile."""
 
         def copy_one(file: StoredFile) -> StoredFile:
-            self._storage.copy(
+            self.storage.copy(
                 file.bucket,
                 source_prefix + file.name,
                 bucket,
@@ -158,4 +227,35 @@ class ArtifactStore:
             )
             return replace(file, bucket=bucket)
 
-        return [self._pool.submit(copy_one, file) for file in files]
+        return [self.pool.submit(copy_one, file) for file in files]
+
+
+def split_parts(name: str, data: bytes) -> dict[str, bytes | memoryview]:
+    """Return the objects, name to bytes, as which a result is stored.
+
+    A store hashes an object's bytes one after another, for most of the time that a PUT takes; several objects
+    are hashed side by side. The first has the file's own name, and tells how many there are.
+    """
+    count = -(-len(data) // _PART_BYTES)
+    if count <= 1:
+        return {name: data}
+    view, step = memoryview(data), -(-len(data) // count)
+    parts = {name + part_suffix(number): view[number * step :][:step] for number in range(1, count)}
+    return {name: b"".join([_PARTS_MARK, str(count).encode(), b"\n", view[:step]]), **parts}
+
+
+def read_first_part(data: bytes) -> tuple[int, bytes]:
+    """Return the number of a result's parts, and what the first object holds of it."""
+    if not data.startswith(_PARTS_MARK):
+        return 1, data
+    count, _, rest = data.removeprefix(_PARTS_MARK).partition(b"\n")
+    return int(count), rest
+
+
+def part_suffix(number: int) -> str:
+    """Return what follows a file's name in the name of a part."""
+    return f".part{number:03d}"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

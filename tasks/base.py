@@ -30,7 +30,7 @@ from db.session import make_session_factory
 from face3d.errors import ErrorCode, LeaseLost, OutOfDeviceMemory, RefusedError, RetryableError
 from face3d.options import JobOptions
 from face3d.settings import Settings, get_settings
-from face3d.states import Quality, StageName
+from face3d.states import STAGES, Quality, StageName
 from gpu_workers.engines.base import Engine
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.executor import DeviceExecutor
@@ -41,6 +41,7 @@ from gpu_workers.watch import RunningStages, watch_dir
 from storage.client import Storage
 from tasks.artifacts import ArtifactStore, open_cache
 from tasks.leasing import HeldLease, LeaseKeeper
+from tasks.routing import Placed, get_router, publish_next
 
 log = structlog.get_logger(__name__)
 
@@ -249,7 +250,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             output = function(context)
             held.check()
             with sessions.begin() as session:
-                leases.complete(
+                deliveries = leases.complete(
                     session,
                     job.lease,
                     prefix=output.prefix,
@@ -257,7 +258,13 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
                     timings=timings.seconds,
                     ran=context.ran,
                     quality=output.quality,
+                    held_seconds=runtime.settings.delivery_guard_seconds,
                 )
+                # One commit instead of two: the chain's next publication needs none of its own.
+                placed = self._place_following(session, job.lease)
+            if placed is not None:
+                publish_next(placed)
+            self._send(deliveries)
             log.info("stage.done", seconds=round(time.perf_counter() - started, 3), **_steps(timings))
         except LeaseLost:
             log.warning("stage.lease_lost")
@@ -284,6 +291,20 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             log.exception("stage.bug")
             message = f"Stage {job.lease.stage.value} met an unexpected {type(error).__name__}."
             self._end(sessions, job.lease, RefusedError(ErrorCode.INTERNAL_ERROR, message))
+
+    def _place_following(self, session: Session, lease: Lease) -> Placed | None:
+        following = STAGES.index(lease.stage) + 1
+        if following == len(STAGES):
+            return None
+        return get_router().place_in(session, STAGES[following], lease.job_id)
+
+    def _send(self, deliveries: Sequence[str]) -> None:
+        """Publish the webhook messages of a job that just ended; the relay sends those that get lost here."""
+        for delivery_id in deliveries:
+            try:
+                self.app.send_task("face3d.deliver", args=(delivery_id,))
+            except Exception:
+                log.warning("webhook.not_published", delivery=delivery_id, exc_info=True)
 
     def _end(self, sessions: sessionmaker[Session], lease: Lease, error: RefusedError) -> None:
         try:

@@ -61,7 +61,7 @@ def publish_deliveries(sessions: sessionmaker[Session], settings: Settings) -> i
     """Publish the webhook messages that are due; return how many."""
     with sessions.begin() as session:
         due = webhooks.claim_due_deliveries(
-            session, limit=_BATCH, guard_seconds=settings.webhook_timeout_seconds + 50.0
+            session, limit=_BATCH, guard_seconds=settings.delivery_guard_seconds
         )
     for delivery_id in due:
         deliver.delay(delivery_id)

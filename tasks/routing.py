@@ -136,6 +136,16 @@ def describe_placement(
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Where a job's stage was placed."""
+
+    stage: StageName
+    job_id: str
+    queue: str
+    tier: Tier
+
+
 class Router:
     """Places stages by facts at most a second old."""
 
@@ -151,11 +161,20 @@ class Router:
             JobNotFound: the job is gone.
         """
         with make_session_factory(self._settings).begin() as session:
-            gpu_type, why = self._choose(session, stage, job_id)
-            tier = record_placement(session, job_id=job_id, stage=stage, gpu_type=gpu_type, placement=why)
+            placed = self.place_in(session, stage, job_id)
+        return placed.queue, placed.tier
+
+    def place_in(self, session: Session, stage: StageName, job_id: str) -> Placed:
+        """Do what `place` does in the caller's transaction.
+
+        Raises:
+            JobNotFound: the job is gone.
+        """
+        gpu_type, why = self._choose(session, stage, job_id)
+        tier = record_placement(session, job_id=job_id, stage=stage, gpu_type=gpu_type, placement=why)
         if tier is None:
             raise JobNotFound
-        return queue_name(stage, gpu_type, tier), tier
+        return Placed(stage=stage, job_id=job_id, queue=queue_name(stage, gpu_type, tier), tier=tier)
 
     def _choose(self, session: Session, stage: StageName, job_id: str) -> tuple[str, dict[str, Any]]:
         """Return the GPU type for a stage, and what is kept of the reasons."""
@@ -203,6 +222,28 @@ class Router:
 
 _router: Router | None = None
 
+#: Of each thread: the placement that was committed with the stage before, and is published next.
+_next = threading.local()
+
+
+def get_router() -> Router:
+    """Return the process's router."""
+    global _router  # noqa: PLW0603 - one router a process
+    if _router is None:
+        _router = Router(get_settings())
+    return _router
+
+
+def publish_next(placed: Placed) -> None:
+    """Let the publication of this stage, which follows in this thread, use a placement already committed."""
+    _next.placed = placed
+
+
+def _take_next(stage: StageName, job_id: str) -> Placed | None:
+    placed: Placed | None = getattr(_next, "placed", None)
+    _next.placed = None
+    return placed if placed is not None and (placed.stage, placed.job_id) == (stage, job_id) else None
+
 
 def route(
     name: str,
@@ -213,15 +254,13 @@ def route(
     **_: Any,
 ) -> dict[str, Any] | None:
     """Celery's router function: a queue for each task at the moment when it is published."""
-    global _router  # noqa: PLW0603 - one router a process
     if not name.startswith(_TASK_PREFIX):
         return None
     label = name.removeprefix(_TASK_PREFIX)
     if label == "deliver":
         return {"queue": DELIVERY_QUEUE}
-    settings = get_settings()
-    if _router is None:
-        _router = Router(settings)
-    queue, tier = _router.place(StageName(label), str(args[0]))
-    priority = message_priority(tier, settings.broker_kind)
+    stage, job_id = StageName(label), str(args[0])
+    placed = _take_next(stage, job_id)
+    queue, tier = (placed.queue, placed.tier) if placed else get_router().place(stage, job_id)
+    priority = message_priority(tier, get_settings().broker_kind)
     return {"queue": queue} if priority is None else {"queue": queue, "priority": priority}

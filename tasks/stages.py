@@ -1,15 +1,15 @@
 """The four tasks of the chain, thin: read artifacts, call one function, write artifacts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from assets.manifest import EngineEntry, FileEntry, Source, StageEntry
-from assets.maps import encode_maps, is_embedded_map
+from assets.maps import is_embedded_map, iterate_maps
 from assets.package import build_asset
 from db.results import StageRun, stage_files, stage_runs
 from face3d.errors import ErrorCode, RefusedError
-from face3d.messages import StageResult, dump_result, load_result
+from face3d.messages import Array, StageResult, dump_result, load_result
 from face3d.options import JobOptions, allowed_values
 from face3d.states import Quality, StageName
 from gpu_workers.engines.base import PhotoLimits, ViewingEngine
@@ -54,12 +54,14 @@ def _read_result(context: StageContext, stage: StageName) -> StageResult:
         return load_result(context.artifacts.read(context.settings.bucket_work, key))
 
 
-def _write(context: StageContext, files: Mapping[str, bytes]) -> StageOutput:
+def _write_result(context: StageContext, result: StageResult) -> StageOutput:
     lease = context.lease
     prefix = artifact_prefix(lease.job_id, lease.stage, lease.attempt)
     context.held.check()
     with context.timings.step("write"):
-        stored = context.artifacts.write(context.settings.bucket_work, prefix, files)
+        stored = context.artifacts.write_result(
+            context.settings.bucket_work, prefix, RESULT, dump_result(result)
+        )
     return StageOutput(prefix=prefix, files=stored)
 
 
@@ -86,7 +88,7 @@ def preprocess_photo(context: StageContext) -> StageOutput:
     with context.timings.step("compute"):
         prepared = _preprocess(context, photo, frontal)
     context.ran["input-size"] = context.options.input_size
-    return _write(context, {RESULT: dump_result(prepared)})
+    return _write_result(context, prepared)
 
 
 def fit_geometry(context: StageContext) -> StageOutput:
@@ -95,7 +97,7 @@ def fit_geometry(context: StageContext) -> StageOutput:
     with context.timings.step("compute"):
         run = context.device.geometry(context.engine, prepared, context.options, context.job.stated)
     context.ran.update(run.describe())
-    return _write(context, {RESULT: dump_result(run.result)})
+    return _write_result(context, run.result)
 
 
 def bake_texture(context: StageContext) -> StageOutput:
@@ -105,14 +107,22 @@ def bake_texture(context: StageContext) -> StageOutput:
     with context.timings.step("compute"):
         run = context.device.texture(context.engine, prepared, geometry, context.options, context.job.stated)
     context.ran.update(run.describe())
-    texture = run.result
-    with context.timings.step("encode"):
-        files = dict(encode_maps(texture, context.options))
-    embedded = {
-        name: np.frombuffer(files.pop(name), np.uint8) for name in list(files) if is_embedded_map(name)
-    }
-    files[RESULT] = dump_result(StageResult(tensors=embedded, facts=texture.facts))
-    return _write(context, files)
+    texture, lease = run.result, context.lease
+    prefix = artifact_prefix(lease.job_id, lease.stage, lease.attempt)
+    embedded: dict[str, Array] = {}
+    context.held.check()
+    with context.artifacts.begin(context.settings.bucket_work, prefix) as uploads:
+        with context.timings.step("encode"):
+            for name, data in iterate_maps(texture, context.options):
+                if is_embedded_map(name):
+                    embedded[name] = np.frombuffer(data, np.uint8)
+                else:
+                    uploads.add(name, data)
+        context.held.check()
+        with context.timings.step("write"):
+            uploads.add_result(RESULT, dump_result(StageResult(tensors=embedded, facts=texture.facts)))
+            stored = uploads.finish()
+    return StageOutput(prefix=prefix, files=stored)
 
 
 def options_as_run(options: JobOptions, runs: Sequence[StageRun]) -> JobOptions:
@@ -141,31 +151,33 @@ def package_asset(context: StageContext) -> StageOutput:
     prefix = asset_prefix(job.lease.job_id, job.lease.attempt)
     context.held.check()
     copies = context.artifacts.copy(maps, texture_prefix, settings.bucket_assets, prefix)
-    with context.timings.step("compute"):
-        files = build_asset(
-            job=job.lease.job_id,
-            source=Source(bucket=job.bucket, key=job.key, etag=job.etag),
-            photo=prepared.tensors["photo"],
-            landmarks=prepared.tensors["landmarks"],
-            geometry=geometry,
-            texture=texture,
-            encoded=embedded,
-            options=options_as_run(context.options, runs),
-            engine=EngineEntry(
-                name=context.engine.name,
-                version=context.engine.version,
-                licences=context.engine.licences(),
-            ),
-            stages=[
-                StageEntry(name=run.stage, seconds=run.seconds, device=run.device, gpu_type=run.gpu_type)
-                for run in runs
-            ],
-            described={file.name: FileEntry(bytes=file.size, sha256=file.sha256) for file in maps},
-        )
-    context.held.check()
-    with context.timings.step("write"):
-        written = context.artifacts.write(settings.bucket_assets, prefix, files)
-        copied = [copy.result() for copy in copies]
+    with context.artifacts.begin(settings.bucket_assets, prefix) as uploads:
+        with context.timings.step("compute"):
+            build_asset(
+                job=job.lease.job_id,
+                source=Source(bucket=job.bucket, key=job.key, etag=job.etag),
+                photo=prepared.tensors["photo"],
+                landmarks=prepared.tensors["landmarks"],
+                geometry=geometry,
+                texture=texture,
+                encoded=embedded,
+                options=options_as_run(context.options, runs),
+                engine=EngineEntry(
+                    name=context.engine.name,
+                    version=context.engine.version,
+                    licences=context.engine.licences(),
+                ),
+                stages=[
+                    StageEntry(name=run.stage, seconds=run.seconds, device=run.device, gpu_type=run.gpu_type)
+                    for run in runs
+                ],
+                described={file.name: FileEntry(bytes=file.size, sha256=file.sha256) for file in maps},
+                ready=uploads.add,
+            )
+        context.held.check()
+        with context.timings.step("write"):
+            written = uploads.finish()
+            copied = [copy.result() for copy in copies]
     quality = Quality(geometry.facts.get("quality", Quality.REVIEW))
     return StageOutput(prefix=prefix, files=[*written, *copied], quality=quality)
 

@@ -1,5 +1,6 @@
 """The database's own promises: schema, constraints, leases, fences."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -163,6 +164,28 @@ def test_wrong_states_are_impossible(sessions: sessionmaker[Session], statement:
     accept(sessions)
     with pytest.raises(IntegrityError), sessions.begin() as session:
         session.execute(text(statement))
+
+
+def test_a_delivery_that_the_worker_publishes_is_the_relays_again_when_it_got_lost(
+    sessions: sessionmaker[Session],
+) -> None:
+    with sessions.begin() as session:
+        webhooks.add_endpoint(session, "https://example.com/hook")
+    job_id = accept(sessions).job_id
+    for stage in STAGES:
+        _, job = take(sessions, job_id, stage)
+        assert job is not None
+        with sessions.begin() as session:
+            held = leases.complete(session, job.lease, prefix="p/", files=[], timings={}, held_seconds=0.5)
+        assert len(held) == (stage is STAGES[-1])
+    with sessions.begin() as session:
+        assert webhooks.claim_due_deliveries(session, limit=10, guard_seconds=60) == []
+        outgoing = webhooks.load_outgoing(session, held[0])
+        assert outgoing is not None
+        assert outgoing.payload["type"] == "asset.ready"
+    time.sleep(0.6)
+    with sessions.begin() as session:
+        assert webhooks.claim_due_deliveries(session, limit=10, guard_seconds=60) == held
 
 
 def test_a_job_ends_ready_once_with_one_delivery(sessions: sessionmaker[Session]) -> None:

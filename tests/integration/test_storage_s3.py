@@ -4,6 +4,7 @@ import multiprocessing
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,6 +21,7 @@ from storage.connection import StorageConfig
 from storage.errors import ObjectExists, ObjectMissing, ObjectReplaced
 from storage.intake import option_defaults, read_upload
 from storage.sweep import find_unknown
+from tasks.artifacts import ArtifactStore, HostCache
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,21 @@ def bucket(storage: Storage, servers: Settings) -> Iterator[str]:
     yield servers.bucket_work
     for info in list(storage.list(servers.bucket_work)):
         storage.delete(servers.bucket_work, info.key)
+
+
+def test_a_large_result_lies_in_parts_and_comes_back_as_it_was_on_another_host(
+    storage: Storage, bucket: str, tmp_path: Path
+) -> None:
+    data, prefix = secrets.token_bytes(3_500_000), "parts/geometry/1/"
+
+    def open_store(host: str) -> ArtifactStore:
+        return ArtifactStore(storage, HostCache(tmp_path / host, max_bytes=2**30))
+
+    (stored,) = open_store("here").write_result(bucket, prefix, "result.safetensors", data)
+    assert stored.size == len(data)
+    assert len(list(storage.list(bucket, prefix))) == 4
+    assert open_store("there").read(bucket, prefix + "result.safetensors") == data
+    assert storage.delete_prefix(bucket, prefix) == 4
 
 
 @pytest.mark.parametrize("key", ["a.jpg", "in/José photo+1 %2F 100%.png", "深い/空 .jpg", "a&b=c?d#e.png"])

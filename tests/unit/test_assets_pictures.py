@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from assets import lights
 from assets.jpeg import decode_jpeg, encode_jpeg
+from assets.lights import shade
 from assets.maps import decode_embedded_map, encode_maps, select_asset_maps, select_embedded_maps
 from assets.preview import render_preview
 from assets.raster import rasterise
@@ -99,6 +101,46 @@ def test_strips_are_the_rows_of_the_whole_picture() -> None:
     difference = np.concatenate(strips).astype(int) - render(textures, yaw_degrees=30)
     # Rounding may move a pixel on a triangle's edge to its neighbour.
     assert (np.abs(difference).max(axis=2) > 2).mean() < 0.002
+
+
+def test_a_picture_in_many_pieces_is_that_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = render({"skin": np.full((8, 8, 3), 0.5, np.float32)})
+    monkeypatch.setattr("assets.render._CHUNK", 1000)
+    monkeypatch.setattr("assets.raster._CHUNK", 5000)
+    np.testing.assert_array_equal(render({"skin": np.full((8, 8, 3), 0.5, np.float32)}), whole)
+
+
+def test_light_and_highlights_agree_with_their_plain_twin() -> None:
+    rng = np.random.default_rng(5)
+    albedo = rng.uniform(0, 1, (40, 3))
+    normals, towards = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in rng.normal(size=(2, 40, 3)))
+    roughness, key, sky = rng.uniform(0.2, 0.9, 40), rng.uniform(0, 1, 40), rng.uniform(0, 1, 40)
+    points = (albedo, normals, towards, roughness, key, sky)
+    matte, highlight = shade(*(np.ascontiguousarray(one.T, np.float32) for one in points))
+    for p in range(40):
+        plain_matte, plain_highlight = plain_shade(
+            albedo[p], normals[p], towards[p], roughness[p], key[p], sky[p]
+        )
+        np.testing.assert_allclose(matte[:, p], plain_matte, atol=1e-5)
+        np.testing.assert_allclose(highlight[p], plain_highlight, rtol=1e-3, atol=1e-5)
+
+
+def plain_shade(
+    albedo: np.ndarray, normal: np.ndarray, towards: np.ndarray, roughness: float, key: float, sky: float
+) -> tuple[np.ndarray, float]:
+    """One point under the studio's lamps, step by step."""
+    up = (normal[1] + 1) / 2
+    light = (up * np.array(lights._AMBIENT_UP) + (1 - up) * np.array(lights._AMBIENT_DOWN)) * sky
+    exponent = np.clip(2 / roughness**4 - 2, *lights._EXPONENTS)
+    highlight = 0.0
+    for number, lamp in enumerate(lights._LIGHTS):
+        direction = np.array(lamp.direction) / np.linalg.norm(lamp.direction)
+        cosine, arrives, wrap = normal @ direction, key if number == 0 else 1.0, np.array(lamp.wrap)
+        light += np.clip((cosine + wrap) / (1 + wrap), 0, 1) ** 2 * arrives * np.array(lamp.colour)
+        half = (towards + direction) / np.linalg.norm(towards + direction)
+        shine = lamp.gloss * (exponent + 8) / 8 * 0.028 * max(normal @ half, 0) ** exponent
+        highlight += min(shine * np.clip(cosine * 4, 0, 1), lights._BRIGHTEST_GLOSS) * arrives
+    return albedo * light, highlight
 
 
 def test_a_turned_head_shows_its_left_side() -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import pytest
 from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
 from assets.maps import encode_embedded_map
-from assets.mesh import NormalFinder, find_normals, split_quads, split_vertices
+from assets.mesh import find_normals, split_quads, split_vertices
+from assets.morphs import SMALLEST_MOVE, SMALLEST_TURN, MorphFinder
 from assets.obj import write_mtl, write_obj
-from face3d.head import ARKIT_NAMES, Head
+from face3d.head import ARKIT_NAMES, Head, MeshPart
 from gpu_workers.engines.null.head import make_head
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,18 +103,61 @@ def plain_normals(positions: np.ndarray, quads: np.ndarray) -> np.ndarray:
     return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("name", ["jawOpen", "eyeBlinkLeft"])
-def test_normals_agree_with_their_plain_twin_at_rest_and_in_a_shape(name: str) -> None:
-    part = HEAD.part("skin")
-    finder = NormalFinder(part.positions, part.quads)
+def check_morphs(part: MeshPart, shapes: Sequence[int]) -> None:
+    """Compare the morphs of some shapes with plain arithmetic on unsplit vertices."""
+    split = split_vertices(part)
+    finder = MorphFinder(part, split)
     rest = plain_normals(part.positions, part.quads)
     np.testing.assert_allclose(finder.normals, rest, atol=1e-5)
-    deltas = part.morph_deltas[ARKIT_NAMES.index(name)]
-    moved = np.flatnonzero(deltas.any(axis=1))
-    found = finder.find_turns(moved, deltas[moved])
-    turns = np.zeros_like(part.positions)
-    turns[found.vertices] = found.turns
-    np.testing.assert_allclose(turns, plain_normals(part.positions + deltas, part.quads) - rest, atol=1e-5)
+    morphs = list(finder.find_all())
+    assert len(morphs) == len(ARKIT_NAMES)
+    for k in shapes:
+        deltas = part.morph_deltas[k]
+        expected = plain_normals(part.positions + deltas, part.quads) - rest
+        for found, plain, smallest, atol in (
+            (morphs[k].moves, deltas, SMALLEST_MOVE, 0),
+            (morphs[k].turns, expected, SMALLEST_TURN, 1e-5),
+        ):
+            wanted = plain[split.vertices]
+            np.testing.assert_allclose(
+                found.vectors, wanted[found.vertices], rtol=1e-6 if atol else 0, atol=atol
+            )
+            assert (np.diff(found.vertices) > 0).all()
+            left_out = np.delete(np.linalg.norm(wanted, axis=1), found.vertices)
+            assert left_out.max(initial=0) <= smallest + atol
+        if len(morphs[k].moves.vertices):
+            np.testing.assert_array_equal(morphs[k].moves.bounds[0], morphs[k].moves.vectors.min(0))
+            np.testing.assert_array_equal(morphs[k].moves.bounds[1], morphs[k].moves.vectors.max(0))
+
+
+def test_morphs_agree_with_their_plain_twin_at_rest_and_in_a_shape() -> None:
+    check_morphs(HEAD.part("skin"), [ARKIT_NAMES.index(name) for name in ("jawOpen", "eyeBlinkLeft")])
+
+
+@pytest.mark.parametrize("storage", ["by shape", "by vertex"])
+def test_morphs_of_a_part_with_triangles_poles_and_shapes_that_leave_it_alone(storage: str) -> None:
+    # Around vertex 0 lie six triangles, and a quad hangs on their rim.
+    around = np.radians(60 * np.arange(6))
+    rim = np.stack([np.cos(around), np.sin(around), 0.1 * np.cos(3 * around)], axis=1)
+    positions = np.array([[0, 0, 0.3], *rim, [2, 0, 0], [1.5, 1, 0.2]], np.float32)
+    quads = np.array(
+        [[0, i + 1, (i + 1) % 6 + 1, (i + 1) % 6 + 1] for i in range(6)] + [[1, 7, 8, 2]], np.int32
+    )
+    deltas = np.zeros((len(ARKIT_NAMES), len(positions), 3), np.float32)
+    deltas[3, 0], deltas[3, 8], deltas[20, 7], deltas[51] = (0.1, 0, 0), (1e-6, 0, 0), (0, 0.2, 0.4), 0.05
+    if storage == "by vertex":
+        deltas = np.ascontiguousarray(deltas.transpose(1, 0, 2)).transpose(1, 0, 2)
+    part = MeshPart(
+        name="cap", material="skin", positions=positions, quads=quads, uvs=positions[:, :2] / 4 + 0.5,
+        uv_quads=quads, morph_deltas=deltas,
+    )  # fmt: skip
+    check_morphs(part, range(len(ARKIT_NAMES)))
+
+
+def test_threads_that_share_the_shapes_change_nothing(glb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads in (1, 3):
+        monkeypatch.setattr("assets.gltf._THREADS", threads)
+        assert write_glb(HEAD, TEXTURES, copyright_text="nobody") == glb
 
 
 def test_texture_coordinates_run_down_and_images_are_inside(glb: bytes) -> None:

@@ -1,8 +1,12 @@
 """Where the router sends a stage."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
 from db.workers import StageRequest, TypeFacts
 from face3d.states import StageName, Tier
-from tasks.routing import choose_gpu_type, describe_placement, expected_finish
+from tasks.routing import Placed, choose_gpu_type, describe_placement, expected_finish, publish_next, route
 
 
 def facts(
@@ -87,3 +91,41 @@ def test_the_reason_of_a_choice_is_kept_with_every_candidates_facts() -> None:
 
 def test_without_any_worker_the_stage_waits_on_cpu() -> None:
     assert choose() == "cpu"
+
+
+class CountingRouter:
+    """Places everything on `cpu`, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def place(self, stage: StageName, _job_id: str) -> tuple[str, Tier]:
+        self.asked += 1
+        return f"{stage.value}.cpu.batch", Tier.BATCH
+
+
+def test_a_placement_committed_with_the_stage_before_is_used_once_and_for_its_stage_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    router = CountingRouter()
+    monkeypatch.setattr("tasks.routing.get_router", lambda: router)
+    committed = Placed(
+        stage=StageName.TEXTURE, job_id="a", queue="texture.h100.interactive", tier=Tier.INTERACTIVE
+    )
+
+    def queue(stage: str, job_id: str) -> str:
+        routed = route(f"face3d.{stage}", (job_id, 1), {}, {})
+        assert routed is not None
+        return str(routed["queue"])
+
+    publish_next(committed)
+    assert queue("texture", "a") == "texture.h100.interactive"
+    assert queue("texture", "a") == "texture.cpu.batch"
+    publish_next(committed)
+    assert queue("texture", "b") == "texture.cpu.batch"
+    publish_next(committed)
+    assert queue("packaging", "a") == "packaging.cpu.batch"
+    publish_next(committed)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(queue, "texture", "a").result() == "texture.cpu.batch"
+    assert router.asked == 4
