@@ -35,7 +35,9 @@ def context(engine: object, photos: dict[str, bytes]) -> Any:
         job=SimpleNamespace(bucket="inbox", key="turned.jpg", etag="e"),
         lease=SimpleNamespace(job_id="1", stage="preprocess", attempt=1),
         held=SimpleNamespace(check=lambda: None),
-        artifacts=SimpleNamespace(write=lambda bucket, prefix, files: written.update(files) or []),
+        artifacts=SimpleNamespace(
+            write_result=lambda bucket, prefix, name, data: written.update({name: data}) or []
+        ),
         ran={},
         written=written,
     )
