@@ -241,11 +241,7 @@ def complete(
                 "UPDATE jobs SET state = 'ready', finished_at = now(), asset_prefix = :prefix,"
                 " quality = :quality WHERE id = :job_id"
             ),
-            {
-                "job_id": lease.job_id,
-                "prefix": prefix,
-                "quality": (quality or Quality.GOOD).value,
-            },
+            {"job_id": lease.job_id, "prefix": prefix, "quality": (quality or Quality.GOOD).value},
         )
         ids = insert_deliveries(session, lease.job_id, held_seconds=held_seconds)
         if held_seconds is not None:

@@ -48,8 +48,14 @@ class OneShot:
 
 @dataclass(kw_only=True)
 class _Started:
-    """A photo's work on other threads, begun when its landmarks were known."""
+    """A photo's work on two threads, begun when its landmarks were known."""
 
+    #: What preprocess handed out early.
+    found: StageResult
+    options: JobOptions
+    product: Product
+    #: Notes the moment at which something is there.
+    mark: Callable[[str], None]
     masks: Future[FaceMasks] = field(default_factory=Future)
     begun: Future[BegunGeometry] = field(default_factory=Future)
     #: The map's file, and the other maps of a head.glb.
@@ -91,17 +97,20 @@ class OneShotReconstructor:
         def mark(name: str) -> None:
             marks[name] = time.perf_counter() - started
 
-        work = _Started()
+        started_work: list[_Started] = []
 
         def begin(found: StageResult) -> None:
             mark("landmarks")
-            self._bakers.submit(self._fit_and_bake, found, options, product, mark, work)
+            work = _Started(found=found, options=options, product=product, mark=mark)
+            started_work.append(work)
+            self._bakers.submit(self._fit_and_bake, work)
             # This thread draws masks while the other fits, and measures the face's quality while it bakes.
             _fulfil(work.masks, lambda: self._baker.find_masks(found))
 
         # A refused photo's map is thrown away.
         prepared = self._engine.preprocess(photo, options, self._limits, begin)
         mark("quality")
+        work = started_work[0]
         geometry = self._engine.geometry(prepared, options, work.begun.result())
         data, maps = work.baked.result()
         if product == "glb":
@@ -109,32 +118,18 @@ class OneShotReconstructor:
         mark(product)
         return OneShot(data=data, marks=marks, prepared=prepared, geometry=geometry)
 
-    def _fit_and_bake(
-        self,
-        found: StageResult,
-        options: JobOptions,
-        product: Product,
-        mark: Callable[[str], None],
-        work: _Started,
-    ) -> None:
-        _fulfil(work.begun, lambda: self._engine.begin_geometry(found, options))
-        mark("geometry")
-        _fulfil(work.baked, lambda: self._bake(found, options, product, mark, work))
+    def _fit_and_bake(self, work: _Started) -> None:
+        _fulfil(work.begun, lambda: self._engine.begin_geometry(work.found, work.options))
+        work.mark("geometry")
+        _fulfil(work.baked, lambda: self._bake(work))
 
-    def _bake(
-        self,
-        found: StageResult,
-        options: JobOptions,
-        product: Product,
-        mark: Callable[[str], None],
-        work: _Started,
-    ) -> tuple[bytes, Mapping[str, Array]]:
-        begun, masks = work.begun.result(), work.masks.result()
-        mark("masks")
+    def _bake(self, work: _Started) -> tuple[bytes, Mapping[str, Array]]:
+        begun, masks, product = work.begun.result(), work.masks.result(), work.product
+        work.mark("masks")
         bands: list[HostBand] = []
         jpeg, maps = b"", {}
-        with self._baker.bake_on_device(found, begun, options, masks) as bake:
-            mark("first pixel")
+        with self._baker.bake_on_device(work.found, begun, work.options, masks) as bake:
+            work.mark("first pixel")
             if product == "png":
                 bands = send_filtered_bands(bake.skin, _BANDS)
             else:
@@ -143,7 +138,8 @@ class OneShotReconstructor:
                 maps = dict(bake.finish(False).tensors)
         if product != "png":
             return jpeg, maps
-        return encode_filtered_png(options.texture_size, [band.wait for band in bands], self._encoders), {}
+        rows = [band.wait for band in bands]
+        return encode_filtered_png(work.options.texture_size, rows, self._encoders), {}
 
     def _compose(
         self, begun: BegunGeometry, options: JobOptions, skin: bytes, maps: Mapping[str, Array]

@@ -8,12 +8,14 @@ import pytest
 import redis
 from botocore.config import Config
 from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session, sessionmaker
 
 from compose.local import SERVERS, Stack, temporary_state_dir
 from compose.local.orphans import RunRecord, stop_orphans
 from compose.local.ports import is_free
 from compose.local.rabbitmq import find_program, rabbitmq_service
 from compose.local.supervisor import Supervisor
+from db.session import make_session_factory
 from face3d.settings import Settings
 
 
@@ -104,3 +106,11 @@ def rabbitmq() -> Iterator[str]:
         # Its name server, a daemon.
         stop_orphans(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def sessions(clean_servers: Settings) -> Iterator[sessionmaker[Session]]:
+    """Sessions of the emptied database."""
+    factory = make_session_factory(clean_servers)
+    yield factory
+    factory.kw["bind"].dispose()

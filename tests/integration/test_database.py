@@ -1,7 +1,6 @@
 """The database's own promises: schema, constraints, leases, fences."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -11,66 +10,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import jobs, leases, migrate, outbox, webhooks
-from db.leases import LeasedJob, Verdict, WorkerIdentity
-from db.results import StoredFile
-from db.session import make_session_factory
+from db.leases import Verdict, WorkerIdentity
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
-from face3d.options import JobOptions, parse_options
 from face3d.settings import Settings
-from face3d.states import STAGES, Quality, StageName
+from face3d.states import STAGES, StageName
 from storage.client import Storage
-from tasks.artifacts import open_cache
 from tasks.relay import sweep_inbox
-from tasks.retention import erase_expired, erase_job, tidy_jobs
-
-WORKER = WorkerIdentity(name="w@test", gpu_type="cpu", device="cpu")
-
-
-@pytest.fixture
-def sessions(clean_servers: Settings) -> Iterator[sessionmaker[Session]]:
-    factory = make_session_factory(clean_servers)
-    yield factory
-    factory.kw["bind"].dispose()
-
-
-def accept(sessions: sessionmaker[Session], key: str = "a.jpg", **options: str) -> jobs.Accepted:
-    with sessions.begin() as session:
-        return jobs.accept(
-            session,
-            bucket="inbox",
-            key=key,
-            etag="e",
-            size=1,
-            content_type=None,
-            options=parse_options(options),
-            source="event",
-        )
-
-
-def take(
-    sessions: sessionmaker[Session], job_id: str, stage: StageName, dispatch: int = 1, seconds: float = 30
-) -> tuple[Verdict, LeasedJob | None]:
-    with sessions.begin() as session:
-        return leases.take(
-            session, job_id=job_id, stage=stage, dispatch=dispatch, worker=WORKER, seconds=seconds
-        )
-
-
-def complete(sessions: sessionmaker[Session], job: LeasedJob) -> None:
-    prefix = f"{job.lease.job_id}/{job.lease.stage}/{job.lease.attempt}/"
-    file = StoredFile(name="f", bucket="work", size=1, sha256="0", content_type="x/y")
-    with sessions.begin() as session:
-        leases.complete(
-            session, job.lease, prefix=prefix, files=[file], timings={"compute": 1.0}, quality=Quality.GOOD
-        )
-
-
-def run_all(sessions: sessionmaker[Session], job_id: str) -> None:
-    for stage in STAGES:
-        verdict, job = take(sessions, job_id, stage)
-        assert verdict is Verdict.WORK
-        assert job is not None
-        complete(sessions, job)
+from tests.integration.job_rows import WORKER, accept, complete, run_all, take
 
 
 def test_models_and_migrations_agree(servers: Settings) -> None:
@@ -294,54 +240,6 @@ def test_a_failed_job_can_be_retried_and_a_ready_one_cannot(sessions: sessionmak
         jobs.retry(session, job_id)
 
 
-def test_erasing_forgets_the_person_and_the_objects(
-    sessions: sessionmaker[Session], clean_servers: Settings
-) -> None:
-    storage = Storage.from_settings(clean_servers)
-    etag = storage.put(clean_servers.bucket_inbox, "marlene.jpg", b"photo", content_type="image/jpeg")
-    with sessions.begin() as session:
-        job_id = jobs.accept(
-            session,
-            bucket=clean_servers.bucket_inbox,
-            key="marlene.jpg",
-            etag=etag,
-            size=5,
-            content_type="image/jpeg",
-            options=JobOptions(ref="Marlene"),
-            source="event",
-        ).job_id
-    run_all(sessions, job_id)
-    storage.put(clean_servers.bucket_assets, f"{job_id}/1/head.glb", b"glb", content_type="model/gltf-binary")
-    cache = open_cache(clean_servers)
-    cache.put(f"{job_id}/preprocess/1/result.safetensors", b"her face")
-    erase_job(storage, sessions, clean_servers, cache, job_id)
-    with sessions() as session:
-        job = jobs.find(session, job_id)
-        assert job.state == "erased"
-        dump = str(session.execute(text("SELECT row_to_json(jobs) FROM jobs")).scalar())
-    assert "marlene" not in dump.lower()
-    assert cache.get(f"{job_id}/preprocess/1/result.safetensors") is None
-    assert not list(storage.list(clean_servers.bucket_inbox))
-    assert not list(storage.list(clean_servers.bucket_assets))
-    erase_job(storage, sessions, clean_servers, cache, job_id)
-
-
-def test_retention_erases_what_is_old(sessions: sessionmaker[Session], clean_servers: Settings) -> None:
-    old, new = accept(sessions, "old.jpg").job_id, accept(sessions, "new.jpg").job_id
-    for job_id in (old, new):
-        run_all(sessions, job_id)
-    with sessions.begin() as session:
-        session.execute(
-            text("UPDATE jobs SET finished_at = now() - interval '31 days' WHERE id = :id"), {"id": old}
-        )
-    settings = clean_servers.model_copy(update={"bucket_inbox": "inbox"})
-    storage = Storage.from_settings(settings)
-    storage.ensure_bucket("inbox")
-    assert erase_expired(storage, sessions, settings, open_cache(settings)) == 1
-    with sessions() as session:
-        assert (jobs.find(session, old).state, jobs.find(session, new).state) == ("erased", "ready")
-
-
 def test_a_restarted_database_costs_nobody_a_request(
     sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,77 +251,6 @@ def test_a_restarted_database_costs_nobody_a_request(
         )
     monkeypatch.setattr("db.session._IDLE_SECONDS", 0.0)
     assert accept(sessions, "b.jpg").created
-
-
-def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clean_servers: Settings) -> None:
-    storage = Storage.from_settings(clean_servers)
-    job_id = accept(sessions).job_id
-    _, job = take(sessions, job_id, StageName.PREPROCESS)
-    assert job is not None
-    complete(sessions, job)
-    _, job = take(sessions, job_id, StageName.GEOMETRY)
-    assert job is not None
-    with sessions.begin() as session:
-        leases.fail(session, job.lease, RefusedError(ErrorCode.INTERNAL_ERROR, "A bug."))
-    for name in ("preprocess/1/result.safetensors", "geometry/1/abandoned.safetensors"):
-        storage.put(clean_servers.bucket_work, f"{job_id}/{name}", b"x", content_type="a/b")
-    cache = open_cache(clean_servers)
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=60) == 0
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 0
-    assert not list(storage.list(clean_servers.bucket_work))
-    with sessions.begin() as session:
-        jobs.retry(session, job_id)
-        outbox.claim_publications(session, limit=10)
-    assert take(sessions, job_id, StageName.GEOMETRY, dispatch=2)[0] is Verdict.IGNORE
-    verdict, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
-    assert verdict is Verdict.WORK
-    assert job is not None
-    assert job.prefixes == {}
-
-
-def test_what_a_worker_wrote_after_an_erasure_goes_when_the_job_is_tidied(
-    sessions: sessionmaker[Session], clean_servers: Settings
-) -> None:
-    storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
-    job_id = accept(sessions).job_id
-    _, job = take(sessions, job_id, StageName.PREPROCESS)
-    assert job is not None
-    erase_job(storage, sessions, clean_servers, cache, job_id)
-    with pytest.raises(LeaseLost):
-        complete(sessions, job)
-    storage.put(clean_servers.bucket_work, f"{job_id}/preprocess/1/late.bin", b"x", content_type="a/b")
-    storage.put(clean_servers.bucket_assets, f"{job_id}/1/late.bin", b"x", content_type="a/b")
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
-    assert not list(storage.list(clean_servers.bucket_work))
-    assert not list(storage.list(clean_servers.bucket_assets))
-
-
-def test_erasing_one_of_two_jobs_keeps_the_photo_that_the_other_needs(
-    sessions: sessionmaker[Session], clean_servers: Settings
-) -> None:
-    storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
-    inbox = clean_servers.bucket_inbox
-    etag = storage.put(inbox, "a.jpg", b"photo", content_type="image/jpeg")
-    made = []
-    for options in (JobOptions(), JobOptions(texture_size=1024)):
-        with sessions.begin() as session:
-            made.append(
-                jobs.accept(
-                    session,
-                    bucket=inbox,
-                    key="a.jpg",
-                    etag=etag,
-                    size=5,
-                    content_type=None,
-                    options=options,
-                    source="event",
-                ).job_id
-            )
-    erase_job(storage, sessions, clean_servers, cache, made[0])
-    assert storage.get(inbox, "a.jpg", if_match=etag) == b"photo"
-    erase_job(storage, sessions, clean_servers, cache, made[1])
-    assert not list(storage.list(inbox))
 
 
 def test_one_object_that_the_database_cannot_hold_does_not_stop_the_sweep(

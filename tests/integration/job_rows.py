@@ -1,0 +1,51 @@
+"""Jobs in the database as a worker leads them through their stages, without a worker."""
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import jobs, leases
+from db.leases import LeasedJob, Verdict, WorkerIdentity
+from db.results import StoredFile
+from face3d.options import parse_options
+from face3d.states import STAGES, Quality, StageName
+
+WORKER = WorkerIdentity(name="w@test", gpu_type="cpu", device="cpu")
+
+
+def accept(sessions: sessionmaker[Session], key: str = "a.jpg", **options: str) -> jobs.Accepted:
+    with sessions.begin() as session:
+        return jobs.accept(
+            session,
+            bucket="inbox",
+            key=key,
+            etag="e",
+            size=1,
+            content_type=None,
+            options=parse_options(options),
+            source="event",
+        )
+
+
+def take(
+    sessions: sessionmaker[Session], job_id: str, stage: StageName, dispatch: int = 1, seconds: float = 30
+) -> tuple[Verdict, LeasedJob | None]:
+    with sessions.begin() as session:
+        return leases.take(
+            session, job_id=job_id, stage=stage, dispatch=dispatch, worker=WORKER, seconds=seconds
+        )
+
+
+def complete(sessions: sessionmaker[Session], job: LeasedJob) -> None:
+    prefix = f"{job.lease.job_id}/{job.lease.stage}/{job.lease.attempt}/"
+    file = StoredFile(name="f", bucket="work", size=1, sha256="0", content_type="x/y")
+    with sessions.begin() as session:
+        leases.complete(
+            session, job.lease, prefix=prefix, files=[file], timings={"compute": 1.0}, quality=Quality.GOOD
+        )
+
+
+def run_all(sessions: sessionmaker[Session], job_id: str) -> None:
+    for stage in STAGES:
+        verdict, job = take(sessions, job_id, stage)
+        assert verdict is Verdict.WORK
+        assert job is not None
+        complete(sessions, job)
