@@ -8,7 +8,7 @@ import itertools
 import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -60,50 +60,50 @@ def encode_png(
     count = max(1, min(bands, height // _MIN_BAND_ROWS))
     edges = [height * i // count for i in range(count + 1)]
     jobs = [(rows, start, stop, stop == height) for start, stop in itertools.pairwise(edges)]
+    colour_type, depth = 0 if image.ndim == 2 else 2, 16 if deep else 8
     if count == 1:
-        pieces = [_deflate_band(*jobs[0])]
-    else:
-        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-            pieces = list(pool.map(lambda job: _deflate_band(*job), jobs))
-    return _join(width, height, 0 if image.ndim == 2 else 2, pieces, depth=16 if deep else 8)
+        return b"".join(_stream(width, height, colour_type, [_deflate_band(*jobs[0])], depth))
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        pieces = pool.map(lambda job: _deflate_band(*job), jobs)
+        return b"".join(_stream(width, height, colour_type, pieces, depth))
 
 
-def encode_filtered_png(
-    width: int, bands: Sequence[Callable[[], NDArray[np.uint8]]], pool: Executor
-) -> bytes:
-    """Return the PNG of an RGB image whose rows are filtered already, wherever that was done.
+def stream_filtered_png(
+    width: int, height: int, bands: Sequence[Callable[[], NDArray[np.uint8]]], pool: Executor
+) -> Iterator[bytes]:
+    """Begin the PNG of an RGB image whose rows are filtered already, and return the file piece by piece.
+
+    A piece comes as soon as its band and all before it are deflated. Where the caller stops half way, and
+    closes the iterator or drops it, bands that no thread has begun are given up.
 
     Args:
         bands: from the top; each returns (R, 1 + 3 width) uint8, filter type first, as soon as it has it.
         pool: its threads wait for the bands and deflate them.
     """
     last = len(bands) - 1
-    heights: list[int] = [0] * len(bands)
 
     def deflate(index: int) -> _Piece:
-        rows = bands[index]()
-        heights[index] = len(rows)
-        return _deflate(rows, last=index == last)
+        return _deflate(bands[index](), last=index == last)
 
-    pieces = list(pool.map(deflate, range(len(bands))))
-    return _join(width, sum(heights), 2, pieces)
+    return _stream(width, height, 2, pool.map(deflate, range(len(bands))))
 
 
-def _join(width: int, height: int, colour_type: int, pieces: list["_Piece"], depth: int = 8) -> bytes:
-    """Return the file of deflated bands."""
+def _stream(
+    width: int, height: int, colour_type: int, pieces: Iterable["_Piece"], depth: int = 8
+) -> Iterator[bytes]:
+    """Yield the file of deflated bands; its header with the first."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    start = _SIGNATURE + _chunk(b"IHDR", header)
+    if depth == 8:
+        start += _chunk(b"sRGB", b"\0")
+    # The chunks' contents are one zlib stream, wherever it is cut (PNG specification, 10.1).
+    start += _chunk(b"IDAT", _ZLIB_HEADER)
     adler = 1
     for piece in pieces:
         adler = combine_adler32(adler, piece.adler, piece.length)
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
-    if depth == 8:
-        parts += _chunk(b"sRGB", b"\0")
-    # The chunks' contents are one zlib stream, wherever it is cut (PNG specification, 10.1).
-    parts += _chunk(b"IDAT", _ZLIB_HEADER)
-    for piece in pieces:
-        parts += piece.chunk
-    parts += [*_chunk(b"IDAT", struct.pack(">I", adler)), *_chunk(b"IEND", b"")]
-    return b"".join(parts)
+        yield start + piece.chunk if start else piece.chunk
+        start = b""
+    yield _chunk(b"IDAT", struct.pack(">I", adler)) + _chunk(b"IEND", b"")
 
 
 def combine_adler32(first: int, second: int, second_length: int) -> int:
@@ -117,8 +117,8 @@ def combine_adler32(first: int, second: int, second_length: int) -> int:
 class _Piece:
     """A deflated band."""
 
-    #: A chunk of the file, in parts.
-    chunk: list[bytes]
+    #: A chunk of the file.
+    chunk: bytes
     #: Adler-32 and number of the filtered bytes.
     adler: int
     length: int
@@ -144,8 +144,8 @@ def _deflate(filtered: NDArray[np.uint8], *, last: bool) -> _Piece:
     return _Piece(chunk=_chunk(b"IDAT", packed, rest), adler=isal_zlib.adler32(view), length=len(view))
 
 
-def _chunk(kind: bytes, *parts: bytes) -> list[bytes]:
+def _chunk(kind: bytes, *parts: bytes) -> bytes:
     crc = zlib.crc32(kind)
     for part in parts:
         crc = isal_zlib.crc32(part, crc)
-    return [struct.pack(">I", sum(map(len, parts))), kind, *parts, struct.pack(">I", crc)]
+    return b"".join([struct.pack(">I", sum(map(len, parts))), kind, *parts, struct.pack(">I", crc)])
