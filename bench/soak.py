@@ -28,8 +28,6 @@ _WARM_UPS = 24
 #: Requests that may be under way at once before the client itself makes photos wait.
 _CLIENTS = 32
 _SAMPLE_SECONDS = 2.0
-#: Seconds that one photo may take.
-_PATIENCE = 120.0
 
 
 def plan_arrivals(rate: float, seconds: float, arrivals: Arrivals, seed: int = 1) -> list[float]:
