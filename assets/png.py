@@ -8,7 +8,7 @@ import itertools
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,8 +22,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FILTER_UP = 2
 _ADLER_BASE = 65521
 _WINDOW_BITS = -15
-#: zlib header of a 32 KB window at the fastest level.
-_ZLIB_HEADER = b"\x78\x01"
+#: zlib header of a 32 KB window at the fastest level, and an empty block that ends what came before it.
+_ZLIB_HEADER, _LAST_BLOCK = b"\x78\x01", b"\x03\x00"
 #: A thinner band would cost more in flushes than it gains.
 _MIN_BAND_ROWS = 32
 
@@ -59,7 +59,7 @@ def encode_png(
     rows: NDArray[np.uint8] = samples.reshape(height, -1).view(np.uint8)
     count = max(1, min(bands, height // _MIN_BAND_ROWS))
     edges = [height * i // count for i in range(count + 1)]
-    jobs = [(rows, start, stop, stop == height) for start, stop in itertools.pairwise(edges)]
+    jobs = [(rows, start, stop) for start, stop in itertools.pairwise(edges)]
     colour_type, depth = 0 if image.ndim == 2 else 2, 16 if deep else 8
     if count == 1:
         return b"".join(_stream(width, height, colour_type, [_deflate_band(*jobs[0])], depth))
@@ -69,7 +69,7 @@ def encode_png(
 
 
 def stream_filtered_png(
-    width: int, height: int, bands: Sequence[Callable[[], NDArray[np.uint8]]], pool: Executor
+    width: int, height: int, bands: Iterable[Callable[[], NDArray[np.uint8]]], pool: Executor
 ) -> Iterator[bytes]:
     """Begin the PNG of an RGB image whose rows are filtered already, and return the file piece by piece.
 
@@ -77,15 +77,11 @@ def stream_filtered_png(
     closes the iterator or drops it, bands that no thread has begun are given up.
 
     Args:
-        bands: from the top; each returns (R, 1 + 3 width) uint8, filter type first, as soon as it has it.
+        bands: from the top; each returns (R, 1 + 3 width) uint8, filter type first, as soon as it has it. All
+            are taken before this returns, and each goes to a thread when it is taken.
         pool: its threads wait for the bands and deflate them.
     """
-    last = len(bands) - 1
-
-    def deflate(index: int) -> _Piece:
-        return _deflate(bands[index](), last=index == last)
-
-    return _stream(width, height, 2, pool.map(deflate, range(len(bands))))
+    return _stream(width, height, 2, pool.map(lambda band: _deflate(band()), bands))
 
 
 def _stream(
@@ -103,7 +99,7 @@ def _stream(
         adler = combine_adler32(adler, piece.adler, piece.length)
         yield start + piece.chunk if start else piece.chunk
         start = b""
-    yield _chunk(b"IDAT", struct.pack(">I", adler)) + _chunk(b"IEND", b"")
+    yield _chunk(b"IDAT", _LAST_BLOCK, struct.pack(">I", adler)) + _chunk(b"IEND", b"")
 
 
 def combine_adler32(first: int, second: int, second_length: int) -> int:
@@ -124,7 +120,7 @@ class _Piece:
     length: int
 
 
-def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int, last: bool) -> _Piece:
+def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int) -> _Piece:
     """Filter and deflate some rows."""
     filtered = np.empty((stop - start, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _FILTER_UP
@@ -133,14 +129,14 @@ def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int, last: bool) ->
     else:
         filtered[0, 1:] = rows[0]
         np.subtract(rows[1:stop], rows[: stop - 1], out=filtered[1:, 1:])
-    return _deflate(filtered, last=last)
+    return _deflate(filtered)
 
 
-def _deflate(filtered: NDArray[np.uint8], *, last: bool) -> _Piece:
+def _deflate(filtered: NDArray[np.uint8]) -> _Piece:
     deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _WINDOW_BITS, 9)
     view = filtered.reshape(-1).data
     packed = deflater.compress(view)
-    rest = deflater.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_FULL_FLUSH)
+    rest = deflater.flush(isal_zlib.Z_FULL_FLUSH)
     return _Piece(chunk=_chunk(b"IDAT", packed, rest), adler=isal_zlib.adler32(view), length=len(view))
 
 

@@ -21,7 +21,6 @@ from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import BegunGeometry
 from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.texture_transfer import (
-    HostBand,
     encode_jpeg_on_device,
     send_filtered_bands,
 )
@@ -145,21 +144,17 @@ class OneShotReconstructor:
     def _bake(self, work: _Started) -> tuple[Iterator[bytes], Mapping[str, Array]]:
         begun, masks, product = work.begun.result(), work.masks.result(), work.product
         work.mark("masks")
-        bands: list[HostBand] = []
-        jpeg, maps = b"", {}
+        maps: Mapping[str, Array] = {}
         with self._baker.bake_on_device(work.found, begun, work.options, masks) as bake:
             work.mark("first pixel")
             if product == "png":
-                bands = send_filtered_bands(bake.skin, _BANDS)
-            else:
-                jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
+                rows = (band.wait for band in send_filtered_bands(bake.skin, _BANDS))
+                size = work.options.texture_size
+                return stream_filtered_png(size, size, rows, self._encoders), maps
+            jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
             if product == "glb":
-                maps = dict(bake.finish(False).tensors)
-        if product != "png":
-            return iter([jpeg]), maps
-        rows = [band.wait for band in bands]
-        size = work.options.texture_size
-        return stream_filtered_png(size, size, rows, self._encoders), {}
+                maps = bake.finish(False).tensors
+        return iter([jpeg]), maps
 
     def _compose(
         self, begun: BegunGeometry, options: JobOptions, skin: bytes, maps: Mapping[str, Array]
