@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from face3d.errors import Face3DError
 
+#: Some bytes of a file, in parts: they are copied once, by who joins or sends them.
+Piece = list[bytes]
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FILTER_UP = 2
 _ADLER_BASE = 65521
@@ -62,15 +65,20 @@ def encode_png(
     jobs = [(rows, start, stop) for start, stop in itertools.pairwise(edges)]
     colour_type, depth = 0 if image.ndim == 2 else 2, 16 if deep else 8
     if count == 1:
-        return b"".join(_stream(width, height, colour_type, [_deflate_band(*jobs[0])], depth))
+        return join_pieces(_stream(width, height, colour_type, [_deflate_band(*jobs[0])], depth))
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         pieces = pool.map(lambda job: _deflate_band(*job), jobs)
-        return b"".join(_stream(width, height, colour_type, pieces, depth))
+        return join_pieces(_stream(width, height, colour_type, pieces, depth))
+
+
+def join_pieces(pieces: Iterable[Piece]) -> bytes:
+    """Return a file whose pieces come one after another."""
+    return b"".join(itertools.chain.from_iterable(pieces))
 
 
 def stream_filtered_png(
     width: int, height: int, bands: Iterable[Callable[[], NDArray[np.uint8]]], pool: Executor
-) -> Iterator[bytes]:
+) -> Iterator[Piece]:
     """Begin the PNG of an RGB image whose rows are filtered already, and return the file piece by piece.
 
     A piece comes as soon as its band and all before it are deflated. Where the caller stops half way, and
@@ -85,21 +93,21 @@ def stream_filtered_png(
 
 
 def _stream(
-    width: int, height: int, colour_type: int, pieces: Iterable["_Piece"], depth: int = 8
-) -> Iterator[bytes]:
+    width: int, height: int, colour_type: int, bands: Iterable["_Deflated"], depth: int = 8
+) -> Iterator[Piece]:
     """Yield the file of deflated bands; its header with the first."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    start = _SIGNATURE + _chunk(b"IHDR", header)
+    start = [_SIGNATURE, *_chunk(b"IHDR", header)]
     if depth == 8:
         start += _chunk(b"sRGB", b"\0")
     # The chunks' contents are one zlib stream, wherever it is cut (PNG specification, 10.1).
     start += _chunk(b"IDAT", _ZLIB_HEADER)
     adler = 1
-    for piece in pieces:
-        adler = combine_adler32(adler, piece.adler, piece.length)
-        yield start + piece.chunk if start else piece.chunk
-        start = b""
-    yield _chunk(b"IDAT", _LAST_BLOCK, struct.pack(">I", adler)) + _chunk(b"IEND", b"")
+    for band in bands:
+        adler = combine_adler32(adler, band.adler, band.length)
+        yield [*start, *band.chunk]
+        start = []
+    yield [*_chunk(b"IDAT", _LAST_BLOCK, struct.pack(">I", adler)), *_chunk(b"IEND", b"")]
 
 
 def combine_adler32(first: int, second: int, second_length: int) -> int:
@@ -110,17 +118,17 @@ def combine_adler32(first: int, second: int, second_length: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Piece:
+class _Deflated:
     """A deflated band."""
 
     #: A chunk of the file.
-    chunk: bytes
+    chunk: Piece
     #: Adler-32 and number of the filtered bytes.
     adler: int
     length: int
 
 
-def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int) -> _Piece:
+def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int) -> _Deflated:
     """Filter and deflate some rows."""
     filtered = np.empty((stop - start, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _FILTER_UP
@@ -132,16 +140,16 @@ def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int) -> _Piece:
     return _deflate(filtered)
 
 
-def _deflate(filtered: NDArray[np.uint8]) -> _Piece:
+def _deflate(filtered: NDArray[np.uint8]) -> _Deflated:
     deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _WINDOW_BITS, 9)
     view = filtered.reshape(-1).data
     packed = deflater.compress(view)
     rest = deflater.flush(isal_zlib.Z_FULL_FLUSH)
-    return _Piece(chunk=_chunk(b"IDAT", packed, rest), adler=isal_zlib.adler32(view), length=len(view))
+    return _Deflated(chunk=_chunk(b"IDAT", packed, rest), adler=isal_zlib.adler32(view), length=len(view))
 
 
-def _chunk(kind: bytes, *parts: bytes) -> bytes:
+def _chunk(kind: bytes, *parts: bytes) -> Piece:
     crc = zlib.crc32(kind)
     for part in parts:
         crc = isal_zlib.crc32(part, crc)
-    return b"".join([struct.pack(">I", sum(map(len, parts))), kind, *parts, struct.pack(">I", crc)])
+    return [struct.pack(">I", sum(map(len, parts))), kind, *parts, struct.pack(">I", crc)]

@@ -14,7 +14,7 @@ from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
 from assets.levels import head_at_level
 from assets.maps import encode_embedded_map
-from assets.png import stream_filtered_png
+from assets.png import Piece, join_pieces, stream_filtered_png
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
@@ -58,7 +58,7 @@ class _Started:
     masks: Future[FaceMasks] = field(default_factory=Future)
     begun: Future[BegunGeometry] = field(default_factory=Future)
     #: The map's file piece by piece, and the other maps of a head.glb.
-    baked: Future[tuple[Iterator[bytes], Mapping[str, Array]]] = field(default_factory=Future)
+    baked: Future[tuple[Iterator[Piece], Mapping[str, Array]]] = field(default_factory=Future)
 
 
 class OneShotReconstructor:
@@ -98,11 +98,11 @@ class OneShotReconstructor:
 
         work, prepared = self._begin(photo, options, product, mark)
         geometry = self._engine.geometry(prepared, options, work.begun.result())
-        data = b"".join(self._finish(work))
+        data = join_pieces(self._finish(work))
         mark(product)
         return OneShot(data=data, marks=marks, prepared=prepared, geometry=geometry)
 
-    def stream(self, photo: bytes, options: JobOptions, product: Product = "png") -> Generator[bytes]:
+    def stream(self, photo: bytes, options: JobOptions, product: Product = "png") -> Generator[Piece]:
         """Yield the bytes of what `reconstruct` returns: a PNG's band by band, others in one piece.
 
         Raises:
@@ -130,10 +130,10 @@ class OneShotReconstructor:
         mark("quality")
         return started_work[0], prepared
 
-    def _finish(self, work: _Started) -> Iterator[bytes]:
+    def _finish(self, work: _Started) -> Iterator[Piece]:
         pieces, maps = work.baked.result()
         if work.product == "glb":
-            pieces = iter([self._compose(work.begun.result(), work.options, b"".join(pieces), maps)])
+            pieces = iter([[self._compose(work.begun.result(), work.options, join_pieces(pieces), maps)]])
         return pieces
 
     def _fit_and_bake(self, work: _Started) -> None:
@@ -141,7 +141,7 @@ class OneShotReconstructor:
         work.mark("geometry")
         _fulfil(work.baked, lambda: self._bake(work))
 
-    def _bake(self, work: _Started) -> tuple[Iterator[bytes], Mapping[str, Array]]:
+    def _bake(self, work: _Started) -> tuple[Iterator[Piece], Mapping[str, Array]]:
         begun, masks, product = work.begun.result(), work.masks.result(), work.product
         work.mark("masks")
         maps: Mapping[str, Array] = {}
@@ -154,7 +154,7 @@ class OneShotReconstructor:
             jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
             if product == "glb":
                 maps = bake.finish(False).tensors
-        return iter([jpeg]), maps
+        return iter([[jpeg]]), maps
 
     def _compose(
         self, begun: BegunGeometry, options: JobOptions, skin: bytes, maps: Mapping[str, Array]

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
+from assets.png import Piece
 from face3d.errors import ErrorCode, Face3DError, RefusedError
 from face3d.options import JobOptions
 from face3d.settings import get_settings
@@ -60,21 +61,21 @@ def create_reconstruct_app(one_shot: "OneShotReconstructor", limit: int) -> Fast
         # Until here an error has an answer of its own.
         first = await anext(pieces)
         # Only a PNG is sent before its length is known.
-        headers = {} if product == "png" else {"Content-Length": str(len(first))}
+        headers = {} if product == "png" else {"Content-Length": str(sum(map(len, first)))}
         return StreamingResponse(_send(first, pieces), headers=headers, media_type=_MEDIA_TYPES[product])
 
     return app
 
 
-async def _send(first: bytes, others: AsyncGenerator[bytes]) -> AsyncIterator[memoryview]:
+async def _send(first: Piece, others: AsyncGenerator[Piece]) -> AsyncIterator[bytes | memoryview]:
     """Yield an answer's bytes; where it cannot be ended, the connection ends without the last chunk."""
     async with aclosing(others):
         try:
-            for part in cut_writes(first):
-                yield part
+            for write in cut_writes(first):
+                yield write
             async for piece in others:
-                for part in cut_writes(piece):
-                    yield part
+                for write in cut_writes(piece):
+                    yield write
         except Exception as error:
             log.error("answer cut short", code=ErrorCode.INTERNAL_ERROR, error=type(error).__name__)
             raise

@@ -13,11 +13,12 @@ import pytest
 import structlog
 import uvicorn
 
-from assets.png import encode_png, stream_filtered_png
+from assets.png import Piece, encode_png, stream_filtered_png
 from bench.http import MapClient, is_whole
 from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
 from face3d.options import JobOptions
 from web.reconstruct import create_reconstruct_app
+from web.streaming import WRITE_BYTES, cut_writes
 
 #: Larger than what the sockets of both sides hold.
 LARGE = 64 * 2**20
@@ -27,9 +28,9 @@ class StandIn:
     """What the app sees of `OneShotReconstructor`; a test says what comes out."""
 
     def __init__(self) -> None:
-        self.make: Callable[[], Iterator[bytes]] = lambda: iter([b"a map"])
+        self.make: Callable[[], Iterator[Piece]] = lambda: iter([[b"a map"]])
 
-    def stream(self, photo: bytes, options: JobOptions, product: str) -> Generator[bytes]:
+    def stream(self, photo: bytes, options: JobOptions, product: str) -> Generator[Piece]:
         yield from self.make()
 
 
@@ -70,7 +71,7 @@ def send_request(url: str) -> socket.socket:
 
 
 def works(url: str, stand_in: StandIn) -> bool:
-    stand_in.make = lambda: iter([b"another ", b"map"])
+    stand_in.make = lambda: iter([[b"another "], [b"m", b"ap"]])
     return post(url).content == b"another map"
 
 
@@ -95,7 +96,7 @@ def test_the_answer_is_the_file_in_memory_byte_for_byte(url: str, stand_in: Stan
 
 def test_what_comes_in_one_piece_says_its_length(url: str, stand_in: StandIn) -> None:
     whole = bytes(range(256)) * 2000
-    stand_in.make = lambda: iter([whole])
+    stand_in.make = lambda: iter([[whole]])
     answer = post(url, "glb")
     assert answer.content == whole
     assert answer.headers["content-length"] == str(len(whole))
@@ -113,9 +114,9 @@ def test_what_comes_in_one_piece_says_its_length(url: str, stand_in: StandIn) ->
 def test_an_error_before_the_first_byte_has_its_own_answer(
     url: str, stand_in: StandIn, error: Exception, status: int, code: str
 ) -> None:
-    def fail() -> Iterator[bytes]:
+    def fail() -> Iterator[Piece]:
         raise error
-        yield b""
+        yield []
 
     stand_in.make = fail
     answer = post(url)
@@ -124,8 +125,8 @@ def test_an_error_before_the_first_byte_has_its_own_answer(
 
 
 def test_an_error_after_the_first_byte_cuts_the_connection_and_is_logged(url: str, stand_in: StandIn) -> None:
-    def fail_later() -> Iterator[bytes]:
-        yield b"half a map"
+    def fail_later() -> Iterator[Piece]:
+        yield [b"half a map"]
         raise MemoryError
 
     stand_in.make = fail_later
@@ -139,11 +140,11 @@ def test_an_error_after_the_first_byte_cuts_the_connection_and_is_logged(url: st
 def test_a_client_that_leaves_half_way_leaves_nothing_running(url: str, stand_in: StandIn) -> None:
     ended, made = threading.Event(), []
 
-    def make() -> Iterator[bytes]:
+    def make() -> Iterator[Piece]:
         try:
             for number in range(6000):
                 made.append(number)
-                yield b"piece"
+                yield [b"piece"]
                 time.sleep(0.01)
         finally:
             ended.set()
@@ -159,9 +160,9 @@ def test_a_client_that_leaves_half_way_leaves_nothing_running(url: str, stand_in
 def test_a_slow_client_holds_up_nobody(url: str, stand_in: StandIn) -> None:
     made = threading.Event()
 
-    def make() -> Iterator[bytes]:
+    def make() -> Iterator[Piece]:
         for _ in range(64):
-            yield bytes(LARGE // 64)
+            yield [bytes(LARGE // 64)]
         made.set()
 
     stand_in.make = make
@@ -175,6 +176,17 @@ def test_a_slow_client_holds_up_nobody(url: str, stand_in: StandIn) -> None:
         while read < LARGE:
             read += len(slow.recv(2**20))
     assert works(url, stand_in)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [0], [1], [0, 1, 2], [WRITE_BYTES], [8, 3 * WRITE_BYTES, 7, 4], [WRITE_BYTES - 1, 1, 1]]
+)
+def test_writes_are_the_parts_joined_and_none_is_long(sizes: list[int]) -> None:
+    parts = [np.random.default_rng(size).bytes(size) for size in sizes]
+    writes = [bytes(write) for write in cut_writes(parts)]
+    assert b"".join(writes) == b"".join(parts)
+    assert all(len(write) == WRITE_BYTES for write in writes[:-1])
+    assert all(0 < len(write) <= WRITE_BYTES for write in writes)
 
 
 def test_a_damaged_file_is_noticed() -> None:

@@ -109,7 +109,7 @@ def test_the_first_piece_is_there_before_the_last_band_and_who_stops_stops_the_r
 
     with ThreadPoolExecutor(1) as pool:
         pieces = stream_filtered_png(32, 32 * 16, [partial(band, number) for number in range(16)], pool)
-        assert next(pieces).startswith(b"\x89PNG")
+        assert b"".join(next(pieces)).startswith(b"\x89PNG")
         pieces.close()
         arrived.set()
     assert len(asked) <= 2
