@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPException
 
 import httpx
 import numpy as np
@@ -134,6 +135,8 @@ def test_an_error_after_the_first_byte_cuts_the_connection_and_is_logged(url: st
         post(url)
     told = {"event": "answer cut short", "code": "internal_error", "error": "MemoryError"}
     assert [told.items() <= line.items() for line in logs].count(True) == 1
+    with pytest.raises(HTTPException):
+        MapClient(url).ask(b"photo", "png")
     assert works(url, stand_in)
 
 
