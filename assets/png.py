@@ -8,7 +8,7 @@ import itertools
 import os
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from face3d.errors import Face3DError
 
+#: Some bytes of a file, in parts: they are copied once, by who joins or sends them.
+Piece = list[bytes]
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FILTER_UP = 2
 _ADLER_BASE = 65521
 _WINDOW_BITS = -15
-#: zlib header of a 32 KB window at the fastest level.
-_ZLIB_HEADER = b"\x78\x01"
+#: zlib header of a 32 KB window at the fastest level, and an empty block that ends what came before it.
+_ZLIB_HEADER, _LAST_BLOCK = b"\x78\x01", b"\x03\x00"
 #: A thinner band would cost more in flushes than it gains.
 _MIN_BAND_ROWS = 32
 
@@ -59,51 +62,52 @@ def encode_png(
     rows: NDArray[np.uint8] = samples.reshape(height, -1).view(np.uint8)
     count = max(1, min(bands, height // _MIN_BAND_ROWS))
     edges = [height * i // count for i in range(count + 1)]
-    jobs = [(rows, start, stop, stop == height) for start, stop in itertools.pairwise(edges)]
+    jobs = [(rows, start, stop) for start, stop in itertools.pairwise(edges)]
+    colour_type, depth = 0 if image.ndim == 2 else 2, 16 if deep else 8
     if count == 1:
-        pieces = [_deflate_band(*jobs[0])]
-    else:
-        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-            pieces = list(pool.map(lambda job: _deflate_band(*job), jobs))
-    return _join(width, height, 0 if image.ndim == 2 else 2, pieces, depth=16 if deep else 8)
+        return join_pieces(_stream(width, height, colour_type, [_deflate_band(*jobs[0])], depth))
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        pieces = pool.map(lambda job: _deflate_band(*job), jobs)
+        return join_pieces(_stream(width, height, colour_type, pieces, depth))
 
 
-def encode_filtered_png(
-    width: int, bands: Sequence[Callable[[], NDArray[np.uint8]]], pool: Executor
-) -> bytes:
-    """Return the PNG of an RGB image whose rows are filtered already, wherever that was done.
+def join_pieces(pieces: Iterable[Piece]) -> bytes:
+    """Return a file whose pieces come one after another."""
+    return b"".join(itertools.chain.from_iterable(pieces))
+
+
+def stream_filtered_png(
+    width: int, height: int, bands: Iterable[Callable[[], NDArray[np.uint8]]], pool: Executor
+) -> Iterator[Piece]:
+    """Begin the PNG of an RGB image whose rows are filtered already, and return the file piece by piece.
+
+    A piece comes as soon as its band and all before it are deflated. Where the caller stops half way, and
+    closes the iterator or drops it, bands that no thread has begun are given up.
 
     Args:
-        bands: from the top; each returns (R, 1 + 3 width) uint8, filter type first, as soon as it has it.
+        bands: from the top; each returns (R, 1 + 3 width) uint8, filter type first, as soon as it has it. All
+            are taken before this returns, and each goes to a thread when it is taken.
         pool: its threads wait for the bands and deflate them.
     """
-    last = len(bands) - 1
-    heights: list[int] = [0] * len(bands)
-
-    def deflate(index: int) -> _Piece:
-        rows = bands[index]()
-        heights[index] = len(rows)
-        return _deflate(rows, last=index == last)
-
-    pieces = list(pool.map(deflate, range(len(bands))))
-    return _join(width, sum(heights), 2, pieces)
+    return _stream(width, height, 2, pool.map(lambda band: _deflate(band()), bands))
 
 
-def _join(width: int, height: int, colour_type: int, pieces: list["_Piece"], depth: int = 8) -> bytes:
-    """Return the file of deflated bands."""
-    adler = 1
-    for piece in pieces:
-        adler = combine_adler32(adler, piece.adler, piece.length)
+def _stream(
+    width: int, height: int, colour_type: int, bands: Iterable["_Deflated"], depth: int = 8
+) -> Iterator[Piece]:
+    """Yield the file of deflated bands; its header with the first."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
+    start = [_SIGNATURE, *_chunk(b"IHDR", header)]
     if depth == 8:
-        parts += _chunk(b"sRGB", b"\0")
+        start += _chunk(b"sRGB", b"\0")
     # The chunks' contents are one zlib stream, wherever it is cut (PNG specification, 10.1).
-    parts += _chunk(b"IDAT", _ZLIB_HEADER)
-    for piece in pieces:
-        parts += piece.chunk
-    parts += [*_chunk(b"IDAT", struct.pack(">I", adler)), *_chunk(b"IEND", b"")]
-    return b"".join(parts)
+    start += _chunk(b"IDAT", _ZLIB_HEADER)
+    adler = 1
+    for band in bands:
+        adler = combine_adler32(adler, band.adler, band.length)
+        yield [*start, *band.chunk]
+        start = []
+    yield [*_chunk(b"IDAT", _LAST_BLOCK, struct.pack(">I", adler)), *_chunk(b"IEND", b"")]
 
 
 def combine_adler32(first: int, second: int, second_length: int) -> int:
@@ -114,17 +118,17 @@ def combine_adler32(first: int, second: int, second_length: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Piece:
+class _Deflated:
     """A deflated band."""
 
-    #: A chunk of the file, in parts.
-    chunk: list[bytes]
+    #: A chunk of the file.
+    chunk: Piece
     #: Adler-32 and number of the filtered bytes.
     adler: int
     length: int
 
 
-def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int, last: bool) -> _Piece:
+def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int) -> _Deflated:
     """Filter and deflate some rows."""
     filtered = np.empty((stop - start, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _FILTER_UP
@@ -133,18 +137,18 @@ def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int, last: bool) ->
     else:
         filtered[0, 1:] = rows[0]
         np.subtract(rows[1:stop], rows[: stop - 1], out=filtered[1:, 1:])
-    return _deflate(filtered, last=last)
+    return _deflate(filtered)
 
 
-def _deflate(filtered: NDArray[np.uint8], *, last: bool) -> _Piece:
+def _deflate(filtered: NDArray[np.uint8]) -> _Deflated:
     deflater = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _WINDOW_BITS, 9)
     view = filtered.reshape(-1).data
     packed = deflater.compress(view)
-    rest = deflater.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_FULL_FLUSH)
-    return _Piece(chunk=_chunk(b"IDAT", packed, rest), adler=isal_zlib.adler32(view), length=len(view))
+    rest = deflater.flush(isal_zlib.Z_FULL_FLUSH)
+    return _Deflated(chunk=_chunk(b"IDAT", packed, rest), adler=isal_zlib.adler32(view), length=len(view))
 
 
-def _chunk(kind: bytes, *parts: bytes) -> list[bytes]:
+def _chunk(kind: bytes, *parts: bytes) -> Piece:
     crc = zlib.crc32(kind)
     for part in parts:
         crc = isal_zlib.crc32(part, crc)

@@ -5,7 +5,7 @@ The same engine code as the workers run; what is measured here is what a card an
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -14,14 +14,13 @@ from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
 from assets.levels import head_at_level
 from assets.maps import encode_embedded_map
-from assets.png import encode_filtered_png
+from assets.png import Piece, join_pieces, stream_filtered_png
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import BegunGeometry
 from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.texture_transfer import (
-    HostBand,
     encode_jpeg_on_device,
     send_filtered_bands,
 )
@@ -29,8 +28,8 @@ from gpu_workers.engines.base import PhotoLimits
 
 Product = Literal["png", "jpeg", "glb"]
 Result = TypeVar("Result")
-#: Bands of a PNG: several a thread, so that threads end together.
-_BANDS = 32
+#: Bands of a PNG: several a thread, so that the file's first pieces come early and threads end together.
+_BANDS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +57,8 @@ class _Started:
     mark: Callable[[str], None]
     masks: Future[FaceMasks] = field(default_factory=Future)
     begun: Future[BegunGeometry] = field(default_factory=Future)
-    #: The map's file, and the other maps of a head.glb.
-    baked: Future[tuple[bytes, Mapping[str, Array]]] = field(default_factory=Future)
+    #: The map's file piece by piece, and the other maps of a head.glb.
+    baked: Future[tuple[Iterator[Piece], Mapping[str, Array]]] = field(default_factory=Future)
 
 
 class OneShotReconstructor:
@@ -97,6 +96,25 @@ class OneShotReconstructor:
         def mark(name: str) -> None:
             marks[name] = time.perf_counter() - started
 
+        work, prepared = self._begin(photo, options, product, mark)
+        geometry = self._engine.geometry(prepared, options, work.begun.result())
+        data = join_pieces(self._finish(work))
+        mark(product)
+        return OneShot(data=data, marks=marks, prepared=prepared, geometry=geometry)
+
+    def stream(self, photo: bytes, options: JobOptions, product: Product = "png") -> Generator[Piece]:
+        """Yield the bytes of what `reconstruct` returns: a PNG's band by band, others in one piece.
+
+        Raises:
+            RefusedError: see `AnnyEngine.preprocess`; before the first piece.
+        """
+        work, _ = self._begin(photo, options, product, lambda _: None)
+        yield from self._finish(work)
+
+    def _begin(
+        self, photo: bytes, options: JobOptions, product: Product, mark: Callable[[str], None]
+    ) -> tuple[_Started, StageResult]:
+        """Return a photo's work, which other threads go on with, when the photo is not refused."""
         started_work: list[_Started] = []
 
         def begin(found: StageResult) -> None:
@@ -110,36 +128,33 @@ class OneShotReconstructor:
         # A refused photo's map is thrown away.
         prepared = self._engine.preprocess(photo, options, self._limits, begin)
         mark("quality")
-        work = started_work[0]
-        geometry = self._engine.geometry(prepared, options, work.begun.result())
-        data, maps = work.baked.result()
-        if product == "glb":
-            data = self._compose(work.begun.result(), options, data, maps)
-        mark(product)
-        return OneShot(data=data, marks=marks, prepared=prepared, geometry=geometry)
+        return started_work[0], prepared
+
+    def _finish(self, work: _Started) -> Iterator[Piece]:
+        pieces, maps = work.baked.result()
+        if work.product == "glb":
+            pieces = iter([[self._compose(work.begun.result(), work.options, join_pieces(pieces), maps)]])
+        return pieces
 
     def _fit_and_bake(self, work: _Started) -> None:
         _fulfil(work.begun, lambda: self._engine.begin_geometry(work.found, work.options))
         work.mark("geometry")
         _fulfil(work.baked, lambda: self._bake(work))
 
-    def _bake(self, work: _Started) -> tuple[bytes, Mapping[str, Array]]:
+    def _bake(self, work: _Started) -> tuple[Iterator[Piece], Mapping[str, Array]]:
         begun, masks, product = work.begun.result(), work.masks.result(), work.product
         work.mark("masks")
-        bands: list[HostBand] = []
-        jpeg, maps = b"", {}
+        maps: Mapping[str, Array] = {}
         with self._baker.bake_on_device(work.found, begun, work.options, masks) as bake:
             work.mark("first pixel")
             if product == "png":
-                bands = send_filtered_bands(bake.skin, _BANDS)
-            else:
-                jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
+                rows = (band.wait for band in send_filtered_bands(bake.skin, _BANDS))
+                size = work.options.texture_size
+                return stream_filtered_png(size, size, rows, self._encoders), maps
+            jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
             if product == "glb":
-                maps = dict(bake.finish(False).tensors)
-        if product != "png":
-            return jpeg, maps
-        rows = [band.wait for band in bands]
-        return encode_filtered_png(work.options.texture_size, rows, self._encoders), {}
+                maps = bake.finish(False).tensors
+        return iter([[jpeg]]), maps
 
     def _compose(
         self, begun: BegunGeometry, options: JobOptions, skin: bytes, maps: Mapping[str, Array]

@@ -5,21 +5,28 @@ A process of its own beside the job API: `python -m web.reconstruct`. The card's
 
 import argparse
 import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import structlog
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 
+from assets.png import Piece
 from face3d.errors import ErrorCode, Face3DError, RefusedError
 from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.launcher import library_environment
 from web.problems import install_handlers
+from web.streaming import cut_writes, iterate_thread
 
 if TYPE_CHECKING:
-    from web.one_shot import OneShot, OneShotReconstructor
+    from web.one_shot import OneShotReconstructor
+
+log = structlog.get_logger(__name__)
 
 Product = Literal["png", "jpeg", "glb"]
 _MEDIA_TYPES: dict[Product, str] = {"png": "image/png", "jpeg": "image/jpeg", "glb": "model/gltf-binary"}
@@ -39,7 +46,7 @@ def create_reconstruct_app(one_shot: "OneShotReconstructor", limit: int) -> Fast
         return {"state": "ready"}
 
     @app.post("/v1/reconstruct")
-    async def reconstruct(request: Request, product: Product = "png") -> Response:
+    async def reconstruct(request: Request, product: Product = "png") -> StreamingResponse:
         photo = bytearray()
         async for chunk in request.stream():
             photo += chunk
@@ -50,10 +57,28 @@ def create_reconstruct_app(one_shot: "OneShotReconstructor", limit: int) -> Fast
                     value=f"more than {limit} bytes",
                     limit=f"{limit} bytes",
                 )
-        result: OneShot = await run_in_threadpool(one_shot.reconstruct, bytes(photo), JobOptions(), product)
-        return Response(result.data, media_type=_MEDIA_TYPES[product])
+        pieces = iterate_thread(one_shot.stream(bytes(photo), JobOptions(), product))
+        # Until here an error has an answer of its own.
+        first = await anext(pieces)
+        # Only a PNG is sent before its length is known.
+        headers = {} if product == "png" else {"Content-Length": str(sum(map(len, first)))}
+        return StreamingResponse(_send(first, pieces), headers=headers, media_type=_MEDIA_TYPES[product])
 
     return app
+
+
+async def _send(first: Piece, others: AsyncGenerator[Piece]) -> AsyncIterator[bytes | memoryview]:
+    """Yield an answer's bytes; where it cannot be ended, the connection ends without the last chunk."""
+    async with aclosing(others):
+        try:
+            for write in cut_writes(first):
+                yield write
+            async for piece in others:
+                for write in cut_writes(piece):
+                    yield write
+        except Exception as error:
+            log.error("answer cut short", code=ErrorCode.INTERNAL_ERROR, error=type(error).__name__)
+            raise
 
 
 def main() -> None:

@@ -2,7 +2,10 @@
 
 import io
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from assets.png import ImageShapeError, combine_adler32, encode_png
+from assets.png import ImageShapeError, combine_adler32, encode_png, stream_filtered_png
 
 
 def plain_png(image: np.ndarray) -> bytes:
@@ -93,3 +96,20 @@ def test_adler_of_joined_strings(first: bytes, second: bytes) -> None:
 def test_refuses_what_is_no_8_bit_image(image: np.ndarray) -> None:
     with pytest.raises(ImageShapeError):
         encode_png(image)
+
+
+def test_the_first_piece_is_there_before_the_last_band_and_who_stops_stops_the_rest() -> None:
+    arrived, asked = threading.Event(), []
+
+    def band(number: int) -> np.ndarray:
+        asked.append(number)
+        if number:
+            arrived.wait(10)
+        return np.zeros((32, 1 + 3 * 32), np.uint8)
+
+    with ThreadPoolExecutor(1) as pool:
+        pieces = stream_filtered_png(32, 32 * 16, [partial(band, number) for number in range(16)], pool)
+        assert b"".join(next(pieces)).startswith(b"\x89PNG")
+        pieces.close()
+        arrived.set()
+    assert len(asked) <= 2

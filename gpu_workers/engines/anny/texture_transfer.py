@@ -1,6 +1,7 @@
 """A device's image on its way out: rows filtered for PNG, copied band by band; JPEG made on the GPU."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -28,11 +29,11 @@ class HostBand:
         return self.rows
 
 
-def send_filtered_bands(image: Tensor, count: int) -> list[HostBand]:
-    """Start copying the PNG-filtered rows of an image to the host.
+def send_filtered_bands(image: Tensor, count: int) -> Iterator[HostBand]:
+    """Yield the PNG-filtered rows of an image, each band when its copy to the host has been started.
 
     Args:
-        image: (H, W, 3) uint8; it may be written anew on the same stream as soon as this returns.
+        image: (H, W, 3) uint8; it may be written anew on the same stream when the last band has been yielded.
         count: bands of about equal height, in order.
     """
     height, width = image.shape[:2]
@@ -43,16 +44,15 @@ def send_filtered_bands(image: Tensor, count: int) -> list[HostBand]:
     torch.sub(rows[1:], rows[:-1], out=filtered[1:, 1:])
     edges = [height * i // count for i in range(count + 1)]
     if not image.is_cuda:
-        return [HostBand(filtered[a:b].numpy(), None) for a, b in itertools.pairwise(edges)]
+        yield from (HostBand(filtered[a:b].numpy(), None) for a, b in itertools.pairwise(edges))
+        return
     target = torch.empty(filtered.shape, dtype=torch.uint8, pin_memory=True)
     host = target.numpy()
-    bands = []
     for start, stop in itertools.pairwise(edges):
         target[start:stop].copy_(filtered[start:stop], non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        bands.append(HostBand(host[start:stop], event))
-    return bands
+        yield HostBand(host[start:stop], event)
 
 
 def encode_jpeg_on_device(image: Tensor, quality: int = 95) -> bytes | None:

@@ -1,0 +1,44 @@
+"""A photo in one go: the file piece by piece is the file in one, and a refused photo gives no piece."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assets.png import join_pieces
+from face3d.errors import ErrorCode, RefusedError
+from face3d.options import JobOptions
+from tests.unit.anny_support import astronaut, engine, png
+from web.one_shot import OneShotReconstructor, Product
+
+SMALL = JobOptions(texture_size=1024)
+
+
+@pytest.fixture(scope="module")
+def one_shot() -> OneShotReconstructor:
+    return OneShotReconstructor(engine(), threads=2)
+
+
+@pytest.mark.parametrize("product", ["png", "jpeg", "glb"])
+def test_the_pieces_are_the_file(one_shot: OneShotReconstructor, product: Product) -> None:
+    photo = png(astronaut())
+    whole = one_shot.reconstruct(photo, SMALL, product)
+    pieces = list(one_shot.stream(photo, SMALL, product))
+    assert join_pieces(pieces) == whole.data
+    assert (len(pieces) > 1) == (product == "png")
+    assert {"landmarks", "geometry", "masks", "quality", "first pixel", product} == set(whole.marks)
+
+
+def test_a_png_comes_in_pieces_that_open(one_shot: OneShotReconstructor) -> None:
+    file = join_pieces(one_shot.stream(png(astronaut()), SMALL, "png"))
+    with Image.open(io.BytesIO(file)) as image:
+        assert image.size == (1024, 1024)
+        image.load()
+
+
+def test_a_refused_photo_gives_no_piece(one_shot: OneShotReconstructor) -> None:
+    pieces = one_shot.stream(png(np.full((600, 600, 3), 128, np.uint8)), SMALL, "png")
+    with pytest.raises(RefusedError) as refused:
+        next(pieces)
+    assert refused.value.code is ErrorCode.NO_FACE
