@@ -19,8 +19,9 @@ from gpu_workers.engines.anny.observation import Observation
 from gpu_workers.engines.anny.pose import Pose, rotation_matrix
 from gpu_workers.engines.anny.view_matches import Matches, MatchRows, ViewMatcher
 
-#: How often the photos are compared anew, each time with a better head, and steps of the fit after each.
-_ROUNDS, _ROUND_STEPS = 3, 2
+#: The photos are compared several times, each time with a better head: how far a spot may then move otherwise
+#: than its neighbours, eye distances. And steps of the fit after each time.
+_ROUNDS, _ROUND_STEPS = (0.05, 0.03, 0.015), 2
 
 
 def fit_views(basis: FitBasis, seen: Observation, matcher: ViewMatcher | None = None) -> tuple[Fit, int]:
@@ -45,8 +46,8 @@ def fit_views(basis: FitBasis, seen: Observation, matcher: ViewMatcher | None = 
         state = problem.step(*state)
     matches: list[Matches] = []
     if matcher is not None:
-        for _ in range(_ROUNDS):
-            matches = matcher.find(*state)
+        for unlike in _ROUNDS:
+            matches = matcher.find(*state, unlike)
             if not matches:
                 break
             for _ in range(_ROUND_STEPS):

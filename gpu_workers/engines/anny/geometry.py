@@ -22,6 +22,7 @@ from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.head_maker import AssembledHead, FittedPhoto, HeadMaker
 from gpu_workers.engines.anny.observation import NetworkPoints, Observation, join_photos, level_eyes
 from gpu_workers.engines.anny.pose import Pose
+from gpu_workers.engines.anny.texture_masks import find_masks
 from gpu_workers.engines.anny.view_matches import ViewMatcher
 
 #: A photo with a second view has this tensor.
@@ -135,7 +136,9 @@ def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> tuple[
     ]
     level, turn = level_eyes(seen)
     with _one_thread(plain.device):
-        fit, matches = fit_views(plain, level, ViewMatcher(plain.surface, photos, level, turn))
+        masks = find_masks(prepared.tensors["photo"], prepared.tensors["landmarks"], plain.device)
+        matcher = ViewMatcher(plain.surface, photos, level, turn, masks)
+        fit, matches = fit_views(plain, level, matcher)
     fit = _undo_level(fit, turn)
     return (fit if plain.device.type == "cpu" else to_host(fit)), matches
 

@@ -53,9 +53,10 @@ class ViewSurface:
         self._columns = send(columns.reshape(len(columns), -1), device)
         self._triangles = send(skin.triangles.astype(np.int64), device)
         chosen = _choose_points(data)
-        self._points = send(chosen, device)
+        #: (N,) the points among the skin's vertices.
+        self.points = send(chosen, device)
         #: (N, 3) metres and (N, 3, C) the points' places in the template, and what the coefficients add.
-        self.base = self._positions[self._points]
+        self.base = self._positions[self.points]
         self.columns = send(np.ascontiguousarray(columns[:, chosen].transpose(1, 2, 0)), device)
 
     def __len__(self) -> int:
@@ -74,32 +75,32 @@ class ViewSurface:
         """
         skins = self._positions + (coefficients.float() @ self._columns).view(2, -1, 3)
         placed = skins @ poses.rotation.float().mT + poses.translation.float()[:, None]
-        normals = [_vertex_normals(one, self._triangles)[self._points] for one in placed]
+        normals = [_vertex_normals(one, self._triangles)[self.points] for one in placed]
         seen = torch.ones(len(self), dtype=torch.bool, device=self.device)
         for skin, normal, lens in zip(placed, normals, lenses, strict=True):
             seen &= self._faces_camera(skin, normal) & ~self._is_hidden(skin, lens, eye_distance)
-        points = placed[:, self._points]
+        points = placed[:, self.points]
         places = [_pixels(one, lens) for one, lens in zip(points, lenses, strict=True)]
         turn = (poses.rotation[1] @ poses.rotation[0].mT).float()
         affine = _affine_between(points, normals[0], turn, lenses)
         return Patches(places=places[0], expected=places[1], affine=affine), seen
 
     def _faces_camera(self, skin: Tensor, normals: Tensor) -> Tensor:
-        to_camera = -functional.normalize(skin[self._points], dim=1)
+        to_camera = -functional.normalize(skin[self.points], dim=1)
         facing: Tensor = (normals * to_camera).sum(1) > _FACING
         return facing
 
     def _is_hidden(self, skin: Tensor, lens: Lens, eye_distance: float) -> Tensor:
         """Return which points (N,) lie behind other skin."""
         pixels = _pixels(skin, lens) * (_DEPTH_SCALE / eye_distance)
-        low, high = torch.aminmax(pixels[self._points], dim=0)
+        low, high = torch.aminmax(pixels[self.points], dim=0)
         pixels = pixels - (low - _FRAME)
         width, height = (int(side) for side in (high - low + 2 * _FRAME).ceil())
         depth = rasterise(
             torch.cat([pixels, skin[:, 2:]], dim=1)[None], self._triangles, height, width
         ).depth[0]
-        x, y = pixels[self._points].long().unbind(1)
-        hidden: Tensor = skin[self._points, 2] > depth[y, x] + _BEHIND
+        x, y = pixels[self.points].long().unbind(1)
+        hidden: Tensor = skin[self.points, 2] > depth[y, x] + _BEHIND
         return hidden
 
 
