@@ -277,7 +277,7 @@ def test_two_views_of_one_person_agree_on_the_shape_and_know_it_better(basis):
     spread = basis.errors.spread.clone()
     spread[2::3] = 1e4
     blind = FitBasis(head_data(), torch.device("cpu"), replace(basis.errors, spread=spread))
-    together = fit_views(blind, both)
+    together, _ = fit_views(blind, both)
     known = slice(0, basis.expression.start)
     assert torch.allclose(together.coefficients[0, known], together.coefficients[1, known])
     alone = fit_landmarks(blind, front)
@@ -302,9 +302,9 @@ def test_two_views_of_which_the_network_saw_one(basis, asked):
         networks.append(network_sees(basis, shape, seen, pose))
         views.append(seen)
     views[asked] = replace(views[asked], network=networks[asked])
-    together = fit_views(basis, join_photos(views))
+    together, _ = fit_views(basis, join_photos(views))
     assert together.errors.mean(1).max() < 0.01, "each photo is met by its own points"
-    both = fit_views(
+    both, _ = fit_views(
         basis, join_photos([replace(one, network=net) for one, net in zip(views, networks, strict=True)])
     )
     assert (together.points - both.points).norm(dim=-1).mean() < 0.002
@@ -312,7 +312,7 @@ def test_two_views_of_which_the_network_saw_one(basis, asked):
 
 def test_one_view_is_the_plain_fit(basis):
     seen, _ = photograph(basis, random_heads(basis, 1, seed=8))
-    assert torch.equal(fit_views(basis, seen).points, fit_landmarks(basis, seen).points)
+    assert torch.equal(fit_views(basis, seen)[0].points, fit_landmarks(basis, seen).points)
 
 
 def test_once_warm_the_fit_never_waits_for_the_device(basis):

@@ -12,6 +12,7 @@ from gpu_workers.engines.anny.face_points import choose_face_points
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.landmark_errors import LandmarkErrors, assumed_errors, pose_features
 from gpu_workers.engines.anny.pose import head_angles
+from gpu_workers.engines.anny.view_surface import ViewSurface
 
 #: Precision of state and solves, and of the large products between them.
 DTYPE = torch.float64
@@ -45,6 +46,7 @@ class FitBasis:
             return torch.from_numpy(picked.sum(-2)).to(device)
 
         self.device = device
+        self._data = data
         self.identity_count = len(data.identity)
         self.local_count = len(data.local_changes)
         self.base = at_points(data.positions)
@@ -57,6 +59,11 @@ class FitBasis:
         self.is_biased, self.errs_in_common = bool(errors.bias.any()), bool(errors.factor.any())
         pairs = torch.from_numpy(data.local_change_pairs.astype(np.int64)) + self.identity_count
         self.pairs = pairs.to(device)
+
+    @cached_property
+    def surface(self) -> ViewSurface:
+        """The skin where two photos of a person are compared."""
+        return ViewSurface(self._data, self.device)
 
     @cached_property
     def deviation(self) -> Tensor:

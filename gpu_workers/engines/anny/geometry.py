@@ -22,6 +22,8 @@ from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.head_maker import AssembledHead, FittedPhoto, HeadMaker
 from gpu_workers.engines.anny.observation import NetworkPoints, Observation, join_photos, level_eyes
 from gpu_workers.engines.anny.pose import Pose
+from gpu_workers.engines.anny.texture_masks import find_masks
+from gpu_workers.engines.anny.view_matches import ViewMatcher
 
 #: A photo with a second view has this tensor.
 _VIEW = "view/landmarks"
@@ -78,7 +80,8 @@ def reconstruct_batch(
     Returns:
         Each tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
         `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
-        the detector's bias, with offsets to those detected) and the coefficients.
+        the detector's bias, with offsets to those detected) and the coefficients; with a second view also
+        `view_matches`, the spots of skin found in both photos.
     """
     begun = begin_batch(prepared, options, maker, basis)
     return [finish_geometry(photo, one, maker.data) for photo, one in zip(prepared, begun, strict=True)]
@@ -91,13 +94,14 @@ def begin_batch(
     basis: FitBasis | GraphedFit,
 ) -> list[BegunGeometry]:
     """Return the heads of photos of which at least the tensors are there."""
-    fits: dict[int, tuple[Fit, int]] = {}
+    fits: dict[int, tuple[Fit, int, int | None]] = {}
     alone = [index for index, photo in enumerate(prepared) if _VIEW not in photo.tensors]
     if alone:
         fit = fit_photos([prepared[index] for index in alone], basis)
-        fits.update({index: (fit, row) for row, index in enumerate(alone)})
+        fits.update({index: (fit, row, None) for row, index in enumerate(alone)})
     for index in set(range(len(prepared))) - set(alone):
-        fits[index] = fit_with_view(prepared[index], basis), 0
+        fit, matches = fit_with_view(prepared[index], basis)
+        fits[index] = fit, 0, matches
     begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
         fitted = _fitted_photo(photo, *fits[index])
@@ -123,12 +127,20 @@ def fit_photos(prepared: list[StageResult], basis: FitBasis | GraphedFit) -> Fit
     )
 
 
-def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> Fit:
-    """Return the fit of a person's frontal photo, row 0, and of their turned one."""
+def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> tuple[Fit, int]:
+    """Return the fit of a person's frontal photo, row 0, and turned one, and how many spots both show."""
     plain = basis if isinstance(basis, FitBasis) else basis.basis
-    views = [_observe([prepared], prefix, plain.device) for prefix in ("", "view/")]
-    fit = _fit_level(join_photos(views), partial(fit_views, plain))
-    return fit if plain.device.type == "cpu" else to_host(fit)
+    seen = join_photos([_observe([prepared], prefix, plain.device) for prefix in ("", "view/")])
+    photos = [
+        torch.from_numpy(prepared.tensors[f"{prefix}photo"]).to(plain.device) for prefix in ("", "view/")
+    ]
+    level, turn = level_eyes(seen)
+    with _one_thread(plain.device):
+        masks = find_masks(prepared.tensors["photo"], prepared.tensors["landmarks"], plain.device)
+        matcher = ViewMatcher(plain.surface, photos, level, turn, masks)
+        fit, matches = fit_views(plain, level, matcher)
+    fit = _undo_level(fit, turn)
+    return (fit if plain.device.type == "cpu" else to_host(fit)), matches
 
 
 def _observe(prepared: list[StageResult], prefix: str, device: torch.device) -> Observation:
@@ -163,9 +175,12 @@ def _fit_level(seen: Observation, fit_level: Callable[[Observation], Fit]) -> Fi
     """Fit with the eyes level, and return the fit in the cameras as they were."""
     with _one_thread(seen.landmarks.device):
         level, turn = level_eyes(seen)
-        fit = fit_level(level)
-        rotation, translation = turn @ fit.pose.rotation, (turn @ fit.pose.translation[..., None])[..., 0]
-        return replace(fit, pose=Pose(rotation, translation), bias=fit.bias @ turn.mT)
+        return _undo_level(fit_level(level), turn)
+
+
+def _undo_level(fit: Fit, turn: torch.Tensor) -> Fit:
+    rotation, translation = turn @ fit.pose.rotation, (turn @ fit.pose.translation[..., None])[..., 0]
+    return replace(fit, pose=Pose(rotation, translation), bias=fit.bias @ turn.mT)
 
 
 @contextmanager
@@ -186,7 +201,7 @@ def _stack(arrays: list[Array], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays).astype(np.float64)).to(device, DTYPE)
 
 
-def _fitted_photo(photo: StageResult, fit: Fit, index: int) -> FittedPhoto:
+def _fitted_photo(photo: StageResult, fit: Fit, index: int, view_matches: int | None) -> FittedPhoto:
     def to_numpy(tensor: torch.Tensor) -> Array:
         return tensor[index].cpu().numpy()
 
@@ -205,6 +220,7 @@ def _fitted_photo(photo: StageResult, fit: Fit, index: int) -> FittedPhoto:
         centre=(x, y),
         width=width,
         height=height,
+        view_matches=view_matches,
     )
 
 
@@ -215,7 +231,9 @@ def _facts(
     first_local, first_action = len(data.identity), len(data.identity) + len(data.local_changes)
     local = fitted.coefficients[first_local:first_action]
     expression = fitted.coefficients[first_action:]
+    second = {} if fitted.view_matches is None else {"view_matches": fitted.view_matches}
     return {
+        **second,
         "quality": quality.value,
         "quality_reasons": reasons,
         "scale_from": assembled.scale_from,
@@ -259,6 +277,9 @@ def _grade(
         if level:
             reasons.append(reason)
             worst = max(worst, level)
+    if fitted.view_matches == 0:
+        reasons.append("second photo not found in the first")
+        worst = max(worst, 1)
     expression = dict(zip(ARKIT_NAMES, fitted.coefficients[-len(ARKIT_NAMES) :], strict=True))
     if (
         max(expression["jawOpen"], expression["mouthSmileLeft"], expression["mouthSmileRight"])

@@ -38,6 +38,8 @@ class FittedPhoto:
     centre: tuple[float, float]
     width: int
     height: int
+    #: Spots of skin found in a second photo too; None without one.
+    view_matches: int | None = None
 
     def pack(self, *, expression_in_base: bool) -> Tensor:
         """Return what `HeadAssembly.assemble` takes: (1, T) float64 on the CPU."""

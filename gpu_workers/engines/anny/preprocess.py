@@ -139,14 +139,13 @@ def measure_view(
     """Measure a second photo of a person, in which the head is turned.
 
     Returns:
-        The tensors of `preprocess_photo` but the photo, named `view/...`, and the fact `view` with the head's
-        angles.
+        The tensors of `preprocess_photo`, named `view/...`, and the fact `view` with the head's angles.
     Raises:
         RefusedError: as `preprocess_photo`, but a head may be turned further.
     """
     turned = replace(limits, max_yaw_degrees=max(limits.max_yaw_degrees, _VIEW_YAW))
     found = preprocess_photo(data, options, turned, landmarker, network, head_data, device, strict=False)
-    tensors = {f"view/{name}": value for name, value in found.tensors.items() if name != "photo"}
+    tensors = {f"view/{name}": value for name, value in found.tensors.items()}
     return StageResult(tensors=tensors, facts={"view": found.facts["face"]})
 
 
