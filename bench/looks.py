@@ -51,17 +51,20 @@ def bench_looks(
     model_dir: Path,
     device: str,
     photos: Sequence[Path],
+    view: Path | None,
     options: JobOptions,
     out: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Reconstruct the photos and write OUT/<photo's name>.png for each."""
+    """Reconstruct the photos, with the second view if there is one; write OUT/<photo's name>.png for each."""
     say(describe_run(n=len(photos), device=device))
     engine = AnnyEngine(model_dir, device=device)
     engine.warm_up()
     out.mkdir(parents=True, exist_ok=True)
     for path in photos:
         prepared = engine.preprocess(path.read_bytes(), options, PhotoLimits())
+        if view is not None:
+            prepared = engine.add_view(prepared, view.read_bytes(), options, PhotoLimits())
         geometry = engine.geometry(prepared, options)
         texture = engine.texture(prepared, geometry, options)
         head = head_from_tensors(geometry.tensors)

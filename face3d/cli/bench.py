@@ -306,6 +306,9 @@ def looks(
         list[Path] | None, typer.Argument(help="Photos; the astronaut by default.", exists=True)
     ] = None,
     out: Annotated[Path, typer.Option(help="The sheets go to OUT/<photo's name>.png.")] = Path("looks"),
+    view: Annotated[
+        Path | None, typer.Option(help="A second, turned photo of the person in the photos.", exists=True)
+    ] = None,
     device: Device = "cpu",
     option: Options = None,
 ) -> None:
@@ -320,6 +323,7 @@ def looks(
         model_dir=get_settings().model_dir,
         device=device,
         photos=photos or [astronaut()],
+        view=view,
         options=parse_options(read_options(option or [])),
         out=out,
         say=_say,

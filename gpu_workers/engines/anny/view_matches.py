@@ -32,7 +32,7 @@ _LEAST_ERROR = 0.003
 #: A spot moves like so many neighbours. What does not is hair that hangs before the skin, gloss or a shadow.
 _NEIGHBOURS, _SIFTINGS = 8, 2
 #: Factor on what the matches say.
-_BELIEF = 2.0
+_BELIEF = 1.0
 #: Residuals above so many deviations count linearly.
 _HUBER = 2.0
 #: Photos of two people agree by chance: on renders in 0.02 to 0.07 of the spots that both should show, photos
