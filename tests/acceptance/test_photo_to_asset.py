@@ -145,3 +145,21 @@ def test_the_api_takes_a_photo_too(customer: Customer, portrait: bytes) -> None:
     manifest = json.loads(customer.file(done, "manifest.json"))
     assert manifest["expression_in_base"]
     assert "head.obj" not in manifest["files"]
+
+
+def test_two_photos_of_a_person_become_one_head(customer: Customer, portrait: bytes) -> None:
+    """The second photo is another crop of the first, darker: each spot of the face can be found again."""
+    first = Image.open(io.BytesIO(portrait)).convert("RGB")
+    width, height = first.size
+    second = first.crop((9, 5, width, height)).point([round(0.85 * value) for value in range(256)] * 3)
+    file = io.BytesIO()
+    second.save(file, "PNG")
+    customer.put("two/front.png", portrait, engine="null")
+    customer.put(
+        "two/turned.png", file.getvalue(), view_of="two/front.png", formats="glb", texture_size="1024"
+    )
+    job = customer.wait_for_end(customer.job_of("two/turned.png")["id"])
+    assert job["state"] == "ready"
+    manifest = json.loads(customer.file(job, "manifest.json"))
+    assert manifest["facts"]["geometry"]["view_matches"] > 300
+    assert "second photo not found in the first" not in manifest["quality"]["reasons"]
