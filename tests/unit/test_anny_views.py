@@ -161,7 +161,7 @@ def placed_twice(basis: FitBasis, seen: Observation):
 def test_what_both_photos_see_is_what_rays_reach(basis, two_photos) -> None:
     """The plain twin: a ray from each point to the camera and every triangle of the skin."""
     coefficients, pose, lenses = placed_twice(basis, two_photos[0][0])
-    _, seen = basis.surface.patches(coefficients, pose, lenses, 190.0)
+    _, seen = basis.surface.patches(coefficients, pose, lenses, (190.0, 180.0))
     data = head_data()
     skin = data.part("skin")
     vertices = data.positions[skin.vertices].astype(np.float64)
@@ -188,7 +188,7 @@ def test_what_both_photos_see_is_what_rays_reach(basis, two_photos) -> None:
 
 def test_neighbours_lie_where_the_affine_maps_put_them(basis, two_photos) -> None:
     coefficients, pose, lenses = placed_twice(basis, two_photos[0][0])
-    patches, seen = basis.surface.patches(coefficients, pose, lenses, 190.0)
+    patches, seen = basis.surface.patches(coefficients, pose, lenses, (190.0, 180.0))
     base = basis.surface.base.to(DTYPE)
     distance = torch.cdist(base, base).fill_diagonal_(1)
     near = distance.argmin(1)

@@ -287,7 +287,8 @@ def _grade(
     ):
         reasons.append("strong expression")
         worst = max(worst, 1)
-    if np.abs(fitted.coefficients[: len(data.identity)]).max() > _IDENTITY_LIMIT:
+    # A shape that two photos agree on is not in doubt.
+    if not fitted.view_matches and np.abs(fitted.coefficients[: len(data.identity)]).max() > _IDENTITY_LIMIT:
         reasons.append("unusual shape")
         worst = max(worst, 1)
     return (Quality.GOOD, Quality.USABLE, Quality.REVIEW)[worst], reasons

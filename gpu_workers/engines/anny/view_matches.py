@@ -35,7 +35,7 @@ _NEIGHBOURS, _SIFTINGS = 8, 2
 _BELIEF = 1.0
 #: Residuals above so many deviations count linearly.
 _HUBER = 2.0
-#: Photos of two people agree by chance: on renders in 0.02 to 0.07 of the spots that both should show, photos
+#: Photos of two people agree by chance: on renders in 0.02 to 0.06 of the spots that both should show, photos
 #: of one person in another light and with another expression in 0.25 to 0.7.
 _LEAST_SHARE, _FEWEST = 0.15, 60
 #: Information, 1 / pixels^2, that a patch without texture keeps: a matrix that can be inverted.
@@ -121,7 +121,9 @@ class ViewMatcher:
         turn = self._turn[pair]
         in_photo = Pose(turn @ pose.rotation[pair], (turn @ pose.translation[pair][..., None])[..., 0])
         lenses = self._lenses[0], self._lenses[view]
-        patches, seen = self._surface.patches(coefficients[pair], in_photo, lenses, self._eyes[0])
+        patches, seen = self._surface.patches(
+            coefficients[pair], in_photo, lenses, (self._eyes[0], self._eyes[view])
+        )
         seen &= self._is_skin(patches.places)
         match, back = match_there_and_back(self._pyramids[0], self._pyramids[view], patches)
         visible = int(seen.sum())
@@ -173,7 +175,9 @@ class ViewMatcher:
             slopes.append(torch.cat([slope @ -cross_matrix(turned), slope, by_coefficients], dim=2))
         slid = (matches.affine @ (pixels[0] - matches.first)[..., None])[..., 0]
         missing = matches.other + slid - pixels[1]
-        deviations = (missing[:, None] @ matches.information @ missing[..., None])[:, 0, 0].sqrt()
+        deviations = (
+            (missing[:, None] @ matches.information @ missing[..., None])[:, 0, 0].clamp(min=0).sqrt()
+        )
         robust = _HUBER / deviations.clamp(min=_HUBER)
         return MatchRows(
             view=matches.view,

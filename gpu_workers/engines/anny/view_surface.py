@@ -63,7 +63,7 @@ class ViewSurface:
         return len(self.base)
 
     def patches(
-        self, coefficients: Tensor, poses: Pose, lenses: tuple[Lens, Lens], eye_distance: float
+        self, coefficients: Tensor, poses: Pose, lenses: tuple[Lens, Lens], eyes: tuple[float, float]
     ) -> tuple[Patches, Tensor]:
         """Return where the points lie in two photos, and which of them (N,) both see.
 
@@ -71,13 +71,13 @@ class ViewSurface:
             coefficients: (2, C) in each photo.
             poses: (2, ...) in each photo's frame.
             lenses: of each.
-            eye_distance: of the first photo, pixels.
+            eyes: eye distance in each, pixels.
         """
         skins = self._positions + (coefficients.float() @ self._columns).view(2, -1, 3)
         placed = skins @ poses.rotation.float().mT + poses.translation.float()[:, None]
         normals = [_vertex_normals(one, self._triangles)[self.points] for one in placed]
         seen = torch.ones(len(self), dtype=torch.bool, device=self.device)
-        for skin, normal, lens in zip(placed, normals, lenses, strict=True):
+        for skin, normal, lens, eye_distance in zip(placed, normals, lenses, eyes, strict=True):
             seen &= self._faces_camera(skin, normal) & ~self._is_hidden(skin, lens, eye_distance)
         points = placed[:, self.points]
         places = [_pixels(one, lens) for one, lens in zip(points, lenses, strict=True)]
