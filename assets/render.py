@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from assets.lights import Shadow, cast_shadow, normalise, shade
 from assets.materials import NORMAL, ORM, find_surface
 from assets.raster import Fragments, rasterise
-from assets.scene import PosedHead, blend, project
+from assets.scene import PosedHead, blend
 from face3d.head import FloatArray, IndexArray
 
 Picture = NDArray[np.uint8]
@@ -77,7 +77,7 @@ def render_rows(
     height, width = posed.camera.height * _SUPERSAMPLING, posed.camera.width * _SUPERSAMPLING
     top, bottom = (row * _SUPERSAMPLING for row in rows)
     picture = _paint_background(height, width, top, bottom, finish)
-    points = project(posed) * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
+    points = posed.projected * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
     points[:, 1] -= top
     first, second, third = points[:, 1].take(posed.triangles.T)
     reached = np.minimum(np.minimum(first, second), third) < bottom - top
@@ -126,7 +126,7 @@ def survey(posed: PosedHead, textures: Mapping[str, FloatArray]) -> Survey:
         textures: as `render_rows` takes them.
     """
     height, width = posed.camera.height, posed.camera.width
-    seen = rasterise(project(posed), posed.triangles, height, width)
+    seen = rasterise(posed.projected, posed.triangles, height, width)
     hits = _list_hits(seen, posed.triangles, posed.owners)
     uv, facing = blend(posed.uvs, hits.corners, hits).T, blend(posed.normals, hits.corners, hits)
     normalise(facing.T)
@@ -171,12 +171,10 @@ def _paint(
     shadow: Shadow | None,
 ) -> None:
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
-    # Gathered at once: a vertex's values lie beside each other in memory.
-    vertices = np.concatenate([posed.positions, posed.normals, posed.tangents, posed.uvs], axis=1)
     for start in range(0, len(hits.pixels), _CHUNK):
         chunk = hits.choose(slice(start, start + _CHUNK))
         # From here on a plane a coordinate, (3, P): numpy works on rows of three many times slower.
-        planes = np.ascontiguousarray(blend(vertices, chunk.corners, chunk).T)
+        planes = np.ascontiguousarray(blend(posed.vertices, chunk.corners, chunk).T)
         normalise(planes[3:6])
         sunlit = shadow.find_light(planes[:3]) if shadow is not None else None
         for index, material in enumerate(posed.materials):
