@@ -171,14 +171,18 @@ def _paint(
     shadow: Shadow | None,
 ) -> None:
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
+    # Parts of one material are painted together: few long rows are faster than many short ones.
+    names = list(dict.fromkeys(posed.materials))
+    kinds = np.array([names.index(material) for material in posed.materials], np.int32).take(hits.parts)
     for start in range(0, len(hits.pixels), _CHUNK):
-        chunk = hits.choose(slice(start, start + _CHUNK))
+        rows = slice(start, start + _CHUNK)
+        chunk, kind = hits.choose(rows), kinds[rows]
         # From here on a plane a coordinate, (3, P): numpy works on rows of three many times slower.
         planes = np.ascontiguousarray(blend(posed.vertices, chunk.corners, chunk).T)
         normalise(planes[3:6])
         sunlit = shadow.find_light(planes[:3]) if shadow is not None else None
-        for index, material in enumerate(posed.materials):
-            own = np.flatnonzero(chunk.parts == index)
+        for index, material in enumerate(names):
+            own = np.flatnonzero(kind == index)
             if len(own):
                 light = sunlit.take(own) if sunlit is not None else None
                 _paint_part(
