@@ -97,8 +97,9 @@ def _find_planes(corners: NDArray[np.float64], area: NDArray[np.float64]) -> Flo
 
 @dataclass(frozen=True)
 class _Runs:
-    """Pixels beside each other that a triangle may cover: triangle, row, first column and their count, (R,)."""
+    """Pixels beside each other that a triangle may cover: its number, their row, first column, count."""
 
+    #: (R,) each.
     triangle: IndexArray
     row: IndexArray
     column: IndexArray
@@ -117,7 +118,7 @@ def _list_runs(
     width: int,
     height: int,
 ) -> _Runs:
-    """Return, for each row of each triangle's box, the pixels that no edge rules out by more than rounding."""
+    """Return, a row of a triangle's box, the pixels that no edge rules out by more than rounding."""
     triangle = np.repeat(np.arange(len(span_y), dtype=np.int32), span_y)
     first = np.cumsum(span_y, dtype=np.int32) - span_y
     row = np.arange(len(triangle), dtype=np.int32) - (first - low_y).take(triangle)
@@ -151,7 +152,9 @@ def _keep_nearest(nearest: NDArray[np.uint64], planes: FloatArray, runs: _Runs, 
     column = (np.arange(len(run), dtype=np.int32) + (runs.column - first).take(run)).astype(np.float32)
     triangle = runs.triangle.astype(np.intp)
     for plane in planes[:3]:
-        inside = np.flatnonzero(_Line.along(plane, triangle, runs.row).choose(run).evaluate(column) >= -_SLACK)
+        inside = np.flatnonzero(
+            _Line.along(plane, triangle, runs.row).choose(run).evaluate(column) >= -_SLACK
+        )
         if len(inside) < len(run):
             run, column = run.take(inside), column.take(inside)
     nearness = _Line.along(planes[3], triangle, runs.row).choose(run).evaluate(column)

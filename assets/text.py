@@ -1,4 +1,4 @@
-"""Rows of numbers as text, made a column of characters at a time: printing them one by one holds up all threads."""
+"""Rows of numbers as text, a column of characters at a time: printing one by one holds up all threads."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ def write_decimals(keyword: str, values: FloatArray, decimals: int = 6) -> bytes
 
 
 def write_pairs(keyword: str, pairs: NDArray[np.integer], kept: NDArray[np.bool_]) -> bytes:
-    """Return a line a row of pairs (N, K, 2) of positive integers, `first/second`; those that are `kept` (N, K)."""
+    """Return a line a row of pairs `first/second` (N, K, 2), positive integers, that are kept (N, K)."""
     lines = _Lines(keyword, len(pairs))
     for column, wanted in zip(pairs.transpose(1, 2, 0), kept.T, strict=True):
         for separator, numbers in zip(" /", column, strict=True):
@@ -50,13 +50,14 @@ class _Lines:
     ) -> None:
         """Add (N,) numbers, not negative, whose last digits stand behind a point."""
         wanted = self._all if kept is None else kept
-        rest = numbers.astype(np.uint32 if numbers.max(initial=0) < 2**32 else np.uint64)
-        digits = []
-        while True:
-            used = wanted if len(digits) <= decimals else wanted & (rest > 0)
-            if len(digits) > decimals and not rest.any():
-                break
-            rest, digit = np.divmod(rest, 10)
+        rest: NDArray[np.unsignedinteger] = numbers.astype(
+            np.uint32 if numbers.max(initial=0) < 2**32 else np.uint64
+        )
+        digits: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]] = []
+        while len(digits) <= decimals or rest.any():
+            # Zeros in front are left out, but for the one before the point.
+            used = wanted if len(digits) <= decimals else wanted & (rest != 0)
+            rest, digit = np.divmod(rest, rest.dtype.type(10))
             digits.append((digit.astype(np.uint8) + np.uint8(_ZERO), used))
         for place in reversed(range(len(digits))):
             self._characters.append(digits[place][0])
@@ -65,5 +66,6 @@ class _Lines:
                 self.add(".", kept)
 
     def join(self) -> bytes:
+        """End the lines and return them."""
         self.add("\n")
         return np.stack(self._characters, axis=1)[np.stack(self._kept, axis=1)].tobytes()
