@@ -16,6 +16,8 @@ Picture = NDArray[np.uint8]
 
 #: Hits that are shaded at a time: what they need stays in a core's cache.
 _CHUNK = 32_768
+#: Rows of a texture that are made linear at a time.
+_TEXTURE_ROWS = 8
 #: Pixels a side that are averaged into one.
 _SUPERSAMPLING = 2
 #: A transparent surface that lies on another is not hidden by it: metres.
@@ -42,7 +44,11 @@ def load_texture(image: Picture) -> FloatArray:
     """Return an (H, W, 3) sRGB map as linear float32; a fourth channel is coverage, 0..1."""
     steps = np.arange(256) / 255
     table = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    linear: FloatArray = table[image]
+    linear = np.empty(image.shape, np.float32)
+    # A few rows at a time: numpy widens the indices, which then stay in a core's cache.
+    for start in range(0, len(image), _TEXTURE_ROWS):
+        rows = slice(start, start + _TEXTURE_ROWS)
+        table.take(image[rows], out=linear[rows], mode="clip")
     linear[..., 3:] = image[..., 3:] / np.float32(255)
     return linear
 
@@ -302,7 +308,11 @@ def _paint_background(height: int, width: int, first: int, end: int, finish: Fin
     top, bottom = np.array(_BACKGROUND_TOP, np.float32), np.array(_BACKGROUND_BOTTOM, np.float32)
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
     shade = 1 - 0.25 * x**2
-    return np.ascontiguousarray((top + (bottom - top) * ramp) * shade, np.float32)
+    column = top + (bottom - top) * ramp
+    picture = np.empty((end - first, width, 3), np.float32)
+    for channel in range(3):
+        np.multiply(column[..., channel], shade[..., 0], out=picture[..., channel])
+    return picture
 
 
 def _shrink(picture: FloatArray) -> FloatArray:
