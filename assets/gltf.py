@@ -5,7 +5,6 @@ that one set of weights drives the head; a shape that leaves a part alone points
 """
 
 import json
-import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +15,14 @@ import numpy as np
 from assets.materials import NORMAL, ORM, find_surface
 from assets.mesh import TriangleMesh, split_vertices
 from assets.morphs import Morph, MorphFinder, SparseVectors
+from assets.threads import ARRAY_THREADS
 from face3d.head import ARKIT_NAMES, FloatArray, Head, MeshPart
 from face3d.messages import Array
 
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _VERTICES, _INDICES = 34962, 34963
 _SPECULAR = "KHR_materials_specular"
-#: Threads that share the shapes of a part with more vertices than that: more threads wait for each other.
-_THREADS = min(3, len(os.sched_getaffinity(0)))
+#: Threads share the shapes of a part with more vertices than that.
 _SMALL_PART = 4000
 _LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
 
@@ -113,7 +112,7 @@ def _write_parts(buffer: "_Buffer", head: Head, materials: Sequence[str]) -> lis
     splits = [split_vertices(part) for part in head.parts]
     # Normals are found on unsplit vertices, so that shading does not break at UV seams.
     finders = [MorphFinder(*pair) for pair in zip(head.parts, splits, strict=True)]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(ARRAY_THREADS) as pool:
         large = [len(part.positions) > _SMALL_PART for part in head.parts]
         begun = {index: finders[index].find_all(pool.map) for index in range(len(large)) if large[index]}
         # What is small is done here before another thread had taken it over.

@@ -1,14 +1,16 @@
 """Lossy forms of a texture map: JPEG without chroma subsampling, and WebP."""
 
 import io
-import os
 import struct
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
+
+from assets.threads import LIBRARY_THREADS
 
 #: Pixels a side of a coded block; with 4:4:4 sampling it is also the unit that restart markers count.
 _BLOCK = 8
@@ -36,11 +38,8 @@ def encode_jpeg(
     if bands == 1 or image.nbytes < _SMALL_BYTES or rows >= height:
         return _encode_piece(image, quality)
     parts = [image[start : start + rows] for start in range(0, height, rows)]
-    if pool is None:
-        with ThreadPoolExecutor(min(len(parts), len(os.sched_getaffinity(0)))) as own:
-            pieces = list(own.map(lambda part: _encode_piece(part, quality), parts))
-    else:
-        pieces = list(pool.map(lambda part: _encode_piece(part, quality), parts))
+    with nullcontext(pool) if pool else ThreadPoolExecutor(min(len(parts), LIBRARY_THREADS)) as running:
+        pieces = list(running.map(lambda part: _encode_piece(part, quality), parts))
     return _join(pieces, height, rows // _BLOCK * -(-width // _BLOCK))
 
 

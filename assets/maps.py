@@ -5,6 +5,7 @@ The texture stage encodes, so that 48 MB of pixels never cross the storage; pack
 
 import io
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from assets.jpeg import decode_jpeg, encode_jpeg, encode_webp
 from assets.materials import NORMAL, ORM, name_embedded_map, name_map, name_surface_map
 from assets.png import encode_png
+from assets.threads import LIBRARY_THREADS
 from face3d.messages import StageResult
 from face3d.options import JobOptions, TextureFormat
 
@@ -21,6 +23,10 @@ _PREFIX = "albedo/"
 #: The further maps in head.glb have this share of the texture's side: what they hold is coarser than colour.
 _EMBEDDED_SHARE = 2
 _EMBEDDED_QUALITY = 92
+#: Rows that are reduced at a time; a multiple of the share.
+_REDUCED_ROWS = 256
+#: Files that are encoded at once.
+_MOST_FILES = 16
 
 
 def encode_maps(texture: StageResult, options: JobOptions) -> dict[str, bytes]:
@@ -28,8 +34,10 @@ def encode_maps(texture: StageResult, options: JobOptions) -> dict[str, bytes]:
     return dict(iterate_maps(texture, options))
 
 
-def iterate_maps(texture: StageResult, options: JobOptions) -> Iterator[tuple[str, bytes]]:
-    """Yield every encoded map of a texture stage as soon as it is encoded: file name and bytes.
+def iterate_maps(
+    texture: StageResult, options: JobOptions, threads: int = LIBRARY_THREADS
+) -> Iterator[tuple[str, bytes]]:
+    """Yield every encoded map of a texture stage, file name and bytes, while those after it are encoded.
 
     The names are `albedo.<suffix>`, `albedo_<material>.<suffix>`, `normal.<suffix>` and so on for the asset,
     `glb/<material>.jpg` (`.png` with coverage), `glb/skin.normal.jpg` and `glb/skin.orm.jpg` for
@@ -40,24 +48,53 @@ def iterate_maps(texture: StageResult, options: JobOptions) -> Iterator[tuple[st
             the engine makes them, `normal/skin` (S, S, 3) uint8, `roughness/skin` and `occlusion/skin`
             (S, S) uint8, `displacement/skin` (S, S) uint16.
         options: `texture_format` is that of the asset's own files.
+        threads: how many encode.
     """
-    # Each large PNG or JPEG spreads over all cores by itself.
+    with (
+        ThreadPoolExecutor(threads, "bands") as bands,
+        # A thread a file, which mostly waits for its bands: those of one fill the gaps of another.
+        ThreadPoolExecutor(_MOST_FILES, "maps") as files,
+    ):
+        begun = [
+            *_begin_albedo(texture, options, files, bands),
+            *_begin_surface(texture, options, files, bands),
+        ]
+        for name, future in begun:
+            yield name, future.result()
+
+
+def _begin_albedo(
+    texture: StageResult, options: JobOptions, files: Executor, bands: Executor
+) -> Iterator[tuple[str, Future[bytes]]]:
     for name, array in texture.tensors.items():
-        if name.startswith(_PREFIX):
-            material, image = name.removeprefix(_PREFIX), np.asarray(array)
-            embedded = encode_embedded_map(image)
-            yield name_embedded_map(material), embedded
-            yield (
-                name_map(material, options.texture_format),
-                _encode(image, options.texture_format, embedded),
-            )
+        if not name.startswith(_PREFIX):
+            continue
+        material, image = name.removeprefix(_PREFIX), np.asarray(array)
+        embedded = files.submit(encode_embedded_map, image, bands)
+        yield name_embedded_map(material), embedded
+        file = name_map(material, options.texture_format)
+        if options.texture_format == "webp":
+            yield file, files.submit(encode_webp, image)
+        elif image.shape[2] == 4 or options.texture_format == "jpeg":
+            yield file, embedded
+        else:
+            yield file, files.submit(encode_png, image, pool=bands)
+
+
+def _begin_surface(
+    texture: StageResult, options: JobOptions, files: Executor, bands: Executor
+) -> Iterator[tuple[str, Future[bytes]]]:
     for name, array in texture.tensors.items():
         kind, _, material = name.partition("/")
         file = name_surface_map(kind, options.texture_format)
         if file is not None and material == "skin":
             kept: TextureFormat = "png" if file.endswith(".png") else options.texture_format
-            yield file, _encode_surface(np.asarray(array), kept)
-    yield from _embed_surface(texture)
+            yield file, files.submit(_encode_surface, np.asarray(array), kept, bands)
+    # What head.glb holds of them, where there are any.
+    if "normal/skin" in texture.tensors:
+        yield name_embedded_map("skin" + NORMAL), files.submit(_embed_normals, texture, bands)
+    if "roughness/skin" in texture.tensors:
+        yield name_embedded_map("skin" + ORM), files.submit(_embed_packed, texture, bands)
 
 
 def is_embedded_map(name: str) -> bool:
@@ -82,9 +119,17 @@ def select_embedded_maps(encoded: Mapping[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def encode_embedded_map(image: NDArray[np.uint8]) -> bytes:
-    """Return a map as head.glb holds it: JPEG, or PNG where it has coverage."""
-    return encode_jpeg(image) if image.shape[2] == 3 else _encode_coverage(image.tobytes(), image.shape)
+def encode_embedded_map(image: NDArray[np.uint8], bands: Executor | None = None) -> bytes:
+    """Return a map as head.glb holds it: JPEG, or PNG where it has coverage.
+
+    Args:
+        bands: its threads encode a JPEG; some of its own when None.
+    """
+    return (
+        encode_jpeg(image, pool=bands)
+        if image.shape[2] == 3
+        else _encode_coverage(image.tobytes(), image.shape)
+    )
 
 
 def decode_embedded_map(data: bytes, *, min_side: int = 0) -> NDArray[np.uint8]:
@@ -102,35 +147,29 @@ def _encode_coverage(pixels: bytes, shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def _encode(image: NDArray[np.uint8], texture_format: TextureFormat, embedded: bytes) -> bytes:
-    if texture_format == "webp":
-        return encode_webp(image)
-    if image.shape[2] == 4 or texture_format == "jpeg":
-        return embedded
-    return encode_png(image)
-
-
-def _encode_surface(image: NDArray[np.uint8], texture_format: TextureFormat) -> bytes:
+def _encode_surface(image: NDArray[np.uint8], texture_format: TextureFormat, bands: Executor) -> bytes:
     if texture_format == "png":
-        return encode_png(image)
+        return encode_png(image, pool=bands)
     height, width = image.shape[:2]
     coloured = np.ascontiguousarray(np.broadcast_to(image.reshape(height, width, -1), (height, width, 3)))
-    return encode_webp(coloured) if texture_format == "webp" else encode_jpeg(coloured)
+    return encode_webp(coloured) if texture_format == "webp" else encode_jpeg(coloured, pool=bands)
 
 
-def _embed_surface(texture: StageResult) -> Iterator[tuple[str, bytes]]:
-    """Yield what head.glb holds of the skin's further maps, where there are any."""
-    if "normal/skin" in texture.tensors:
-        small = _reduce(np.asarray(texture.tensors["normal/skin"]))
-        yield name_embedded_map("skin" + NORMAL), encode_jpeg(small, quality=_EMBEDDED_QUALITY)
-    if "roughness/skin" in texture.tensors:
-        roughness = _reduce(np.asarray(texture.tensors["roughness/skin"]))
-        packed = np.zeros((*roughness.shape, 3), np.uint8)
-        packed[..., 0] = _reduce(np.asarray(texture.tensors["occlusion/skin"]))
-        packed[..., 1] = roughness
-        yield name_embedded_map("skin" + ORM), encode_jpeg(packed, quality=_EMBEDDED_QUALITY)
+def _embed_normals(texture: StageResult, bands: Executor) -> bytes:
+    small = _reduce(np.asarray(texture.tensors["normal/skin"]), bands)
+    return encode_jpeg(small, quality=_EMBEDDED_QUALITY, pool=bands)
 
 
-def _reduce(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _embed_packed(texture: StageResult, bands: Executor) -> bytes:
+    roughness = _reduce(np.asarray(texture.tensors["roughness/skin"]), bands)
+    packed = np.zeros((*roughness.shape, 3), np.uint8)
+    packed[..., 0] = _reduce(np.asarray(texture.tensors["occlusion/skin"]), bands)
+    packed[..., 1] = roughness
+    return encode_jpeg(packed, quality=_EMBEDDED_QUALITY, pool=bands)
+
+
+def _reduce(image: NDArray[np.uint8], bands: Executor) -> NDArray[np.uint8]:
     """Return a map as large as head.glb holds it: each texel the mean of those it stands for."""
-    return np.asarray(Image.fromarray(image).reduce(_EMBEDDED_SHARE))
+    parts = [image[start : start + _REDUCED_ROWS] for start in range(0, len(image), _REDUCED_ROWS)]
+    reduced = bands.map(lambda part: np.asarray(Image.fromarray(part).reduce(_EMBEDDED_SHARE)), parts)
+    return np.concatenate(list(reduced))

@@ -5,28 +5,28 @@ from collections.abc import Mapping
 import numpy as np
 
 from assets.materials import find_surface
-from face3d.head import Head, IndexArray
+from assets.text import write_decimals, write_pairs
+from face3d.head import Head
 
 
 def write_obj(head: Head, *, material_file: str = "head.mtl") -> bytes:
     """Return the head's base shape in metres; faces are quads but for the triangles of the topology."""
-    lines = [f"mtllib {material_file}"]
+    pieces = [f"mtllib {material_file}\n".encode("ascii")]
     vertex, uv = 1, 1
     for part in head.parts:
-        lines += [f"o {part.name}", f"g {part.name}", f"usemtl {part.material}", "s 1"]
-        lines += [f"v {row[0]:.6f} {row[1]:.6f} {row[2]:.6f}" for row in part.positions.tolist()]
-        lines += [f"vt {row[0]:.6f} {row[1]:.6f}" for row in part.uvs.tolist()]
-        lines += _write_faces(part.quads + vertex, part.uv_quads + uv)
+        corners = np.stack([part.quads + vertex, part.uv_quads + uv], axis=-1)
+        kept = np.ones(part.quads.shape, bool)
+        # A triangle repeats its last corner.
+        kept[:, 3] = part.quads[:, 2] != part.quads[:, 3]
+        pieces += [
+            f"o {part.name}\ng {part.name}\nusemtl {part.material}\ns 1\n".encode("ascii"),
+            write_decimals("v", part.positions),
+            write_decimals("vt", part.uvs),
+            write_pairs("f", corners, kept),
+        ]
         vertex += len(part.positions)
         uv += len(part.uvs)
-    return ("\n".join(lines) + "\n").encode("ascii")
-
-
-def _write_faces(quads: IndexArray, uv_quads: IndexArray) -> list[str]:
-    corners = np.stack([quads, uv_quads], axis=-1).tolist()
-    # A triangle repeats its last corner.
-    faces = [row[:3] if row[2][0] == row[3][0] else row for row in corners]
-    return ["f " + " ".join(f"{vertex}/{uv}" for vertex, uv in face) for face in faces]
+    return b"".join(pieces)
 
 
 def write_mtl(head: Head, maps: Mapping[str, str], skin_maps: Mapping[str, str] | None = None) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
@@ -174,22 +175,27 @@ def _write_shapes(
 ) -> Iterator[tuple[str, bytes]]:
     generator = f"Face3D {__version__}"
     delivered = head_at_level(head, options.lod)
-    if "glb" in options.formats:
-        yield "head.glb", write_glb(delivered, textures, generator=generator)
-    if "lods" in options.formats:
-        for level in _EXTRA_LEVELS:
-            finer_or_coarser = head_at_level(head, level)
-            yield f"head_lod{level}.glb", write_glb(finer_or_coarser, textures, generator=generator)
-    if "obj" in options.formats:
-        yield "head.obj", write_obj(delivered)
-        materials = {part.material for part in delivered.parts}
-        maps = {name: name_map(name, options.texture_format) for name in textures if name in materials}
-        kinds = ("normal", "roughness") if "skin" + NORMAL in textures else ()
-        named = {kind: name_surface_map(kind, options.texture_format) for kind in kinds}
-        files = {kind: file for kind, file in named.items() if file}
-        yield "head.mtl", write_mtl(delivered, maps, files)
-    if "preview" in options.formats:
-        yield "preview.png", render_preview(photo, delivered, textures, lines)
+    with ThreadPoolExecutor(1, "preview") as beside:
+        # It takes the longest: it is drawn while the others are written.
+        drawn = None
+        if "preview" in options.formats:
+            drawn = beside.submit(render_preview, photo, delivered, textures, lines)
+        if "glb" in options.formats:
+            yield "head.glb", write_glb(delivered, textures, generator=generator)
+        if "lods" in options.formats:
+            for level in _EXTRA_LEVELS:
+                finer_or_coarser = head_at_level(head, level)
+                yield f"head_lod{level}.glb", write_glb(finer_or_coarser, textures, generator=generator)
+        if "obj" in options.formats:
+            yield "head.obj", write_obj(delivered)
+            materials = {part.material for part in delivered.parts}
+            maps = {name: name_map(name, options.texture_format) for name in textures if name in materials}
+            kinds = ("normal", "roughness") if "skin" + NORMAL in textures else ()
+            named = {kind: name_surface_map(kind, options.texture_format) for kind in kinds}
+            files = {kind: file for kind, file in named.items() if file}
+            yield "head.mtl", write_mtl(delivered, maps, files)
+        if drawn is not None:
+            yield "preview.png", drawn.result()
 
 
 #: Shares of the face's texels in the order in which people read them; `fitted` is engine hrn's.

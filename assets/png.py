@@ -5,17 +5,18 @@ stream can be made by different threads and joined (RFC 1950, RFC 1951; filter "
 """
 
 import itertools
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from assets.threads import LIBRARY_THREADS
 from face3d.errors import Face3DError
 
 #: Some bytes of a file, in parts: they are copied once, by who joins or sends them.
@@ -36,14 +37,14 @@ class ImageShapeError(Face3DError):
 
 
 def encode_png(
-    image: NDArray[np.uint8] | NDArray[np.uint16], *, bands: int = 16, threads: int | None = None
+    image: NDArray[np.uint8] | NDArray[np.uint16], *, bands: int = 16, pool: Executor | None = None
 ) -> bytes:
     """Return the PNG of an sRGB or grey image.
 
     Args:
         image: (H, W, 3) or (H, W) uint8, or (H, W) uint16, which is linear.
         bands: pieces that are deflated on their own; fewer where the image is low.
-        threads: threads that share the bands; the machine's cores when None.
+        pool: its threads share the bands; one of its own when None.
     Raises:
         ImageShapeError: another shape, another type, or no pixels.
     """
@@ -66,8 +67,8 @@ def encode_png(
     colour_type, depth = 0 if image.ndim == 2 else 2, 16 if deep else 8
     if count == 1:
         return join_pieces(_stream(width, height, colour_type, [_deflate_band(*jobs[0])], depth))
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        pieces = pool.map(lambda job: _deflate_band(*job), jobs)
+    with nullcontext(pool) if pool else ThreadPoolExecutor(min(count, LIBRARY_THREADS)) as running:
+        pieces = running.map(lambda job: _deflate_band(*job), jobs)
         return join_pieces(_stream(width, height, colour_type, pieces, depth))
 
 

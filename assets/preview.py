@@ -1,7 +1,6 @@
 """preview.png: the photo beside renders of the head, its maps, and what the measurements say."""
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from assets.materials import NORMAL, ORM
 from assets.png import encode_png
 from assets.render import Picture, find_shadow, load_texture, render_rows
 from assets.scene import FIELD, HEAD_MIDDLE, PosedHead, aim_camera, pose_head
+from assets.threads import ARRAY_THREADS
 from face3d.head import ARKIT_NAMES, FloatArray, Head
 
 #: Pixels a side of a picture of the first row; the second where the photo's head is smaller than that anyway.
@@ -59,7 +59,7 @@ def render_preview(
     tile = TILE if box[2] - box[0] >= _SMALLEST_HEAD else SMALL_TILE
     small = _find_small(tile)
     views = _list_views(head, tile, small)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(ARRAY_THREADS) as pool:
         # Begun together: neither needs the other.
         loading = pool.map(_load, textures.items())
         posing = pool.map(lambda view: _pose(head, view), views)
@@ -67,10 +67,14 @@ def render_preview(
         decoded = {name: image for name, (image, _) in loaded.items()}
         maps = {name: values for name, (_, values) in loaded.items()}
         posed = list(posing)
+        # Beside the renders, as they need none.
+        cropped = pool.submit(crop_photo, photo, box, tile)
+        shown = pool.submit(_show_maps, decoded, small)
+        written = pool.submit(_write_facts, facts, small)
         strips = pool.map(lambda job: render_rows(job[0], maps, job[2], shadow=job[1]), _list_strips(posed))
         pictures = [np.concatenate(list(itertools.islice(strips, _BANDS))) for _ in views]
-    first = [("photo", crop_photo(photo, box, tile)), *zip((v.label for v in views), pictures, strict=True)]
-    rest = [("maps", _show_maps(decoded, small)), ("", _write_facts(facts, small))]
+    first = [("photo", cropped.result()), *zip((v.label for v in views), pictures, strict=True)]
+    rest = [("maps", shown.result()), ("", written.result())]
     return encode_png(_lay_out(first[:_FIRST], [*first[_FIRST:], *rest], tile, small))
 
 

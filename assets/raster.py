@@ -1,5 +1,6 @@
 """A z-buffer in numpy: which triangle each pixel sees, and where on it."""
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,25 +42,21 @@ def rasterise(points: FloatArray, triangles: IndexArray, height: int, width: int
     kept = np.flatnonzero((area < -1e-9) & (span_x > 0) & (span_y > 0)).astype(np.int32)
     low_x, low_y, span_x, span_y = (values.take(kept) for values in (low_x, low_y, span_x, span_y))
     planes = _find_planes(points.take(corners.take(kept, axis=1), axis=0).astype(np.float64), area.take(kept))
-    tests = np.cumsum(span_x.astype(np.int64) * span_y)
+    runs = _list_runs(planes, low_x, low_y, span_x, span_y, width, height)
+    tests = np.cumsum(runs.count, dtype=np.int64)
     total = int(tests[-1]) if len(tests) else 0
     nearest = np.zeros(height * width, np.uint64)
-    edges = np.searchsorted(tests, np.arange(_CHUNK, total, _CHUNK))
-    for chunk in np.split(np.arange(len(kept), dtype=np.int32), edges):
-        triangle, column, row = _list_tests(chunk, low_x, low_y, span_x, span_y)
-        for k in range(3):
-            inside = np.flatnonzero(_evaluate(planes[k], triangle, column, row) >= -_SLACK)
-            triangle, column, row = triangle.take(inside), column.take(inside), row.take(inside)
-        # A positive float's bits sort like the float: nearness and triangle fit one key.
-        nearness = _evaluate(planes[3], triangle, column, row).view(np.uint32).astype(np.uint64)
-        key = (nearness << np.uint64(32)) | triangle.astype(np.uint64)
-        np.maximum.at(nearest, row.astype(np.int64) * width + column, key)
+    edges = [0, *np.searchsorted(tests, np.arange(_CHUNK, total, _CHUNK)), len(tests)]
+    for start, stop in itertools.pairwise(edges):
+        _keep_nearest(nearest, planes, runs.choose(slice(start, stop)), width)
     pixels = np.flatnonzero(nearest)
-    seen = (nearest[pixels] & np.uint64(0xFFFFFFFF)).astype(np.int32)
-    column, row = (pixels % width).astype(np.int32), (pixels // width).astype(np.int32)
-    weights = np.stack([_evaluate(planes[k], seen, column, row) for k in range(3)], axis=1)
+    seen = nearest.take(pixels).astype(np.uint32).astype(np.intp)
+    row, column = np.divmod(pixels.astype(np.int32), np.int32(width))
+    column = column.astype(np.float32)
+    weights = np.stack([_Line.along(plane, seen, row).evaluate(column) for plane in planes[:3]], axis=1)
     visible = kept.take(seen)
-    weights = np.maximum(weights, 0) / points[triangles[visible], 2]
+    np.maximum(weights, 0, out=weights)
+    weights /= points[:, 2].take(triangles.take(visible, axis=0))
     weights /= np.einsum("pk->p", weights)[:, None]
     return Fragments(pixels=pixels, triangles=visible, weights=weights.astype(np.float32))
 
@@ -98,21 +95,99 @@ def _find_planes(corners: NDArray[np.float64], area: NDArray[np.float64]) -> Flo
     return planes.astype(np.float32)
 
 
-def _list_tests(
-    chunk: IndexArray, low_x: IndexArray, low_y: IndexArray, span_x: IndexArray, span_y: IndexArray
-) -> tuple[IndexArray, IndexArray, IndexArray]:
-    """Return triangle, column and row of every pixel of the triangles' boxes."""
-    count = span_x[chunk] * span_y[chunk]
-    triangle = np.repeat(chunk, count)
-    first = np.cumsum(count, dtype=np.int32) - count
-    offset = np.arange(len(triangle), dtype=np.int32) - np.repeat(first, count)
-    row, column = np.divmod(offset, np.repeat(span_x[chunk], count))
-    return triangle, column + np.repeat(low_x[chunk], count), row + np.repeat(low_y[chunk], count)
+@dataclass(frozen=True)
+class _Runs:
+    """Pixels beside each other that a triangle may cover: its number, their row, first column, count."""
+
+    #: (R,) each.
+    triangle: IndexArray
+    row: IndexArray
+    column: IndexArray
+    count: IndexArray
+
+    def choose(self, rows: NDArray[np.intp] | slice) -> "_Runs":
+        return _Runs(self.triangle[rows], self.row[rows], self.column[rows], self.count[rows])
 
 
-def _evaluate(plane: FloatArray, triangle: IndexArray, column: IndexArray, row: IndexArray) -> FloatArray:
-    value: FloatArray = plane[0].take(triangle)
-    value *= column
-    value += plane[1].take(triangle) * row
-    value += plane[2].take(triangle)
-    return value
+def _list_runs(
+    planes: FloatArray,
+    low_x: IndexArray,
+    low_y: IndexArray,
+    span_x: IndexArray,
+    span_y: IndexArray,
+    width: int,
+    height: int,
+) -> _Runs:
+    """Return, a row of a triangle's box, the pixels that no edge rules out by more than rounding."""
+    triangle = np.repeat(np.arange(len(span_y), dtype=np.int32), span_y)
+    first = np.cumsum(span_y, dtype=np.int32) - span_y
+    row = np.arange(len(triangle), dtype=np.int32) - (first - low_y).take(triangle)
+    start, end = (values.take(triangle).astype(np.float64) for values in (low_x, low_x + span_x))
+    end -= 1
+    for plane in planes[:3].astype(np.float64):
+        along, across, constant = plane
+        # What float32 may add up to, several times over.
+        slack = _SLACK + 1e-6 * (abs(along) * width + abs(across) * height + abs(constant))
+        # The edge cuts the row where along * column + across * row + constant = -slack.
+        steep = np.where(along == 0, 1e-300, along)
+        cut = across.take(triangle)
+        cut *= row
+        cut += (constant + slack).take(triangle)
+        cut /= -steep.take(triangle)
+        rising = (steep > 0).take(triangle)
+        np.maximum(start, cut, out=start, where=rising)
+        np.minimum(end, cut, out=end, where=~rising)
+    column = np.ceil(start)
+    count = np.floor(end) - column + 1
+    kept = np.flatnonzero(count > 0)
+    column, count = (values.take(kept).astype(np.int32) for values in (column, count))
+    return _Runs(triangle.take(kept), row.take(kept), column, count)
+
+
+def _keep_nearest(nearest: NDArray[np.uint64], planes: FloatArray, runs: _Runs, width: int) -> None:
+    """Enter the hits of some runs into what each pixel sees nearest."""
+    # Indices as wide as numpy takes by: narrower ones are copied each time.
+    run = np.repeat(np.arange(len(runs.count)), runs.count)
+    first = np.cumsum(runs.count, dtype=np.int32) - runs.count
+    column = (np.arange(len(run), dtype=np.int32) + (runs.column - first).take(run)).astype(np.float32)
+    triangle = runs.triangle.astype(np.intp)
+    for plane in planes[:3]:
+        inside = np.flatnonzero(
+            _Line.along(plane, triangle, runs.row).choose(run).evaluate(column) >= -_SLACK
+        )
+        if len(inside) < len(run):
+            run, column = run.take(inside), column.take(inside)
+    nearness = _Line.along(planes[3], triangle, runs.row).choose(run).evaluate(column)
+    # A positive float's bits sort like the float: nearness and triangle fit one key.
+    key = nearness.view(np.uint32).astype(np.uint64)
+    key <<= np.uint64(32)
+    key |= triangle.astype(np.uint64).take(run)
+    pixel = (runs.row.astype(np.intp) * width).take(run)
+    pixel += column.astype(np.int32)
+    np.maximum.at(nearest, pixel, key)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Planes on rows: factors of the column and of one, (R,) each; the second is float64."""
+
+    slope: FloatArray
+    row: NDArray[np.float64]
+    constant: FloatArray
+
+    @classmethod
+    def along(cls, plane: FloatArray, triangle: NDArray[np.integer], row: IndexArray) -> "_Line":
+        """Return the lines of planes (3, M) of some triangles on some rows, (R,) each."""
+        slope, across, constant = (values.take(triangle) for values in plane)
+        return cls(slope, across * row.astype(np.float64), constant)
+
+    def choose(self, rows: NDArray[np.intp]) -> "_Line":
+        return _Line(self.slope.take(rows), self.row.take(rows), self.constant.take(rows))
+
+    def evaluate(self, column: FloatArray) -> FloatArray:
+        """Return the values (R,) at a column each; the lines are used up."""
+        value = self.slope
+        value *= column
+        value += self.row
+        value += self.constant
+        return value

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from assets.lights import Shadow, cast_shadow, normalise, shade
 from assets.materials import NORMAL, ORM, find_surface
 from assets.raster import Fragments, rasterise
-from assets.scene import PosedHead, blend, project
+from assets.scene import PosedHead, blend
 from face3d.head import FloatArray, IndexArray
 
 Picture = NDArray[np.uint8]
 
 #: Hits that are shaded at a time: what they need stays in a core's cache.
 _CHUNK = 32_768
+#: Rows of a texture that are made linear at a time.
+_TEXTURE_ROWS = 8
 #: Pixels a side that are averaged into one.
 _SUPERSAMPLING = 2
 #: A transparent surface that lies on another is not hidden by it: metres.
@@ -42,7 +44,11 @@ def load_texture(image: Picture) -> FloatArray:
     """Return an (H, W, 3) sRGB map as linear float32; a fourth channel is coverage, 0..1."""
     steps = np.arange(256) / 255
     table = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    linear: FloatArray = table[image]
+    linear = np.empty(image.shape, np.float32)
+    # A few rows at a time: numpy widens the indices, which then stay in a core's cache.
+    for start in range(0, len(image), _TEXTURE_ROWS):
+        rows = slice(start, start + _TEXTURE_ROWS)
+        table.take(image[rows], out=linear[rows], mode="clip")
     linear[..., 3:] = image[..., 3:] / np.float32(255)
     return linear
 
@@ -77,7 +83,7 @@ def render_rows(
     height, width = posed.camera.height * _SUPERSAMPLING, posed.camera.width * _SUPERSAMPLING
     top, bottom = (row * _SUPERSAMPLING for row in rows)
     picture = _paint_background(height, width, top, bottom, finish)
-    points = project(posed) * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
+    points = posed.projected * np.array([_SUPERSAMPLING, _SUPERSAMPLING, 1], np.float32)
     points[:, 1] -= top
     first, second, third = points[:, 1].take(posed.triangles.T)
     reached = np.minimum(np.minimum(first, second), third) < bottom - top
@@ -126,7 +132,7 @@ def survey(posed: PosedHead, textures: Mapping[str, FloatArray]) -> Survey:
         textures: as `render_rows` takes them.
     """
     height, width = posed.camera.height, posed.camera.width
-    seen = rasterise(project(posed), posed.triangles, height, width)
+    seen = rasterise(posed.projected, posed.triangles, height, width)
     hits = _list_hits(seen, posed.triangles, posed.owners)
     uv, facing = blend(posed.uvs, hits.corners, hits).T, blend(posed.normals, hits.corners, hits)
     normalise(facing.T)
@@ -171,16 +177,18 @@ def _paint(
     shadow: Shadow | None,
 ) -> None:
     """Shade hits into the flattened picture (P, 3), over what is there as far as they are transparent."""
-    # Gathered at once: a vertex's values lie beside each other in memory.
-    vertices = np.concatenate([posed.positions, posed.normals, posed.tangents, posed.uvs], axis=1)
+    # Parts of one material are painted together: few long rows are faster than many short ones.
+    names = list(dict.fromkeys(posed.materials))
+    kinds = np.array([names.index(material) for material in posed.materials], np.int32).take(hits.parts)
     for start in range(0, len(hits.pixels), _CHUNK):
-        chunk = hits.choose(slice(start, start + _CHUNK))
+        rows = slice(start, start + _CHUNK)
+        chunk, kind = hits.choose(rows), kinds[rows]
         # From here on a plane a coordinate, (3, P): numpy works on rows of three many times slower.
-        planes = np.ascontiguousarray(blend(vertices, chunk.corners, chunk).T)
+        planes = np.ascontiguousarray(blend(posed.vertices, chunk.corners, chunk).T)
         normalise(planes[3:6])
         sunlit = shadow.find_light(planes[:3]) if shadow is not None else None
-        for index, material in enumerate(posed.materials):
-            own = np.flatnonzero(chunk.parts == index)
+        for index, material in enumerate(names):
+            own = np.flatnonzero(kind == index)
             if len(own):
                 light = sunlit.take(own) if sunlit is not None else None
                 _paint_part(
@@ -300,7 +308,11 @@ def _paint_background(height: int, width: int, first: int, end: int, finish: Fin
     top, bottom = np.array(_BACKGROUND_TOP, np.float32), np.array(_BACKGROUND_BOTTOM, np.float32)
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
     shade = 1 - 0.25 * x**2
-    return np.ascontiguousarray((top + (bottom - top) * ramp) * shade, np.float32)
+    column = top + (bottom - top) * ramp
+    picture = np.empty((end - first, width, 3), np.float32)
+    for channel in range(3):
+        np.multiply(column[..., channel], shade[..., 0], out=picture[..., channel])
+    return picture
 
 
 def _shrink(picture: FloatArray) -> FloatArray:

@@ -1,6 +1,7 @@
 """A head before a camera: any pinhole camera, the photo's own or one that is aimed."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -72,6 +73,19 @@ class PosedHead:
     owners: IndexArray
     materials: tuple[str, ...]
 
+    @cached_property
+    def vertices(self) -> FloatArray:
+        """(N, 11) place, normal, tangent, u and v: a vertex's values beside each other in memory."""
+        return np.concatenate([self.positions, self.normals, self.tangents, self.uvs], axis=1)
+
+    @cached_property
+    def projected(self) -> FloatArray:
+        """(N, 3) pixel x, pixel y, depth."""
+        depth = -self.positions[:, 2]
+        x = self.camera.centre[0] + self.camera.focal[0] * self.positions[:, 0] / depth
+        y = self.camera.centre[1] - self.camera.focal[1] * self.positions[:, 1] / depth
+        return np.stack([x, y, depth], axis=1).astype(np.float32)
+
 
 def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) -> PosedHead:
     """Return the head in a pose before a camera: one of `aim_camera`, or the photo's own.
@@ -111,14 +125,6 @@ def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
     used = np.flatnonzero(weights)
     moved: FloatArray = part.positions + np.tensordot(weights[used], part.morph_deltas[used], axes=1)
     return moved
-
-
-def project(posed: PosedHead) -> FloatArray:
-    """Return (N, 3) pixel x, pixel y, depth."""
-    depth = -posed.positions[:, 2]
-    x = posed.camera.centre[0] + posed.camera.focal[0] * posed.positions[:, 0] / depth
-    y = posed.camera.centre[1] - posed.camera.focal[1] * posed.positions[:, 1] / depth
-    return np.stack([x, y, depth], axis=1).astype(np.float32)
 
 
 class Weighted(Protocol):

@@ -47,7 +47,8 @@ def decode(data: bytes) -> np.ndarray:
 @pytest.mark.parametrize("bands", [1, 3, 16])
 def test_decodes_to_the_same_pixels(shape: tuple[int, ...], bands: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    data = encode_png(image, bands=bands, threads=2)
+    with ThreadPoolExecutor(2) as pool:
+        data = encode_png(image, bands=bands, pool=pool)
     decoded = decode(data)
     np.testing.assert_array_equal(decoded, image)
     np.testing.assert_array_equal(decoded, decode(plain_png(image)))

@@ -156,7 +156,7 @@ def test_morphs_of_a_part_with_triangles_poles_and_shapes_that_leave_it_alone(st
 
 def test_threads_that_share_the_shapes_change_nothing(glb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     for threads in (1, 3):
-        monkeypatch.setattr("assets.gltf._THREADS", threads)
+        monkeypatch.setattr("assets.gltf.ARRAY_THREADS", threads)
         assert write_glb(HEAD, TEXTURES, copyright_text="nobody") == glb
 
 
