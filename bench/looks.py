@@ -71,7 +71,9 @@ def bench_looks(
         target = out / f"{path.stem}.png"
         draw_sheet(prepared.tensors["photo"], head, texture, options.lod).save(target)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in texture.facts["texel_shares"].items())
-        say(f"{target}: {shares}")
+        second = geometry.facts.get("view_matches")
+        found = "" if second is None else f"; {second} spots in both photos"
+        say(f"{target}: {geometry.facts['quality']}; {shares}{found}")
 
 
 def draw_sheet(photo: NDArray[np.uint8], head: Head, texture: StageResult, lod: LevelOfDetail) -> Image.Image:

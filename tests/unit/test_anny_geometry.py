@@ -143,3 +143,13 @@ def test_a_second_view_of_the_same_person_is_fitted_too():
     assert 1e-4 < moved.max() < 0.02
     camera = head_from_tensors(both.tensors).camera
     assert (camera.width, camera.height) == (512, 512)
+
+
+def test_a_second_photo_from_the_same_side_is_named():
+    """The same photo again: every spot is found, and none of them tells depth."""
+    prepared = engine().add_view(prepared_astronaut(), png(astronaut()), JobOptions(), LIMITS)
+    facts = engine().geometry(prepared, JobOptions()).facts
+    assert facts["view_matches"] > 300
+    assert facts["view_turn_degrees"] < 1
+    assert "second photo shows the same side" in facts["quality_reasons"]
+    assert facts["quality"] != "good"

@@ -109,3 +109,14 @@ def test_another_persons_skin_is_not_taken_for_this_one(patches) -> None:
     match, back = match_there_and_back(first, second, patches[0])
     taken = (match.agreement > 0.8) & (back < 0.006 * EYES)
     assert taken.float().mean() < 0.1
+
+
+@pytest.mark.parametrize("cut", [1, 3, 40])
+def test_a_photo_whose_scales_are_no_whole_pixels_is_not_shifted(cut: int) -> None:
+    """The same photo without its last columns: nothing has moved."""
+    grey = np.kron(texture(6), np.ones((2, 2)))[:799, :799]
+    places = torch.cartesian_prod(torch.arange(200.0, 600, 40), torch.arange(200.0, 600, 40))
+    still = Patches(places=places, expected=places, affine=torch.eye(2).expand(len(places), 2, 2))
+    pyramids = [GreyPyramid(photo(picture), 2 * EYES) for picture in (grey, grey[:, :-cut])]
+    moved = match_patches(pyramids[0], pyramids[1], still).places - places
+    assert moved.mean(0).abs().max() < 0.05

@@ -35,7 +35,8 @@ def fit_views(basis: FitBasis, seen: Observation, matcher: ViewMatcher | None = 
         seen: V photos, tensors of float64 on the basis's device, eyes level.
         matcher: compares these photos; None: their points alone count.
     Returns:
-        V rows; identity and local changes are the same in all. And the number of spots found in two photos.
+        V rows; identity and local changes are the same in all. And the number of spots found in two photos;
+        0 where they were not found as often as they were looked for, and the photos' points alone count.
     """
     if len(seen.landmarks) == 1:
         return fit_landmarks(basis, seen), 0
@@ -44,11 +45,13 @@ def fit_views(basis: FitBasis, seen: Observation, matcher: ViewMatcher | None = 
     state = problem.target, fit_landmarks(basis, seen).pose
     for _ in range(STEPS):
         state = problem.step(*state)
+    by_points = state
     matches: list[Matches] = []
     if matcher is not None:
         for unlike in _ROUNDS:
             matches = matcher.find(*state, unlike)
             if not matches:
+                state = by_points
                 break
             for _ in range(_ROUND_STEPS):
                 state = problem.step(*state, matcher.rows(matches, *state))

@@ -1,5 +1,6 @@
 """Stage geometry: landmarks to a head with quality facts."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.fit_graph import GraphedFit, to_host
 from gpu_workers.engines.anny.fit_views import fit_views
 from gpu_workers.engines.anny.head_data import HeadData
-from gpu_workers.engines.anny.head_maker import AssembledHead, FittedPhoto, HeadMaker
+from gpu_workers.engines.anny.head_maker import AssembledHead, FittedPhoto, HeadMaker, SecondView
 from gpu_workers.engines.anny.observation import NetworkPoints, Observation, join_photos, level_eyes
 from gpu_workers.engines.anny.pose import Pose
 from gpu_workers.engines.anny.texture_masks import find_masks
@@ -36,6 +37,8 @@ _EYE_DISTANCE_LIMITS = (100.0, 55.0)
 _SHARPNESS_LIMITS = (0.20, 0.14)
 _DISAGREEMENT_LIMITS = (0.014, 0.018)
 _EXPRESSION_LIMIT = 0.5
+#: Two photos of less turn, degrees, tell no depth.
+_LEAST_TURN = 5.0
 _IDENTITY_LIMIT = 2.0
 
 
@@ -81,7 +84,7 @@ def reconstruct_batch(
         Each tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
         `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
         the detector's bias, with offsets to those detected) and the coefficients; with a second view also
-        `view_matches`, the spots of skin found in both photos.
+        `view_matches`, the spots of skin found in both photos, and `view_turn_degrees` between them.
     """
     begun = begin_batch(prepared, options, maker, basis)
     return [finish_geometry(photo, one, maker.data) for photo, one in zip(prepared, begun, strict=True)]
@@ -94,14 +97,14 @@ def begin_batch(
     basis: FitBasis | GraphedFit,
 ) -> list[BegunGeometry]:
     """Return the heads of photos of which at least the tensors are there."""
-    fits: dict[int, tuple[Fit, int, int | None]] = {}
+    fits: dict[int, tuple[Fit, int, SecondView | None]] = {}
     alone = [index for index, photo in enumerate(prepared) if _VIEW not in photo.tensors]
     if alone:
         fit = fit_photos([prepared[index] for index in alone], basis)
         fits.update({index: (fit, row, None) for row, index in enumerate(alone)})
     for index in set(range(len(prepared))) - set(alone):
-        fit, matches = fit_with_view(prepared[index], basis)
-        fits[index] = fit, 0, matches
+        fit, second = fit_with_view(prepared[index], basis)
+        fits[index] = fit, 0, second
     begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
         fitted = _fitted_photo(photo, *fits[index])
@@ -127,8 +130,8 @@ def fit_photos(prepared: list[StageResult], basis: FitBasis | GraphedFit) -> Fit
     )
 
 
-def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> tuple[Fit, int]:
-    """Return the fit of a person's frontal photo, row 0, and turned one, and how many spots both show."""
+def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> tuple[Fit, SecondView]:
+    """Return the fit of a person's frontal photo, row 0, and turned one, and what the latter brought."""
     plain = basis if isinstance(basis, FitBasis) else basis.basis
     seen = join_photos([_observe([prepared], prefix, plain.device) for prefix in ("", "view/")])
     photos = [
@@ -140,7 +143,10 @@ def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> tuple[
         matcher = ViewMatcher(plain.surface, photos, level, turn, masks)
         fit, matches = fit_views(plain, level, matcher)
     fit = _undo_level(fit, turn)
-    return (fit if plain.device.type == "cpu" else to_host(fit)), matches
+    fit = fit if plain.device.type == "cpu" else to_host(fit)
+    first, other = fit.pose.rotation
+    cosine = (float((other @ first.mT).trace()) - 1) / 2
+    return fit, SecondView(matches=matches, turn_degrees=math.degrees(math.acos(min(1.0, max(-1.0, cosine)))))
 
 
 def _observe(prepared: list[StageResult], prefix: str, device: torch.device) -> Observation:
@@ -201,7 +207,7 @@ def _stack(arrays: list[Array], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays).astype(np.float64)).to(device, DTYPE)
 
 
-def _fitted_photo(photo: StageResult, fit: Fit, index: int, view_matches: int | None) -> FittedPhoto:
+def _fitted_photo(photo: StageResult, fit: Fit, index: int, second: SecondView | None) -> FittedPhoto:
     def to_numpy(tensor: torch.Tensor) -> Array:
         return tensor[index].cpu().numpy()
 
@@ -220,7 +226,7 @@ def _fitted_photo(photo: StageResult, fit: Fit, index: int, view_matches: int | 
         centre=(x, y),
         width=width,
         height=height,
-        view_matches=view_matches,
+        second_view=second,
     )
 
 
@@ -231,9 +237,13 @@ def _facts(
     first_local, first_action = len(data.identity), len(data.identity) + len(data.local_changes)
     local = fitted.coefficients[first_local:first_action]
     expression = fitted.coefficients[first_action:]
-    second = {} if fitted.view_matches is None else {"view_matches": fitted.view_matches}
+    second = fitted.second_view
     return {
-        **second,
+        **(
+            {"view_matches": second.matches, "view_turn_degrees": round(second.turn_degrees, 1)}
+            if second
+            else {}
+        ),
         "quality": quality.value,
         "quality_reasons": reasons,
         "scale_from": assembled.scale_from,
@@ -277,8 +287,13 @@ def _grade(
         if level:
             reasons.append(reason)
             worst = max(worst, level)
-    if fitted.view_matches == 0:
-        reasons.append("second photo not found in the first")
+    second = fitted.second_view
+    of_use = second is not None and second.matches > 0 and second.turn_degrees > _LEAST_TURN
+    if second is not None and not of_use:
+        same_side = second.turn_degrees <= _LEAST_TURN
+        reasons.append(
+            "second photo shows the same side" if same_side else "second photo not found in the first"
+        )
         worst = max(worst, 1)
     expression = dict(zip(ARKIT_NAMES, fitted.coefficients[-len(ARKIT_NAMES) :], strict=True))
     if (
@@ -288,7 +303,7 @@ def _grade(
         reasons.append("strong expression")
         worst = max(worst, 1)
     # A shape that two photos agree on is not in doubt.
-    if not fitted.view_matches and np.abs(fitted.coefficients[: len(data.identity)]).max() > _IDENTITY_LIMIT:
+    if not of_use and np.abs(fitted.coefficients[: len(data.identity)]).max() > _IDENTITY_LIMIT:
         reasons.append("unusual shape")
         worst = max(worst, 1)
     return (Quality.GOOD, Quality.USABLE, Quality.REVIEW)[worst], reasons

@@ -20,6 +20,16 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondView:
+    """What a second photo of the person brought."""
+
+    #: Spots of skin found in both photos.
+    matches: int
+    #: Angle between the head's poses in both.
+    turn_degrees: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class FittedPhoto:
     """One photo's fit as plain arrays."""
 
@@ -38,8 +48,8 @@ class FittedPhoto:
     centre: tuple[float, float]
     width: int
     height: int
-    #: Spots of skin found in a second photo too; None without one.
-    view_matches: int | None = None
+    #: None without a second photo.
+    second_view: SecondView | None = None
 
     def pack(self, *, expression_in_base: bool) -> Tensor:
         """Return what `HeadAssembly.assemble` takes: (1, T) float64 on the CPU."""

@@ -50,6 +50,18 @@ class Match:
     information: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Level:
+    """A photo's grey values at one scale."""
+
+    #: (1, 1, h, w)
+    values: Tensor
+    #: Pixels of this scale to one of the photo.
+    factor: float
+    #: (2,) width and height of the photo in them: h and w before they were rounded.
+    extent: Tensor
+
+
 class GreyPyramid:
     """A photo's grey values at the scales of the matching.
 
@@ -61,13 +73,14 @@ class GreyPyramid:
     def __init__(self, photo: Tensor, eye_distance: float) -> None:
         weights = torch.tensor([0.299, 0.587, 0.114], device=photo.device)
         grey = (photo.to(torch.float32) @ weights)[None, None]
-        self.levels: list[tuple[Tensor, float]] = []
+        self.levels: list[_Level] = []
         for share in _SCALES:
             # Never more pixels than the photo has.
             factor = min(1.0, 1 / (share * eye_distance))
             size = [max(PATCH, round(side * factor)) for side in grey.shape[2:]]
             level = functional.interpolate(grey, size, mode="bilinear", antialias=True, align_corners=False)
-            self.levels.append((level, factor))
+            extent = factor * torch.tensor(grey.shape[:1:-1], dtype=torch.float32, device=grey.device)
+            self.levels.append(_Level(values=level, factor=factor, extent=extent))
 
 
 def match_patches(first: GreyPyramid, second: GreyPyramid, patches: Patches) -> Match:
@@ -75,24 +88,24 @@ def match_patches(first: GreyPyramid, second: GreyPyramid, patches: Patches) -> 
     places, affine = patches.places.float(), patches.affine.float()
     found = patches.expected.float()
     offsets, window = _patch(places.device)
-    for (one, factor), (other, other_factor) in zip(first.levels, second.levels, strict=True):
+    for one, other in zip(first.levels, second.levels, strict=True):
         # From pixels of the first photo at this scale to those of the second.
-        between = affine * (other_factor / factor)
+        between = affine * (other.factor / one.factor)
         laid = offsets @ between.mT
-        wanted, gradient = _normalised_patches(one, places * factor, offsets, window)
-        gradient = gradient @ torch.linalg.inv(between)
+        wanted, gradient = _normalised_patches(one, places * one.factor, offsets, window)
+        gradient = gradient @ torch.linalg.inv_ex(between).inverse
         weighted = gradient * window[:, None]
         normal = weighted.mT @ gradient
-        inverse = torch.linalg.inv(normal + _DAMPING * torch.eye(2, device=places.device))
+        inverse = torch.linalg.inv_ex(normal + _DAMPING * torch.eye(2, device=places.device)).inverse
         for _ in range(_STEPS):
-            seen = _normalise(_sample(other, (found * other_factor)[:, None] + laid), window)[0]
+            seen = _normalise(_sample(other, (found * other.factor)[:, None] + laid), window)[0]
             move = ((inverse @ weighted.mT) @ (wanted - seen)[..., None])[..., 0]
-            found = found + move.clamp(-_FARTHEST, _FARTHEST) / other_factor
-    seen, contrast = _normalise(_sample(other, (found * other_factor)[:, None] + laid), window)
+            found = found + move.clamp(-_FARTHEST, _FARTHEST) / other.factor
+    seen, contrast = _normalise(_sample(other, (found * other.factor)[:, None] + laid), window)
     agreement = (wanted * seen * window).sum(1)
     miss = ((wanted - seen) ** 2 * window).sum(1).clamp(min=1e-4)
     textured = (contrast > _FLAT).float()
-    information = normal * (other_factor**2 * textured / miss)[:, None, None]
+    information = normal * (other.factor**2 * textured / miss)[:, None, None]
     return Match(places=found, agreement=agreement, information=information)
 
 
@@ -105,7 +118,7 @@ def match_there_and_back(first: GreyPyramid, second: GreyPyramid, patches: Patch
         Patches(
             places=match.places,
             expected=patches.places,
-            affine=torch.linalg.inv(patches.affine.float()),
+            affine=torch.linalg.inv_ex(patches.affine.float()).inverse,
         ),
     )
     return match, (back.places - patches.places.float()).norm(dim=1)
@@ -120,11 +133,12 @@ def _patch(device: torch.device) -> tuple[Tensor, Tensor]:
     return offsets, window / window.sum()
 
 
-def _sample(level: Tensor, places: Tensor) -> Tensor:
+def _sample(level: _Level, places: Tensor) -> Tensor:
     """Return grey values (N, K) at places (N, K, 2), pixels of the level; the border goes on outside."""
-    size = torch.tensor(level.shape[:1:-1], dtype=torch.float32, device=level.device)
-    grid = (places * (2 / size) - 1)[None]
-    sampled = functional.grid_sample(level, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    grid = (places * (2 / level.extent) - 1)[None]
+    sampled = functional.grid_sample(
+        level.values, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
     return sampled[0, 0]
 
 
@@ -136,13 +150,13 @@ def _normalise(values: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _normalised_patches(
-    level: Tensor, places: Tensor, offsets: Tensor, window: Tensor
+    level: _Level, places: Tensor, offsets: Tensor, window: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return normalised patches (N, K) and their gradients (N, K, 2) by x and y, central differences."""
     at = places[:, None] + offsets
     values = _sample(level, at)
     normalised, deviation = _normalise(values, window)
-    steps = torch.eye(2, device=level.device) / 2
+    steps = torch.eye(2, device=places.device) / 2
     differences = [_sample(level, at + step) - _sample(level, at - step) for step in steps]
     gradient = torch.stack(differences, dim=-1) / deviation.clamp(min=_FLAT)[:, None, None]
     return normalised, gradient - (gradient * window[:, None]).sum(1, keepdim=True)

@@ -31,13 +31,11 @@ _SKIN = 0.1
 _LEAST_ERROR = 0.003
 #: A spot moves like so many neighbours. What does not is hair that hangs before the skin, gloss or a shadow.
 _NEIGHBOURS, _SIFTINGS = 8, 2
-#: Factor on what the matches say.
-_BELIEF = 1.0
 #: Residuals above so many deviations count linearly.
 _HUBER = 2.0
 #: Photos of two people agree by chance: on renders in 0.02 to 0.06 of the spots that both should show, photos
 #: of one person in another light and with another expression in 0.25 to 0.7.
-_LEAST_SHARE, _FEWEST = 0.15, 60
+_LEAST_SHARE, _FEWEST = 0.2, 60
 #: Information, 1 / pixels^2, that a patch without texture keeps: a matrix that can be inverted.
 _NOTHING = 1e-6
 
@@ -132,11 +130,15 @@ class ViewMatcher:
         moves = match.places - patches.expected
         seen &= moves.norm(dim=1) < _FARTHEST * self._eyes[view]
         points = seen.nonzero()[:, 0]
-        if len(points) < max(_FEWEST, _LEAST_SHARE * visible):
+        if len(points) < _LEAST_SHARE * visible:
             return None
         for _ in range(_SIFTINGS):
+            if len(points) < _FEWEST:
+                return None
             alike = _moves_like_neighbours(patches.places[points], moves[points], unlike * self._eyes[view])
             points = points[alike]
+        if len(points) < _FEWEST:
+            return None
         one = torch.eye(2, dtype=DTYPE, device=points.device)
         covariance = torch.linalg.inv(match.information[points].to(DTYPE) + _NOTHING * one)
         return Matches(
@@ -184,13 +186,17 @@ class ViewMatcher:
             missing=missing,
             by_first=-matches.affine @ slopes[0],
             by_other=slopes[1],
-            weights=matches.information * (_BELIEF * robust)[:, None, None],
+            weights=matches.information * robust[:, None, None],
         )
 
 
 def _moves_like_neighbours(places: Tensor, moves: Tensor, limit: float) -> Tensor:
     """Return which spots (N,) at places (N, 2) move (N, 2) as those around them do, to so many pixels."""
-    around = torch.cdist(places, places).topk(_NEIGHBOURS + 1, dim=1, largest=False).indices[:, 1:]
+    around = (
+        torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
+        .topk(_NEIGHBOURS + 1, dim=1, largest=False)
+        .indices[:, 1:]
+    )
     usual = moves[around].median(dim=1).values
     alike: Tensor = (moves - usual).norm(dim=1) < limit
     return alike

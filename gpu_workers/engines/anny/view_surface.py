@@ -134,7 +134,7 @@ def _affine_between(points: Tensor, normals: Tensor, turn: Tensor, lenses: tuple
     plane = torch.stack([across, along], dim=2)
     first = projection_slope(points[0], lenses[0]) @ plane
     second = projection_slope(points[1], lenses[1]) @ (turn @ plane)
-    affine: Tensor = second @ torch.linalg.inv(first)
+    affine: Tensor = second @ torch.linalg.inv_ex(first).inverse
     return affine
 
 
