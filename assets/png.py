@@ -7,8 +7,9 @@ stream can be made by different threads and joined (RFC 1950, RFC 1951; filter "
 import itertools
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -79,23 +80,49 @@ def join_pieces(pieces: Iterable[Piece]) -> bytes:
 
 def stream_filtered_png(
     width: int, height: int, bands: Iterable[Callable[[], NDArray[np.uint8]]], pool: Executor
-) -> Iterator[Piece]:
+) -> "PieceStream":
     """Begin the PNG of an RGB image whose rows are filtered already, and return the file piece by piece.
 
-    A piece comes as soon as its band and all before it are deflated. Where the caller stops half way, and
-    closes the iterator or drops it, bands that no thread has begun are given up.
+    A piece comes as soon as its band and all before it are deflated. Where the caller closes or drops the
+    iterator, before its first piece too, bands that no thread has begun are given up.
 
     Args:
         bands: from the top; each returns (R, 1 + 3 width) uint8, filter type first, as soon as it has it. All
             are taken before this returns, and each goes to a thread when it is taken.
         pool: its threads wait for the bands and deflate them.
     """
-    return _stream(width, height, 2, pool.map(lambda band: _deflate(band()), bands))
+    deflated = deque(pool.submit(_deflate_when_there, band) for band in bands)
+    return PieceStream(width, height, deflated)
+
+
+class PieceStream(Iterator[Piece]):
+    """The pieces of an RGB PNG whose bands are still being deflated.
+
+    No generator: one that was never begun has no end either at which it could give up its bands.
+    """
+
+    def __init__(self, width: int, height: int, bands: "deque[Future[_Deflated]]") -> None:
+        self._bands = bands
+        # Each band is let go when it is taken.
+        taken = (bands.popleft().result() for _ in range(len(bands)))
+        self._pieces = _stream(width, height, 2, taken)
+
+    def __next__(self) -> Piece:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """Give up the bands that no thread has begun; there are no further pieces."""
+        self._pieces.close()
+        while self._bands:
+            self._bands.pop().cancel()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _stream(
     width: int, height: int, colour_type: int, bands: Iterable["_Deflated"], depth: int = 8
-) -> Iterator[Piece]:
+) -> Generator[Piece]:
     """Yield the file of deflated bands; its header with the first."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     start = [_SIGNATURE, *_chunk(b"IHDR", header)]
@@ -139,6 +166,10 @@ def _deflate_band(rows: NDArray[np.uint8], start: int, stop: int) -> _Deflated:
         filtered[0, 1:] = rows[0]
         np.subtract(rows[1:stop], rows[: stop - 1], out=filtered[1:, 1:])
     return _deflate(filtered)
+
+
+def _deflate_when_there(band: Callable[[], NDArray[np.uint8]]) -> _Deflated:
+    return _deflate(band())
 
 
 def _deflate(filtered: NDArray[np.uint8]) -> _Deflated:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import case, func, insert, select, text, update
+from sqlalchemy import and_, case, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session, selectinload
 
 from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
@@ -332,7 +332,7 @@ class PhotoToErase:
     bucket: str
     key: str
     etag: str
-    #: Another job that has not ended still needs it.
+    #: Another job that has not ended still needs it, as its own photo or as the one that view-of names.
     keep_photo: bool
 
 
@@ -345,11 +345,9 @@ def begin_erasure(session: Session, job_id: str) -> PhotoToErase:
     _check_id(job_id)
     job = _lock(session, job_id)
     photo = {"bucket": job.bucket, "key": job.key, "etag": job.etag}
-    others = (
-        select(Job.id)
-        .filter_by(**photo)
-        .where(Job.id != job_id, Job.state.in_([JobState.ACCEPTED, JobState.RUNNING]))
-    )
+    needed = or_(and_(Job.key == job.key, Job.etag == job.etag), Job.options["view-of"].astext == job.key)
+    unfinished = Job.state.in_([JobState.ACCEPTED, JobState.RUNNING])
+    others = select(Job.id).where(Job.bucket == job.bucket, Job.id != job_id, unfinished, needed)
     keep_photo = session.execute(others.limit(1)).scalar() is not None
     if job.state not in TERMINAL_JOB_STATES:
         cancel(session, job_id)
@@ -359,8 +357,8 @@ def begin_erasure(session: Session, job_id: str) -> PhotoToErase:
 def erase(session: Session, job_id: str) -> None:
     """Forget a job's personal data; the caller deletes its objects afterwards.
 
-    The row stays with its id, times and stage statistics; key, reference and deliveries go. A later upload of
-    the same photo makes a new job.
+    The row stays with its id, times and stage statistics; keys, reference and deliveries go. A later upload
+    of the same photo makes a new job.
 
     Raises:
         JobNotFound
@@ -387,8 +385,10 @@ def erase(session: Session, job_id: str) -> None:
             tidied_at=None,
             key=f"erased/{job_id}",
             etag="",
+            # A refused job's holds what the caller wrote.
+            options_digest="",
             ref=None,
-            options=func.jsonb_strip_nulls(Job.options.op("-")("ref")),
+            options=func.jsonb_strip_nulls(Job.options.op("-")("ref").op("-")("view-of")),
             asset_prefix=None,
             quality=None,
             error_code=None,

@@ -14,6 +14,7 @@ from face3d.options import JobOptions, allowed_values
 from face3d.states import Quality, StageName
 from gpu_workers.engines.base import PhotoLimits, ViewingEngine
 from storage.errors import ObjectMissing, ObjectReplaced
+from storage.intake import refuse_size
 from storage.layout import artifact_prefix, asset_prefix
 from tasks.app import app
 from tasks.base import StageContext, StageOutput, StageTask
@@ -36,15 +37,30 @@ def _read_photo(context: StageContext) -> bytes:
 
 def _read_frontal(context: StageContext) -> bytes:
     """Read the photo that option view-of names: the job's own shows the same person turned."""
-    key = str(context.options.view_of)
+    key, bucket, max_bytes = str(context.options.view_of), context.job.bucket, context.settings.max_bytes
+    if key == context.job.key:
+        raise RefusedError(
+            ErrorCode.BAD_OPTION,
+            "Option view-of names the job's own photo.",
+            value=key[:100],
+            limit="the key of another photo in the same bucket",
+        )
     try:
-        return context.storage.get(context.job.bucket, key)
+        # No intake has looked at this object: whatever lies under the key may be of any size.
+        info = context.storage.head(bucket, key)
+        if info.size > max_bytes:
+            raise refuse_size(info.size, max_bytes)
+        return context.storage.get(bucket, key, if_match=info.etag)
     except ObjectMissing as error:
         raise RefusedError(
             ErrorCode.VIEW_MISSING,
             "The photo that view-of names is not in the bucket.",
             value=key[:100],
             limit="a key in the same bucket",
+        ) from error
+    except ObjectReplaced as error:
+        raise RefusedError(
+            ErrorCode.PHOTO_REPLACED, "The photo that view-of names was replaced while it was read."
         ) from error
 
 

@@ -14,7 +14,7 @@ from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
 from assets.levels import head_at_level
 from assets.maps import encode_embedded_map
-from assets.png import Piece, join_pieces, stream_filtered_png
+from assets.png import Piece, PieceStream, join_pieces, stream_filtered_png
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
@@ -125,8 +125,12 @@ class OneShotReconstructor:
             # This thread draws masks while the other fits, and measures the face's quality while it bakes.
             _fulfil(work.masks, lambda: self._baker.find_masks(found))
 
-        # A refused photo's map is thrown away.
-        prepared = self._engine.preprocess(photo, options, self._limits, begin)
+        try:
+            prepared = self._engine.preprocess(photo, options, self._limits, begin)
+        except BaseException:
+            for work in started_work:
+                work.baked.add_done_callback(_give_up)
+            raise
         mark("quality")
         return started_work[0], prepared
 
@@ -163,6 +167,14 @@ class OneShotReconstructor:
         small = self._encoders.map(encode_embedded_map, images.values())
         textures = {"skin": skin, **dict(zip(images, small, strict=True))}
         return write_glb(head_at_level(begun.head, options.lod), textures)
+
+
+def _give_up(baked: Future[tuple[Iterator[Piece], Mapping[str, Array]]]) -> None:
+    """Throw a refused photo's map away."""
+    if not baked.exception():
+        pieces, _ = baked.result()
+        if isinstance(pieces, PieceStream):
+            pieces.close()
 
 
 def _fulfil(promise: Future[Result], make: Callable[[], Result]) -> None:

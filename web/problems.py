@@ -6,11 +6,12 @@ from http import HTTPStatus
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 
 from db.jobs import JobNotFound, WrongJobState
 from db.webhooks import EndpointNotFound
@@ -77,6 +78,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_validation)
     app.add_exception_handler(MultiPartException, _answer_multipart)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(DataError, _answer_data)
     app.add_exception_handler(DBAPIError, _answer_database)
     app.add_exception_handler(Exception, _answer_unknown)
@@ -121,6 +123,11 @@ def _answer_validation(_: Request, error: Exception) -> JSONResponse:
 
 def _answer_multipart(_: Request, error: Exception) -> JSONResponse:
     return _json(HTTPStatus.BAD_REQUEST, Problem(code="bad_request", message=str(error)))
+
+
+def _answer_nobody(_: Request, _error: Exception) -> Response:
+    # The server drops it: the client has left, which is no fault of ours to be logged.
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 def _answer_data(_: Request, _error: Exception) -> JSONResponse:

@@ -21,7 +21,7 @@ from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.launcher import library_environment
 from web.problems import install_handlers
-from web.streaming import cut_writes, iterate_thread
+from web.streaming import cut_writes, iterate_thread, take_first
 
 if TYPE_CHECKING:
     from web.one_shot import OneShotReconstructor
@@ -59,7 +59,7 @@ def create_reconstruct_app(one_shot: "OneShotReconstructor", limit: int) -> Fast
                 )
         pieces = iterate_thread(one_shot.stream(bytes(photo), JobOptions(), product))
         # Until here an error has an answer of its own.
-        first = await anext(pieces)
+        first = await take_first(pieces, request)
         # Only a PNG is sent before its length is known.
         headers = {} if product == "png" else {"Content-Length": str(sum(map(len, first)))}
         return StreamingResponse(_send(first, pieces), headers=headers, media_type=_MEDIA_TYPES[product])

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import TypeVar
 
+from starlette.requests import ClientDisconnect, Request
+
 Item = TypeVar("Item")
 
 #: Bytes of one write. The server frames each in a copy of its own, and a copy of 128 KiB or more is memory
@@ -17,7 +19,8 @@ async def iterate_thread(pieces: Generator[Item]) -> AsyncGenerator[Item]:
     """Yield what an iterator yields in a thread, as soon as it is there.
 
     The thread never waits for a slow reader: what it made is kept until it is asked for, and the thread is
-    free for others. Where the caller stops half way, the iterator is closed before its next piece.
+    free for others. Where the caller stops, be it before a thread was free or half way, the iterator is
+    closed before its next piece.
 
     Raises:
         Exception: what the iterator raises, after its last piece.
@@ -34,9 +37,7 @@ async def iterate_thread(pieces: Generator[Item]) -> AsyncGenerator[Item]:
     def run() -> None:
         try:
             with closing(pieces):
-                for piece in pieces:
-                    if unwanted.is_set():
-                        break
+                while not unwanted.is_set() and (piece := next(pieces, None)) is not None:
                     hand_over(piece)
         finally:
             hand_over(None)
@@ -50,6 +51,32 @@ async def iterate_thread(pieces: Generator[Item]) -> AsyncGenerator[Item]:
         unwanted.set()
         # Its error concerns nobody any more.
         work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+
+async def take_first(pieces: AsyncGenerator[Item], request: Request) -> Item:
+    """Return the first piece; where the client leaves before it is there, stop its iterator.
+
+    Args:
+        pieces: what `iterate_thread` returned.
+        request: its body is read.
+    Raises:
+        ClientDisconnect: nobody waits for the answer any more.
+        Exception: what the iterator raises.
+    """
+    first, left = asyncio.ensure_future(anext(pieces)), asyncio.create_task(_wait_until_left(request))
+    try:
+        await asyncio.wait([first, left], return_when=asyncio.FIRST_COMPLETED)
+        if not first.done():
+            raise ClientDisconnect
+        return first.result()
+    finally:
+        first.cancel()
+        left.cancel()
+
+
+async def _wait_until_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def cut_writes(parts: Sequence[bytes]) -> Iterator[bytes | memoryview]:

@@ -30,8 +30,11 @@ class StandIn:
 
     def __init__(self) -> None:
         self.make: Callable[[], Iterator[Piece]] = lambda: iter([[b"a map"]])
+        #: Photos whose work was begun.
+        self.started: list[bytes] = []
 
     def stream(self, photo: bytes, options: JobOptions, product: str) -> Generator[Piece]:
+        self.started.append(photo)
         yield from self.make()
 
 
@@ -158,6 +161,51 @@ def test_a_client_that_leaves_half_way_leaves_nothing_running(url: str, stand_in
     assert ended.wait(30)
     assert len(made) < 6000
     assert works(url, stand_in)
+
+
+def test_a_client_that_leaves_while_its_photo_waits_costs_nothing(url: str, stand_in: StandIn) -> None:
+    stand_in.started.clear()
+    go_on, ended = threading.Event(), []
+
+    def make() -> Iterator[Piece]:
+        go_on.wait(30)
+        try:
+            yield [b"first"]
+            yield [b"second"]
+            ended.append("whole")
+        finally:
+            ended.append("closed")
+
+    stand_in.make = make
+    # More than the server has threads.
+    clients = [send_request(url) for _ in range(50)]
+    until = time.monotonic() + 30
+    while not stand_in.started and time.monotonic() < until:
+        time.sleep(0.01)
+    for client in clients:
+        client.close()
+    # What the server answers now it has read after the clients' ends.
+    for _ in range(3):
+        assert httpx.get(f"{url}/health").json() == {"state": "ready"}
+    started = len(stand_in.started)
+    assert 0 < started < len(clients)
+    go_on.set()
+    assert works(url, stand_in)
+    assert len(stand_in.started) == started + 1
+    assert "whole" not in ended
+
+
+def test_a_client_that_leaves_is_no_error_of_ours(
+    url: str, stand_in: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand_in.started.clear()
+    with structlog.testing.capture_logs() as logs:
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            client.sendall(b"POST /v1/reconstruct HTTP/1.1\r\nHost: test\r\nContent-Length: 500\r\n\r\nhalf")
+        assert works(url, stand_in)
+    assert stand_in.started == [b"photo"]
+    assert not logs
+    assert not caplog.records
 
 
 def test_a_slow_client_holds_up_nobody(url: str, stand_in: StandIn) -> None:

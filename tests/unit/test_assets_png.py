@@ -114,3 +114,22 @@ def test_the_first_piece_is_there_before_the_last_band_and_who_stops_stops_the_r
         pieces.close()
         arrived.set()
     assert len(asked) <= 2
+
+
+@pytest.mark.parametrize("end", ["closed", "dropped"])
+def test_a_stream_that_is_never_begun_gives_up_its_bands(end: str) -> None:
+    arrived, asked = threading.Event(), []
+
+    def band(number: int) -> np.ndarray:
+        asked.append(number)
+        arrived.wait(10)
+        return np.zeros((32, 1 + 3 * 32), np.uint8)
+
+    with ThreadPoolExecutor(1) as pool:
+        pieces = stream_filtered_png(32, 32 * 16, [partial(band, number) for number in range(16)], pool)
+        if end == "closed":
+            pieces.close()
+            assert next(pieces, None) is None
+        del pieces
+        arrived.set()
+    assert len(asked) <= 1

@@ -1,13 +1,18 @@
 """A photo in one go: the file piece by piece is the file in one, and a refused photo gives no piece."""
 
 import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from assets.png import join_pieces
+from assets.png import join_pieces, stream_filtered_png
 from face3d.errors import ErrorCode, RefusedError
+from face3d.messages import StageResult
 from face3d.options import JobOptions
 from tests.unit.anny_support import astronaut, engine, png
 from web.one_shot import OneShotReconstructor, Product
@@ -42,3 +47,32 @@ def test_a_refused_photo_gives_no_piece(one_shot: OneShotReconstructor) -> None:
     with pytest.raises(RefusedError) as refused:
         next(pieces)
     assert refused.value.code is ErrorCode.NO_FACE
+
+
+def test_a_refused_photos_bands_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, baked, asked = threading.Event(), threading.Event(), []
+
+    def band() -> np.ndarray:
+        asked.append(1)
+        arrived.wait(10)
+        return np.zeros((32, 1 + 3 * 32), np.uint8)
+
+    def refuse(
+        _photo: bytes, _options: object, _limits: object, begin: Callable[[StageResult], None]
+    ) -> None:
+        begin(StageResult())
+        assert baked.wait(10)
+        raise RefusedError(ErrorCode.TOO_DARK, "The photo is too dark.")
+
+    stand_in = SimpleNamespace(preprocess=refuse, find_masks=lambda _: None, begin_geometry=lambda *_: None)
+    one_shot = OneShotReconstructor(stand_in, threads=1)
+    with ThreadPoolExecutor(1) as pool:
+        # Held here, so that it is closed and not merely collected.
+        pieces = stream_filtered_png(32, 32 * 16, [band] * 16, pool)
+        monkeypatch.setattr(one_shot, "_bake", lambda _: baked.set() or (pieces, {}))
+        with pytest.raises(RefusedError):
+            next(one_shot.stream(b"photo", SMALL))
+        # The thread that bakes has handed over what it baked.
+        one_shot._bakers.shutdown()
+        arrived.set()
+    assert len(asked) <= 1
