@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := face3d storage db migrations tasks gpu_workers assets web bench compose
 
-.PHONY: help env demo up test hrn test-hrn check bench lock clean
+.PHONY: help env demo up test test-slow hrn test-hrn check bench lock clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -17,8 +17,11 @@ demo: env  ## A real portrait becomes a head: start the stack, send it, download
 up: env  ## Keep the local stack until Ctrl-C
 	@$(BIN)/face3d up
 
-test: env  ## All tests
+test: env  ## All tests but the slow ones
 	@$(BIN)/python -m pytest
+
+test-slow: env  ## The tests that wait on purpose: frozen processes, long races
+	@$(BIN)/python -m pytest -m slow
 
 hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models fetch hrn)
 	@$(PYTHON) scripts/hrn.py env

@@ -14,22 +14,20 @@ import psycopg
 import structlog
 from celery import Celery
 from sqlalchemy import make_url
-from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, leases, outbox, webhooks, workers
+from db import leases, outbox, webhooks, workers
 from db.notices import RELAY_CHANNEL
 from db.session import make_session_factory
 from face3d.logs import configure_logs
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
-from storage.intake import option_defaults, read_upload
-from storage.sweep import find_unknown
 from tasks.artifacts import open_cache
 from tasks.broker import declare_dead_letters, queue_depth
 from tasks.chain import job_chain
 from tasks.deliver import deliver
 from tasks.retention import erase_expired, tidy_jobs
+from tasks.sweep import sweep_inbox
 
 log = structlog.get_logger(__name__)
 
@@ -117,41 +115,6 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
     if count:
         log.warning("dispatch.lost", count=count)
     return count
-
-
-def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Settings) -> int:
-    """Accept the photos whose event never came; return how many jobs were made."""
-
-    def known(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        with sessions() as session:
-            return jobs.known_uploads(session, settings.bucket_inbox, pairs)
-
-    made = 0
-    for event in find_unknown(storage, settings.bucket_inbox, known):
-        upload = read_upload(storage, event, defaults=option_defaults(settings), max_bytes=settings.max_bytes)
-        if upload is None:
-            continue
-        try:
-            with sessions.begin() as session:
-                accepted = jobs.accept(
-                    session,
-                    bucket=upload.bucket,
-                    key=upload.key,
-                    etag=upload.etag,
-                    size=upload.size,
-                    content_type=upload.content_type,
-                    options=upload.options,
-                    refusal=upload.refusal,
-                    source="sweep",
-                )
-        except DataError:
-            # One object that the database cannot hold must not hide those behind it.
-            log.exception("sweep.object_refused")
-            continue
-        made += accepted.created
-    if made:
-        log.info("sweep.accepted", count=made)
-    return made
 
 
 @dataclass

@@ -15,7 +15,7 @@ from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.settings import Settings
 from face3d.states import STAGES, StageName
 from storage.client import Storage
-from tasks.relay import sweep_inbox
+from tasks.sweep import sweep_inbox
 from tests.integration.job_rows import WORKER, accept, complete, run_all, take
 
 
