@@ -58,6 +58,8 @@ def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[st
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-s3.autoCreateBucket=false",
+        # By default it deletes a bucket with all that lies in it, where S3 answers 409.
+        "-s3.allowDeleteBucketNotEmpty=false",
         "-webdav=false",
         "-volume.preStopSeconds=0",
     )

@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import boto3
 import httpx
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -49,6 +52,23 @@ def test_a_large_result_lies_in_parts_and_comes_back_as_it_was_on_another_host(
     assert len(list(storage.list(bucket, prefix))) == 4
     assert open_store("there").read(bucket, prefix + "result.safetensors") == data
     assert storage.delete_prefix(bucket, prefix) == 4
+
+
+def test_a_bucket_that_holds_a_photo_cannot_be_deleted(
+    storage: Storage, bucket: str, servers: Settings
+) -> None:
+    storage.put(bucket, "kept.jpg", b"photo", content_type="image/jpeg")
+    client = boto3.client(
+        "s3",
+        endpoint_url=servers.s3_endpoint,
+        region_name=servers.s3_region,
+        aws_access_key_id=servers.s3_access_key.get_secret_value(),
+        aws_secret_access_key=servers.s3_secret_key.get_secret_value(),
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    with pytest.raises(ClientError, match="BucketNotEmpty"):
+        client.delete_bucket(Bucket=bucket)
+    assert storage.get(bucket, "kept.jpg") == b"photo"
 
 
 @pytest.mark.parametrize("key", ["a.jpg", "in/José photo+1 %2F 100%.png", "深い/空 .jpg", "a&b=c?d#e.png"])

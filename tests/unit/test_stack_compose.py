@@ -29,6 +29,10 @@ def test_seaweedfs_gives_nothing_without_a_key() -> None:
         assert f"WEED_JWT_{name}_KEY: ${{SEAWEEDFS_SIGNING_KEY:?}}" in service
 
 
+def test_a_bucket_that_holds_photos_cannot_be_deleted() -> None:
+    assert "-s3.allowDeleteBucketNotEmpty=false" in _service("seaweedfs")
+
+
 def test_every_published_port_is_on_loopback() -> None:
     published = re.findall(r"ports: \[(.*)\]", TEXT)
     assert len(published) == TEXT.count("ports:")
