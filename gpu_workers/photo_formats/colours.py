@@ -22,8 +22,9 @@ from gpu_workers.photo_formats.code_points import ADOBE_GAMMA, ADOBE_PRIMARIES, 
 from gpu_workers.photo_formats.containers import CodePoints
 from gpu_workers.photo_formats.icc import Primaries, make_profile, profile_from_curves
 
-#: PNG's gAMA of sRGB, 1/2.2 (section 11.3.2.2), and how far a primary may be off (rounded by writers).
-_SRGB_GAMMA, _GAMMA_TOLERANCE, _PRIMARY_TOLERANCE = 0.45455, 0.0005, 0.002
+#: PNG's gAMA that writers give to sRGB beside its chromaticities (section 11.3.2.5), as libpng and ImageMagick
+#: take it, and how far rounding puts these off.
+_SRGB_GAMMA, _GAMMA_TOLERANCE, _PRIMARY_TOLERANCE = 0.45455, 0.00005, 0.002
 #: Gammas outside this range are wrong entries.
 _GAMMA_RANGE = (0.1, 10.0)
 #: EXIF's ColorSpace.
