@@ -22,8 +22,8 @@ from gpu_workers.photo_formats.code_points import ADOBE_GAMMA, ADOBE_PRIMARIES, 
 from gpu_workers.photo_formats.containers import CodePoints
 from gpu_workers.photo_formats.icc import Primaries, make_profile, profile_from_curves
 
-#: PNG's gAMA that writers give to sRGB beside its chromaticities (section 11.3.2.5), as libpng and ImageMagick
-#: take it, and how far rounding puts these off.
+#: PNG's gAMA that writers give to sRGB beside its chromaticities (section 11.3.2.5); libpng and ImageMagick
+#: take it as such, too. And how far rounding puts these off.
 _SRGB_GAMMA, _GAMMA_TOLERANCE, _PRIMARY_TOLERANCE = 0.45455, 0.00005, 0.002
 #: Gammas outside this range are wrong entries.
 _GAMMA_RANGE = (0.1, 10.0)
