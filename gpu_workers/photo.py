@@ -81,13 +81,27 @@ def decode_photo(
 
 
 def decoder_layers(limits: PhotoLimits) -> Layers:
-    """Start a decoder, or ask an idle one, and return what it is locked up by on this machine.
+    """Start a decoder, return what it is locked up by on this machine, and end it.
 
     Raises:
         EngineUnavailable: it cannot be started, or not locked up as the setting requires; the message says
             what is missing.
     """
-    return _children.layers(_child_limits(limits))
+    child = Child(_child_limits(limits))
+    try:
+        return child.layers()
+    finally:
+        child.kill()
+
+
+def check_sandbox(limits: PhotoLimits) -> None:
+    """Refuse to go on where the setting requires a sandbox that this machine does not give.
+
+    Raises:
+        EngineUnavailable: see `decoder_layers`.
+    """
+    if limits.decoder_sandbox == "required":
+        decoder_layers(limits)
 
 
 def _child_limits(limits: PhotoLimits) -> Limits:
@@ -116,17 +130,6 @@ class _Children:
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forget)
         atexit.register(self.finish)
-
-    def layers(self, limits: Limits) -> Layers:
-        """Return what a child of these limits is locked up by."""
-        child = self._take(limits) or Child(limits)
-        try:
-            layers = child.layers()
-        except EngineUnavailable:
-            child.kill()
-            raise
-        self._keep(child)
-        return layers
 
     def ask(
         self, limits: Limits, data: bytes, longest_side: int | None, allocate: Callable[[int], Pixels]

@@ -32,8 +32,8 @@ from gpu_workers.sandbox.lock import Layers, hide_from_children
 Pixels = NDArray[np.uint8]
 
 #: Photos that a child decodes before another takes its place: what a hostile photo leaves in its memory meets
-#: at most so many others. A start takes 0.4 s of CPU, beside the work: 0.8 ms a photo.
-PHOTOS_PER_CHILD = 500
+#: at most so many others. A start takes 0.12 s of CPU beside the work, which is 0.6 ms a photo.
+PHOTOS_PER_CHILD = 200
 _ROOT = Path(__file__).resolve().parent.parent
 #: The program of a child, after the interpreter; tests put others in its place.
 PROGRAM: tuple[str, ...] = ("-m", "gpu_workers.photo_decoder")

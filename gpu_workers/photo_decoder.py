@@ -201,9 +201,21 @@ def _limit_cpu(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (min(soft, hard) if hard >= 0 else soft, hard))
 
 
+class _Pipe:
+    """Reads stdin without a buffer, in which a photo's first bytes (its EXIF) would stay."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, or fewer at the end."""
+        parts = []
+        while size > 0 and (part := os.read(0, size)):
+            parts.append(part)
+            size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def serve(limits: Limits, shared: SharedPixels) -> None:
     """Answer requests until stdin ends."""
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    source, sink = _Pipe(), sys.stdout.buffer
     while (message := read_message(source)) is not None:
         request, data = message
         if request.get("clear"):

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from face3d.cli.diagnosis import examine_sandbox
 from face3d.errors import EngineUnavailable
+from face3d.settings import Settings
+from gpu_workers import launcher
 from gpu_workers import photo as photo_module
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.photo import decode_photo, decoder_layers
@@ -172,6 +175,7 @@ def test_a_kernel_that_lacks_a_layer(missing: tuple[str, ...], tmp_path: Path) -
 
 def test_the_decoder_of_this_process_is_locked_up() -> None:
     layers = decoder_layers(PhotoLimits())
+    decode_photo(photos()["PNG plain"], PhotoLimits())
     assert layers.no_new_privileges
     assert layers.user != 0
     status = Path(f"/proc/{photo_module._children._idle[0].process_id}/status").read_text()
@@ -185,9 +189,11 @@ def test_the_decoder_of_this_process_is_locked_up() -> None:
         assert facts["Groups"].split() == []
 
 
+EVERYTHING = {"no_new_privileges": True, "other_user": True, "landlock": 7, "seccomp": True, "user": 65534}
+
+
 def lacking(kind: str) -> Layers:
-    fields = {"no_new_privileges": True, "other_user": True, "landlock": 7, "seccomp": True, "user": 65534}
-    return Layers(**{**fields, **({"landlock": 0} if kind == "Landlock" else {"seccomp": False})})
+    return Layers(**{**EVERYTHING, **({"landlock": 0} if kind == "Landlock" else {"seccomp": False})})
 
 
 @pytest.mark.parametrize("kind", ["Landlock", "seccomp"])
@@ -201,6 +207,39 @@ def test_required_takes_no_photo_where_a_layer_is_missing(kind: str, monkeypatch
         decoder_layers(PhotoLimits(decoder_sandbox="required", max_megapixels=1.5))
     rgb = decode_photo(buffer.getvalue(), PhotoLimits(decoder_sandbox="auto", max_megapixels=1.5)).rgb
     assert np.array_equal(rgb, portrait())
+
+
+@pytest.mark.parametrize(("stages", "code"), [("preprocess,geometry", 2), ("packaging", 0)])
+def test_no_worker_that_decodes_starts_without_what_is_required(
+    stages: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(decoder_sandbox="required", max_megapixels=1.5)
+    monkeypatch.setattr(launcher, "get_settings", lambda: settings)
+    monkeypatch.setattr(launcher, "run", lambda plans, settings: 0)
+    monkeypatch.setattr(Layers, "from_dict", classmethod(lambda cls, fields: lacking("Landlock")))
+    assert launcher.main(["--stages", stages, "--gpu-type", "cpu"]) == code
+    said = "".join(capsys.readouterr())
+    assert ("sandbox is required" in said and "Landlock" in said) is (code == 2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "gives", "ok", "words"),
+    [
+        ("auto", {}, True, "auto: user nobody, Landlock 7, seccomp"),
+        ("auto", {"landlock": 0}, True, "no Landlock"),
+        ("auto", {"landlock": 0, "seccomp": False}, False, "no Landlock, no seccomp"),
+        ("required", {"landlock": 0}, False, "does not give it: Landlock"),
+        ("off", {}, True, "off"),
+    ],
+)
+def test_what_doctor_says(
+    setting: str, gives: dict, ok: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Layers(**{**EVERYTHING, **gives})
+    monkeypatch.setattr(Layers, "from_dict", classmethod(lambda cls, fields: given))
+    finding = examine_sandbox(Settings(decoder_sandbox=setting))
+    assert finding.ok is ok
+    assert words in finding.detail
 
 
 def test_off_decodes_with_limits_alone() -> None:
