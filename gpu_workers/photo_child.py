@@ -125,7 +125,7 @@ class Child:
         self.layers()
         self.photos += 1
         self._used_before = self._cpu_seconds()
-        if select.select([self._stdout], [], [], 0)[0]:
+        if _is_ready(self._stdout.fileno(), select.POLLIN, 0):
             raise ProtocolError("a reply before the request, or the end")
         seconds = self.limits.seconds + _MARGIN_SECONDS
         writer, reader = (_TimedPipe(pipe.fileno(), seconds) for pipe in (self._stdin, self._stdout))
@@ -204,9 +204,15 @@ class _TimedPipe:
 
     def _wait(self, *, reading: bool) -> None:
         left = self._deadline - time.monotonic()
-        pipes = ([self._descriptor], []) if reading else ([], [self._descriptor])
-        if left <= 0 or not any(select.select(*pipes, [], left)):
+        if left <= 0 or not _is_ready(self._descriptor, select.POLLIN if reading else select.POLLOUT, left):
             raise HungError
+
+
+def _is_ready(descriptor: int, event: int, seconds: float) -> bool:
+    """Return whether a pipe can be read or written, or has ended; select would refuse numbers over 1023."""
+    waiting = select.poll()
+    waiting.register(descriptor, event)
+    return bool(waiting.poll(1000 * seconds))
 
 
 def _shared_file(size: int) -> int:

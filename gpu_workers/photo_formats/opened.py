@@ -121,7 +121,7 @@ def _open_heic(data: bytes, check_size: CheckSize) -> OpenedPhoto:
         photo = file[file.primary_index]
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # It may also hold pictures that are not HEVC's.
         raise (CutShortError if containers.is_cut_short(data) else UnreadableError) from error
     check_size(*photo.size)
     exif = Image.Exif()

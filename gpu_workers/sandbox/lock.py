@@ -97,13 +97,15 @@ def lock_process(memory_bytes: int, cpu_seconds: int, call: Syscall = system_cal
         landlock = kernel.forbid_paths(call) if _is_alone() else 0
     except OSError:
         landlock = 0
+    # Afterwards it cannot ask any more.
+    user = os.geteuid()
     seccomp = _holds(lambda: kernel.set_filter(filter_program(), call))
     return Layers(
         no_new_privileges=privileges,
         other_user=other_user,
         landlock=landlock,
         seccomp=seccomp,
-        user=os.geteuid(),
+        user=user,
     )
 
 

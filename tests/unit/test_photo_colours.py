@@ -341,6 +341,64 @@ def test_tiff_by_tone_curve() -> None:
     assert error(encode(eight(to_gamma(PICTURE / 255, 1.8)), "TIFF", tiffinfo=tags)) < EXACT
 
 
+def icc(space: bytes, kind: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """Return an ICC version 2 profile of these tags."""
+    offset = 132 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", offset + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4sI", offset + len(body), bytes(4), 0x02400000) + kind + space + pcs
+    head += (
+        struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
+        + b"acsp"
+        + bytes(28)
+        + struct.pack(">3i", 63190, 65536, 54061)
+    )
+    return head.ljust(128, b"\0") + table + body
+
+
+def grey_profile(gamma: float) -> bytes:
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(256 * gamma)) + bytes(2)
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    return icc(b"GRAY", b"mntr", b"XYZ ", {b"wtpt": white, b"kTRC": curve})
+
+
+def ink_profile() -> bytes:
+    """Return a CMYK profile of a made-up press: paper is white, cyan is a middle grey, all else is black."""
+    steps = bytes(range(256))
+    grid = b""
+    for index in range(16):
+        lightness = {0: 255, 8: 128}.get(index, 0)
+        grid += bytes([lightness, 128, 128])
+    unit = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + unit + 4 * steps + grid + 3 * steps
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    return icc(b"CMYK", b"prtr", b"Lab ", {b"wtpt": white, b"A2B0": table})
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_a_grey_profile(mode: str) -> None:
+    grey = PICTURE[..., 1]
+    stored = Image.fromarray(eight(to_gamma(grey / 255, 1.8))).convert(mode)
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    assert error(encode(stored, "PNG", icc_profile=grey_profile(1.8)), expected) < EXACT
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_a_cmyk_profile(kind: str) -> None:
+    inks = np.zeros((40, 40, 4), np.uint8)
+    inks[:, 20:, 0] = 255
+    options = {"quality": 98, "subsampling": 0} if kind == "JPEG" else {}
+    data = encode(Image.fromarray(inks, "CMYK"), kind, icc_profile=ink_profile(), **options)
+    rgb = decode_photo(data, LIMITS).rgb.astype(int)
+    # L* of 50 is sRGB's 119: cyan ink, which the plain formula makes pure cyan.
+    assert np.abs(rgb[:, :18] - 255).max() <= 2
+    assert np.abs(rgb[:, 22:] - 119).max() <= 3
+    plain = decode_photo(encode(Image.fromarray(inks, "CMYK"), kind, **options), LIMITS).rgb.astype(int)
+    assert np.abs(plain[:, 22:] - [0, 255, 255]).max() <= 3
+
+
 def test_cmyk_of_a_jpeg_and_its_inverse() -> None:
     cmyk = Image.fromarray(PICTURE).convert("CMYK")
     data = encode(cmyk, "JPEG", quality=98, subsampling=0)

@@ -122,8 +122,9 @@ def test_too_large_by_its_header() -> None:
         box(b"ftyp", b"isom\0\0\0\0isommp42") + box(b"moov", bytes(40)),
         struct.pack(">I", 24) + b"ftypheic",
         compose([Item(b"Exif", b"\0\0\0\0")]),
+        compose([Item(b"av01", b"\0" * 40, [(size_box(128, 128), False)])]),
     ],
-    ids=["only-a-name", "a-film", "cut-in-the-name", "no-picture"],
+    ids=["only-a-name", "a-film", "cut-in-the-name", "no-picture", "no-hevc"],
 )
 def test_what_holds_no_photo(data: bytes) -> None:
     assert refusal(data).code in (ErrorCode.NOT_AN_IMAGE, ErrorCode.TRUNCATED_IMAGE)
