@@ -93,6 +93,12 @@ class Settings(BaseSettings):
     min_eye_distance_px: float = Field(default=40.0, description="Smallest outer-eye distance, pixels.")
     max_yaw_degrees: float = Field(default=30.0, description="Largest turn of the head, degrees.")
     max_pitch_degrees: float = Field(default=25.0, description="Largest nod of the head, degrees.")
+    decoder_sandbox: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="Sandbox of the process that decodes photos: `auto` takes what the kernel gives, with "
+        "`required` no worker starts where Landlock, seccomp or a user other than root is missing, `off` "
+        "keeps only the limits of memory and time.",
+    )
 
     # -- stages and recovery
     lease_seconds: float = Field(default=30.0, description="How long a stage's lease lives unrenewed.")

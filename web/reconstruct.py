@@ -92,16 +92,19 @@ def main() -> None:
     # Only now: numeric libraries read the environment when they are loaded.
     from gpu_workers.engines.anny.engine import AnnyEngine
     from gpu_workers.engines.base import PhotoLimits
+    from gpu_workers.photo import check_sandbox
     from web.one_shot import OneShotReconstructor
 
     settings = get_settings()
+    limits = PhotoLimits.from_settings(settings)
     try:
+        check_sandbox(limits)
         engine = AnnyEngine(arguments.model_dir or settings.model_dir, device=arguments.device)
         engine.warm_up()
     except (Face3DError, RuntimeError, AssertionError) as error:
         # torch says so when the device is not there, or is no device.
         parser.exit(1, f"error The engine cannot run on {arguments.device}: {error}\n")
-    one_shot = OneShotReconstructor(engine, limits=PhotoLimits.from_settings(settings))
+    one_shot = OneShotReconstructor(engine, limits=limits)
     app = create_reconstruct_app(one_shot, settings.max_bytes)
     uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
 

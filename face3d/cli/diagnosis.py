@@ -33,6 +33,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Yield all findings, the machine's first."""
     yield from examine_machine(settings)
     yield from examine_libraries()
+    yield examine_sandbox(settings)
     yield from examine_models(settings)
     yield from examine_engine_hrn(settings)
     yield examine_stack(settings)
@@ -70,7 +71,7 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
 
 def examine_libraries() -> Iterator[Finding]:
     """Yield findings on the libraries that load machine code."""
-    for name in ("torch", "ai_edge_litert.interpreter", "simplejpeg", "isal.isal_zlib", "psycopg"):
+    for name in ("torch", "ai_edge_litert.interpreter", "simplejpeg", "pi_heif", "isal.isal_zlib", "psycopg"):
         try:
             import_module(name)
         except Exception as error:  # Whatever an extension raises while loading is the finding.
@@ -78,6 +79,28 @@ def examine_libraries() -> Iterator[Finding]:
             yield _wrong(f"library {name.split('.')[0]}", reason, "run `make env`")
         else:
             yield Finding(subject=f"library {name.split('.')[0]}", ok=True, detail="loads")
+
+
+def examine_sandbox(settings: Settings) -> Finding:
+    """Return what locks up the process that decodes photos; it is started as a worker here would start it."""
+    from face3d.errors import EngineUnavailable
+    from gpu_workers.engines.base import PhotoLimits
+    from gpu_workers.photo import decoder_layers
+
+    remedy = "use Linux 5.13 or later with Landlock and seccomp, and a container that allows both"
+    if settings.decoder_sandbox == "off":
+        return Finding(subject="photo sandbox", ok=True, detail="off (FACE3D_DECODER_SANDBOX)")
+    try:
+        layers = decoder_layers(PhotoLimits.from_settings(settings))
+    except EngineUnavailable as error:
+        return _wrong("photo sandbox", error.message, remedy)
+    # Without files and network, either layer alone keeps a decoder from secrets.
+    return Finding(
+        subject="photo sandbox",
+        ok=layers.seccomp or layers.landlock > 0,
+        detail=f"{settings.decoder_sandbox}: {layers.describe()}",
+        remedy=remedy,
+    )
 
 
 def examine_models(settings: Settings) -> Iterator[Finding]:

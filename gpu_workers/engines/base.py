@@ -26,6 +26,8 @@ class PhotoLimits:
     second_face_share: float = 0.5
     decode_seconds: float = 5.0
     decode_memory_mb: int = 1024
+    #: auto, required or off; see the setting of this name.
+    decoder_sandbox: str = "auto"
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -36,6 +38,7 @@ class PhotoLimits:
             min_eye_distance_px=settings.min_eye_distance_px,
             max_yaw_degrees=settings.max_yaw_degrees,
             max_pitch_degrees=settings.max_pitch_degrees,
+            decoder_sandbox=settings.decoder_sandbox,
         )
 
 

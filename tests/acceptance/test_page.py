@@ -21,6 +21,7 @@ pytestmark = [
 ]
 
 VIEW = "document.body.dataset.view"
+HEIC = Path(__file__).resolve().parent.parent / "unit" / "samples" / "heic" / "plain.heic"
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,17 @@ def test_a_bad_option_is_refused_with_the_allowed_values(page: Browser, photo: P
     assert "texture-size" in said
     assert "77" in said
     assert "1024, 2048, 4096, 8192" in said
+
+
+def test_an_iphone_s_photo_can_be_chosen_where_the_browser_cannot_show_it(page: Browser) -> None:
+    assert {".heic", ".heif", "image/*"} <= set(
+        page.evaluate("document.getElementById('photo').accept").split(",")
+    )
+    page.choose_file("#photo", HEIC)
+    page.wait_for(f"{VIEW} === 'chosen'")
+    page.wait_for("document.getElementById('photo-shown').alt.includes('We can read it all the same')")
+    click(page, "go")
+    page.wait_for(f"{VIEW} === 'ready'")
 
 
 def test_a_dropped_photo_is_chosen(page: Browser) -> None:

@@ -43,11 +43,17 @@ function choosePhoto(photo) {
   state.photo = photo;
   if (state.photoUrl) URL.revokeObjectURL(state.photoUrl);
   state.photoUrl = URL.createObjectURL(photo);
+  at("photo-shown").alt = "The photo you chose";
   at("photo-shown").src = state.photoUrl;
   drawStages([]);
   show("chosen", "Ready when you are", `${bytes(photo.size)}. One press, and the head is on its way.`);
   at("go").focus({ preventScroll: true });
 }
+
+// Few browsers show HEIC, which every iPhone takes: the photo is good all the same.
+at("photo-shown").addEventListener("error", () => {
+  if (state.photo) at("photo-shown").alt = "This browser cannot show this kind of photo. We can read it all the same.";
+});
 
 function forgetJob() {
   state.stop();

@@ -8,7 +8,7 @@ export const STAGES = [
 ];
 
 const HINTS = {
-  not_an_image: "Use a JPEG, PNG or WebP file.",
+  not_an_image: "Use a JPEG, PNG, WebP, AVIF, TIFF or HEIC file.",
   image_too_large: "Make the photo smaller and try again.",
   truncated_image: "The file seems to be cut off. Copy it again from where it came.",
   no_face: "Use a photo in which one face is clearly seen from the front.",
