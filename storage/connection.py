@@ -1,5 +1,6 @@
 """How we reach an S3 store: configuration, a lean botocore client, and botocore's errors as ours."""
 
+import http.client
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
 
 from face3d.errors import ConfigurationError, StorageUnavailable
-from storage.errors import ObjectExists, ObjectMissing, ObjectReplaced
+from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectReplaced, ObjectUnreadable
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -95,9 +96,16 @@ def _parse_timestamp(value: str | float) -> datetime:
 def translate_errors(
     *,
     precondition: type[ObjectReplaced] | type[ObjectExists] = ObjectReplaced,
+    refusals: bool = False,
     tolerate: Sequence[str] = (),
 ) -> Iterator[None]:
-    """Turn botocore's errors into ours; the cause is dropped, since it may hold the URL and so the key."""
+    """Turn botocore's errors into ours; the cause is dropped, since it may hold the URL and so the key.
+
+    Args:
+        precondition: what an answer of 412 means.
+        tolerate: codes that are no error.
+        refusals: whether an answer of 400 means that the key is refused.
+    """
     try:
         yield
     except ClientError as error:
@@ -109,8 +117,32 @@ def translate_errors(
             raise ObjectMissing from None
         if status == HTTPStatus.PRECONDITION_FAILED:
             raise precondition from None
+        if status == HTTPStatus.BAD_REQUEST and refusals:
+            raise ObjectRefused from None
         raise StorageUnavailable(
             f"The object store answered {status} to {error.operation_name}{f' ({code})' if code else ''}."
         ) from None
     except BotoCoreError as error:
+        if _is_too_much_header(error):
+            raise ObjectUnreadable from None
         raise StorageUnavailable(f"The object store could not be used: {type(error).__name__}.") from None
+
+
+def _is_too_much_header(error: BaseException | None) -> bool:
+    """Tell whether Python's HTTP client gave up on an answer's headers: over 100, or a line over 64 KiB.
+
+    It says so inside botocore's and urllib3's errors of a connection that was closed, which would be retried
+    in vain: the object's user metadata are at fault, and stay so.
+    """
+    for _ in range(5):
+        if isinstance(error, http.client.LineTooLong):
+            return True
+        if isinstance(error, http.client.HTTPException) and "headers" in str(error):
+            return True
+        inner = getattr(error, "kwargs", {}).get("error") or next(
+            (part for part in getattr(error, "args", ()) if isinstance(part, BaseException)), None
+        )
+        if inner is None:
+            return False
+        error = inner
+    return False
