@@ -161,6 +161,12 @@ def find_by_photo(session: Session, *, bucket: str, key: str, etag: str | None) 
     return session.execute(query.order_by(Job.created_at.desc()).limit(1)).scalar_one_or_none()
 
 
+def find_hidden_photo(session: Session) -> str | None:
+    """Return the id of a job whose photo lies where SeaweedFS lists nothing, or None."""
+    hidden = or_(Job.key.like("%.versions/%"), Job.key.like(".uploads/%"))
+    return session.execute(select(Job.id).where(hidden).limit(1)).scalar()
+
+
 def list_jobs(
     session: Session,
     *,

@@ -185,16 +185,16 @@ def test_a_file_that_only_looks_like_a_version_keeps_its_own_key() -> None:
 #: Names and values that the parsers look at, so that random documents come close to real ones.
 NAMES = st.sampled_from(
     """
-    Records Messages Body body Type Message MessageId TopicArn eventSource EventSource Sns eventVersion eventName
-    s3 bucket object name key Event sequencer detail-type detail source event_type message new_entry old_entry
-    extended attributes file_mode md5 is_directory new_parent_path Token Seaweed-X-Amz-Version-Id
-    Seaweed-X-Amz-ETag Seaweed-X-Amz-Latest-Version-Id
+    Records Messages Body body Type Message MessageId TopicArn eventSource EventSource Sns eventVersion
+    eventName s3 bucket object name key Event sequencer detail-type detail source event_type message
+    new_entry old_entry extended attributes file_mode md5 is_directory new_parent_path Token
+    Seaweed-X-Amz-Version-Id Seaweed-X-Amz-ETag Seaweed-X-Amz-Latest-Version-Id
     """.split()  # noqa: SIM905
 )
 WORDS = st.sampled_from(
     """
-    create update rename delete 2.1 ObjectCreated:Put aws:sqs aws:sns aws.s3 Notification {} YQ== inbox %00 %ff
-    SubscriptionConfirmation /buckets/inbox/a.jpg /buckets/inbox/a.jpg.versions
+    create update rename delete 2.1 ObjectCreated:Put aws:sqs aws:sns aws.s3 Notification {} YQ== inbox %00
+    %ff SubscriptionConfirmation /buckets/inbox/a.jpg /buckets/inbox/a.jpg.versions
     /buckets/inbox/a.jpg.versions/v_a
     """.split()  # noqa: SIM905
 ) | st.sampled_from(["Object Created", '{"Records": []}', "\x00", "\ud800", "", "a" * 1100])
