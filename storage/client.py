@@ -212,7 +212,11 @@ class Storage:
     # -- many objects
 
     def list(self, bucket: str, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """Yield the objects under a prefix in the order of their keys (UTF-8 bytes), page by page."""
+        """Yield the objects under a prefix, page by page, in the store's own order.
+
+        That is by the bytes of the keys, as S3 says, but for SeaweedFS, which goes folder by folder: there a
+        listing that starts after a key leaves out what S3 would list.
+        """
         arguments = {"Bucket": bucket, "Prefix": prefix}
         if start_after:
             arguments["StartAfter"] = start_after
@@ -326,6 +330,8 @@ class Storage:
 
 
 def _info(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectInfo:
+    if not answer.get("ETag"):
+        raise StorageUnavailable("The object store names no ETag.")
     return ObjectInfo(
         bucket=bucket,
         key=key,

@@ -15,6 +15,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
+from botocore.utils import parse_timestamp
 
 from face3d.errors import ConfigurationError, StorageUnavailable
 from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectReplaced, ObjectUnreadable
@@ -85,11 +86,16 @@ def _is_safe_way(endpoint: str) -> bool:
 
 
 def _parse_timestamp(value: str | float) -> datetime:
-    """Return a time in one of S3's two forms, many times faster than botocore's own guessing parser."""
+    """Return a time in one of S3's two forms, many times faster than botocore's own guessing parser.
+
+    That one gets what has neither form: `Expires` is the uploader's text, and often `0`.
+    """
     text = str(value)
-    if text[:1].isdigit():
-        return datetime.fromisoformat(text)
-    return parsedate_to_datetime(text)
+    try:
+        return datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
+    except ValueError:
+        parsed: datetime = parse_timestamp(value)
+        return parsed
 
 
 @contextmanager
@@ -126,6 +132,9 @@ def translate_errors(
         if _is_too_much_header(error):
             raise ObjectUnreadable from None
         raise StorageUnavailable(f"The object store could not be used: {type(error).__name__}.") from None
+    except ValueError:
+        # botocore's parsers; their texts hold what they read.
+        raise StorageUnavailable("The object store's answer cannot be understood.") from None
 
 
 def _is_too_much_header(error: BaseException | None) -> bool:

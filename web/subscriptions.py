@@ -36,7 +36,7 @@ class SubscriptionView(BaseModel):
 class Confirmation(BaseModel):
     """Which topic may send events here."""
 
-    topic: str = Field(description="Its ARN.", max_length=400)
+    topic: str = Field(description="Its ARN.", max_length=400, pattern=r"^arn:[!-~]+$")
 
 
 @router.get("")

@@ -138,6 +138,9 @@ def test_no_metadata_make_an_event_fail(
         assert (answer.status_code, len(answer.json()["jobs"])) == (200, 1), key
     assert errors_by_key(sessions) == EXPECTED
     assert sweep_inbox(storage, sessions, settings).made == 0
+    for job in client.get("/v1/jobs").json()["jobs"]:
+        assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    assert list(storage.list(settings.bucket_inbox)) == []
 
 
 class Broken(Storage):
@@ -468,6 +471,9 @@ def test_what_amazon_refuses_and_what_nobody_asked_for_is_told(
     use_amazon(client, Amazon(lambda _: httpx.Response(403)))
     unknown = client.post("/v1/event-subscriptions/confirm", json={"topic": TOPIC})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+    for odd in ('"\\ud800"', '"arn:\\u0000"', '"arn:\\ud800"', "5"):
+        body = f'{{"topic": {odd}}}'
+        assert client.post("/v1/event-subscriptions/confirm", content=body).status_code == 422
     post_event(client, settings, "s3", message())
     refused = client.post("/v1/event-subscriptions/confirm", json={"topic": TOPIC})
     assert (refused.status_code, refused.json()["code"]) == (409, "not_confirmed")
