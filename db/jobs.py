@@ -20,6 +20,9 @@ from face3d.errors import ErrorCode, Face3DError, RefusedError
 from face3d.options import JobOptions
 from face3d.states import STAGES, TERMINAL_JOB_STATES, AttemptOutcome, JobState, StageState, Tier
 
+#: Source of a job whose photo came through the API.
+API_SOURCE = "api"
+
 
 class JobNotFound(Face3DError):
     """There is no job of that id."""
@@ -49,11 +52,15 @@ def accept(
     options: JobOptions | None,
     refusal: RefusedError | None = None,
     source: str,
+    name: str | None = None,
 ) -> Accepted:
     """Write the job and its outbox row, or return the job that exists; the caller commits.
 
     Args:
         options: None when they were refused; then `refusal` says why and the job ends `failed` at once.
+        source: `event`, `sweep` or `api`. The storage's event of an upload through the API may come first:
+            the job that it made becomes the API's.
+        name: the uploaded file's, where the caller knows it.
     """
     digest = options.digest() if options else f"refused:{refusal.value if refusal else ''}"[:64]
     photo = {"bucket": bucket, "key": key, "etag": etag, "options_digest": digest}
@@ -69,6 +76,7 @@ def accept(
             "ref": options.ref if options else None,
             "tier": (options.tier if options else Tier.BATCH).value,
             "source": source,
+            "name": name,
             "size": size,
             "content_type": content_type,
             "failed": failed,
@@ -76,6 +84,8 @@ def accept(
     ).scalar()
     if job_id is None:
         existing = session.execute(select(Job.id).filter_by(**photo)).scalar_one()
+        if source == API_SOURCE:
+            session.execute(update(Job).where(Job.id == existing).values(source=source, name=name))
         return Accepted(job_id=existing, created=False)
     if failed:
         insert_deliveries(session, str(job_id))
@@ -87,11 +97,11 @@ _ERROR_COLUMNS = ("error_code", "error_message", "error_value", "error_limit")
 #: One round trip: an event costs little else.
 _ACCEPT = text(f"""
     WITH made AS (
-        INSERT INTO jobs (id, bucket, key, etag, options_digest, options, stated, ref, tier, source, size,
-                          content_type, state, finished_at,
+        INSERT INTO jobs (id, bucket, key, etag, options_digest, options, stated, ref, tier, source, name,
+                          size, content_type, state, finished_at,
                           error_code, error_message, error_value, error_limit)
         VALUES (:id, :bucket, :key, :etag, :options_digest, CAST(:options AS jsonb), CAST(:stated AS jsonb),
-                :ref, :tier, :source, :size, :content_type,
+                :ref, :tier, :source, :name, :size, :content_type,
                 CASE WHEN :failed THEN 'failed' ELSE 'accepted' END,
                 CASE WHEN :failed THEN now() END, :error_code, :error_message, :error_value, :error_limit)
         ON CONFLICT ON CONSTRAINT uq_jobs_photo_and_options DO NOTHING
@@ -150,6 +160,12 @@ def find_by_photo(session: Session, *, bucket: str, key: str, etag: str | None) 
     if etag:
         query = query.where(Job.etag == etag)
     return session.execute(query.order_by(Job.created_at.desc()).limit(1)).scalar_one_or_none()
+
+
+def find_hidden_photo(session: Session) -> str | None:
+    """Return the id of a job whose photo lies where SeaweedFS lists nothing, or None."""
+    hidden = or_(Job.key.like("%.versions/%"), Job.key.like(".uploads/%"))
+    return session.execute(select(Job.id).where(hidden).limit(1)).scalar()
 
 
 def list_jobs(
@@ -388,6 +404,7 @@ def erase(session: Session, job_id: str) -> None:
             # A refused job's holds what the caller wrote.
             options_digest="",
             ref=None,
+            name=None,
             options=func.jsonb_strip_nulls(Job.options.op("-")("ref").op("-")("view-of")),
             asset_prefix=None,
             quality=None,

@@ -164,6 +164,7 @@ def examine_servers(settings: Settings) -> Iterator[Finding]:
     yield from _examine_buckets(settings)
     yield _attempt("web server", lambda: _web_answers(settings), _START)
     if database.ok:
+        yield from _examine_inbox(settings)
         yield _attempt("workers", lambda: _live_workers(settings), "start one with `face3d worker`")
 
 
@@ -216,6 +217,15 @@ def _examine_buckets(settings: Settings) -> Iterator[Finding]:
             return f"{name} answers"
 
         yield _attempt("bucket", ask, _START)
+
+
+def _examine_inbox(settings: Settings) -> Iterator[Finding]:
+    from face3d.cli.inbox_diagnosis import examine_inbox
+
+    try:
+        yield from examine_inbox(settings)
+    except Exception as error:  # Whatever goes wrong is the finding.
+        yield _wrong("inbox", type(error).__name__, _START)
 
 
 def _web_answers(settings: Settings) -> str:
