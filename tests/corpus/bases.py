@@ -13,7 +13,7 @@ from gpu_workers.engines.anny_training.textures import load_material
 from tests.unit.anny_support import astronaut, head_data, mediapipe_astronaut
 
 #: Pixels a side of a render.
-_SIZE = 384
+_SIZE = 432
 _SEED = 3
 #: Of the first heads of that seed: skin from light to dark, short hair, a fringe, a beard's shadow.
 _HEADS = 12

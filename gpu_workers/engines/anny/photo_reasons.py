@@ -62,7 +62,7 @@ def _hidden_parts(look: FaceLook, spectacles: Spectacles, *, blurred: bool) -> l
         found += judge(ReasonCode.GLASSES_FRAME_REMAINS, spectacles.remaining)
     if look.observed.tongue:
         found += judge(ReasonCode.TONGUE_OUT, look.tongue)
-    elif not blurred:
+    elif not blurred and not glare:
         found += judge(ReasonCode.MOUTH_COVERED, look.mouth)
     found += judge(ReasonCode.FOREHEAD_COVERED, look.light.forehead_covered)
     return found

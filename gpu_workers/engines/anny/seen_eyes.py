@@ -21,7 +21,7 @@ LENS_DARKNESS = 0.45
 FLAT_CONTRAST = 0.22
 #: An eye has something darker than the skin below it (of the face's contrast), or at least as much contrast
 #: as the whole face: light eyes in dark skin.
-DARK_PART, PLAIN_CONTRAST = 0.30, 0.75
+DARK_PART, PLAIN_CONTRAST = 0.40, 0.75
 
 #: Pixels of the patch round the opening that belong to the eye: lashes.
 _LASHES = 2

@@ -90,7 +90,9 @@ def _is_better(look: UprightFace, other: UprightFace, second_face_share: float) 
         return False
     if other.face is None:
         return True
-    if look.faces[0].size < second_face_share * other.faces[0].size:
+    smallest = second_face_share * max(look.faces[0].size, other.faces[0].size)
+    # Neither a small face nor several ones that a turn brings forth speak for the turn.
+    if sum(face.size > smallest for face in look.faces) != 1:
         return False
     if abs(lean(other.face)) > MAX_LEAN:
         return look.face.presence >= min(other.face.presence, GOOD_PRESENCE)
