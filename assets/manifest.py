@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from face3d import __version__
 from face3d.head import Camera
 from face3d.options import JobOptions
+from face3d.quality import VERDICTS, QualityReason, ReasonCode, read_reason, verdict_of
 from face3d.states import Quality
 
 
@@ -64,10 +65,23 @@ class CameraEntry(_Document):
 
 
 class QualityReport(_Document):
-    """What the geometry stage thinks of its own work."""
+    """The worst verdict of all reasons, and the reasons in a few words each."""
 
     verdict: Quality
     reasons: list[str]
+
+
+class ReasonEntry(_Document):
+    """One of the reasons, see face3d.quality."""
+
+    code: ReasonCode
+    #: For a person.
+    message: str
+    #: What this reason alone makes of the asset.
+    verdict: Quality
+    #: What was measured, and the limit that it is beyond.
+    value: float | None
+    limit: float | None
 
 
 class Manifest(_Document):
@@ -96,6 +110,8 @@ class Manifest(_Document):
     #: Pixels a centimetre of the face: of the photo, and of the map.
     texel_density: dict[str, float]
     quality: QualityReport
+    #: The same reasons as in `quality`, for programs.
+    quality_reasons: list[ReasonEntry] = []
     #: What else the stages measured, by stage.
     facts: dict[str, dict[str, Any]]
 
@@ -115,6 +131,51 @@ def describe_camera(camera: Camera) -> CameraEntry:
         width=camera.width,
         height=camera.height,
     )
+
+
+def collect_reasons(*stages: Mapping[str, Any]) -> list[QualityReason]:
+    """Return the reasons that stages state in their facts, each code once, from its worst statement.
+
+    A reason in words only, as engines without a table of reasons may give, is no part of it.
+    """
+    found: dict[ReasonCode, QualityReason] = {}
+    for facts in stages:
+        for fact in facts.get("quality_reasons", []):
+            if isinstance(fact, str):
+                continue
+            reason = read_reason(fact)
+            before = found.get(reason.code)
+            if before is None or verdict_of([before, reason]) is not before.verdict:
+                found[reason.code] = reason
+    return list(found.values())
+
+
+def grade(*stages: Mapping[str, Any]) -> Quality:
+    """Return the verdict on an asset: that of all reasons, and no better than a stage says itself."""
+    stated = [Quality(facts["quality"]) for facts in stages if "quality" in facts]
+    if not stated:
+        return Quality.REVIEW
+    return VERDICTS[max(VERDICTS.index(one) for one in (*stated, verdict_of(collect_reasons(*stages))))]
+
+
+def list_labels(*stages: Mapping[str, Any]) -> list[str]:
+    """Return the reasons in a few words each."""
+    plain = [fact for facts in stages for fact in facts.get("quality_reasons", []) if isinstance(fact, str)]
+    return [*plain, *(reason.label for reason in collect_reasons(*stages))]
+
+
+def describe_reasons(reasons: Iterable[QualityReason]) -> list[ReasonEntry]:
+    """Return reasons' entries."""
+    return [
+        ReasonEntry(
+            code=reason.code,
+            message=reason.message,
+            verdict=reason.verdict,
+            value=reason.value,
+            limit=reason.limit,
+        )
+        for reason in reasons
+    ]
 
 
 def dump_options(options: JobOptions) -> dict[str, Any]:

@@ -20,9 +20,13 @@ from assets.manifest import (
     QualityReport,
     Source,
     StageEntry,
+    collect_reasons,
     describe_camera,
     describe_file,
+    describe_reasons,
     dump_options,
+    grade,
+    list_labels,
     make_finite,
 )
 from assets.maps import select_asset_maps, select_embedded_maps
@@ -33,7 +37,6 @@ from face3d import __version__
 from face3d.head import ARKIT_NAMES, Head, head_from_tensors
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions, LevelOfDetail
-from face3d.states import Quality
 
 #: Inputs up to this size are small enough to recognise by their digest: engine `null` repeats itself.
 _MEMO_BYTES = 1_000_000
@@ -107,9 +110,10 @@ def build_asset(
         texel_shares=texture.facts.get("texel_shares", {}),
         texel_density=texture.facts.get("texel_density", {}),
         quality=QualityReport(
-            verdict=Quality(geometry.facts.get("quality", Quality.REVIEW)),
-            reasons=list(geometry.facts.get("quality_reasons", [])),
+            verdict=grade(geometry.facts, texture.facts),
+            reasons=list_labels(geometry.facts, texture.facts),
         ),
+        quality_reasons=describe_reasons(collect_reasons(geometry.facts, texture.facts)),
         facts={stage: _leftover(all_facts) for stage, all_facts in facts.items()},
     )
     files["manifest.json"] = manifest.model_dump_json(indent=1).encode()
@@ -206,10 +210,8 @@ def list_facts(
     geometry: Mapping[str, Any], texture: Mapping[str, Any], options: JobOptions
 ) -> list[tuple[str, str]]:
     """Return what the preview says of an asset in words: names and values."""
-    reasons = geometry.get("quality_reasons", [])
-    lines = [
-        ("quality", str(geometry.get("quality", Quality.REVIEW)) + (": " + reasons[0] if reasons else ""))
-    ]
+    reasons = list_labels(geometry, texture)
+    lines = [("quality", grade(geometry, texture).value + (": " + reasons[0] if reasons else ""))]
     lines.append(
         ("texture", f"{options.texture_size} x {options.texture_size}, level of detail {options.lod}")
     )

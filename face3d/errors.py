@@ -27,6 +27,8 @@ class ErrorCode(StrEnum):
     FACE_TOO_SMALL = "face_too_small"
     FACE_TURNED_AWAY = "face_turned_away"
     FACE_COVERED = "face_covered"
+    LANDMARKS_UNCERTAIN = "landmarks_uncertain"
+    FACE_UNCLEAR = "face_unclear"
     TOO_BLURRED = "too_blurred"
     TOO_DARK = "too_dark"
     BAD_OPTION = "bad_option"

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assets.manifest import EngineEntry, FileEntry, Source, StageEntry
+from assets.manifest import EngineEntry, FileEntry, Source, StageEntry, grade
 from assets.maps import is_embedded_map, iterate_maps
 from assets.package import build_asset
 from db.results import StageRun, stage_files, stage_runs
 from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import Array, StageResult, dump_result, load_result
 from face3d.options import JobOptions, allowed_values
-from face3d.states import Quality, StageName
+from face3d.states import StageName
 from gpu_workers.engines.base import PhotoLimits, ViewingEngine
 from storage.errors import ObjectMissing, ObjectReplaced
 from storage.intake import refuse_size
@@ -194,7 +194,7 @@ def package_asset(context: StageContext) -> StageOutput:
         with context.timings.step("write"):
             written = uploads.finish()
             copied = [copy.result() for copy in copies]
-    quality = Quality(geometry.facts.get("quality", Quality.REVIEW))
+    quality = grade(geometry.facts, texture.facts)
     return StageOutput(prefix=prefix, files=[*written, *copied], quality=quality)
 
 

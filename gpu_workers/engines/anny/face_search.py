@@ -24,6 +24,9 @@ FloatArray = NDArray[np.float32]
 #: above which the level before has seen all faces that matter.
 _TILE_LEVELS = ((0.5, 0.22), (0.25, 0.10))
 _MIN_SCORE = 0.5
+#: Landmarks whose middles are nearer than this, in eye distances, are of one face: of half a face a second
+#: one is found within it, while two people's are 1.2 apart at least.
+_SAME_FACE = 0.75
 _MIN_PRESENCE = 0.5
 #: The close look: half the crop's side in eye distances, its size in pixels, its centre above the landmarks'
 #: mean.
@@ -92,7 +95,7 @@ def _same(candidate: Detection, face: FaceLandmarks) -> bool:
 
 def _near(one: FaceLandmarks, other: FaceLandmarks) -> bool:
     distance = np.linalg.norm(one.points[:, :2].mean(0) - other.points[:, :2].mean(0))
-    return float(distance) < 0.5 * max(one.eye_distance, other.eye_distance)
+    return float(distance) < _SAME_FACE * max(one.eye_distance, other.eye_distance)
 
 
 def measure_face(

@@ -14,7 +14,7 @@ from torch import Tensor
 from face3d.head import ARKIT_NAMES, Camera, Head, head_to_tensors
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
-from face3d.states import Quality
+from face3d.quality import QualityReason, ReasonCode, judge, read_reason, verdict_of
 from gpu_workers.engines.anny.fit import Fit, fit_landmarks
 from gpu_workers.engines.anny.fit_basis import DTYPE, FitBasis
 from gpu_workers.engines.anny.fit_graph import GraphedFit, to_host
@@ -22,24 +22,13 @@ from gpu_workers.engines.anny.fit_views import fit_views
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.head_maker import AssembledHead, FittedPhoto, HeadMaker, SecondView
 from gpu_workers.engines.anny.observation import NetworkPoints, Observation, join_photos, level_eyes
+from gpu_workers.engines.anny.observed import read_observed
 from gpu_workers.engines.anny.pose import Pose
 from gpu_workers.engines.anny.texture_masks import find_masks
 from gpu_workers.engines.anny.view_matches import ViewMatcher
 
 #: A photo with a second view has this tensor.
 _VIEW = "view/landmarks"
-#: Above the first value a head is `usable`, above the second it needs `review`; below for sizes and
-#: sharpness.
-_ERROR_LIMITS = (0.02, 0.035)
-_YAW_LIMITS = (12.0, 20.0)
-_PITCH_LIMITS = (18.0, 23.0)
-_EYE_DISTANCE_LIMITS = (100.0, 55.0)
-_SHARPNESS_LIMITS = (0.20, 0.14)
-_DISAGREEMENT_LIMITS = (0.014, 0.018)
-_EXPRESSION_LIMIT = 0.5
-#: Two photos of less turn, degrees, tell no depth.
-_LEAST_TURN = 5.0
-_IDENTITY_LIMIT = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,13 +216,15 @@ def _fitted_photo(photo: StageResult, fit: Fit, index: int, second: SecondView |
         width=width,
         height=height,
         second_view=second,
+        irises=read_observed(photo.tensors).irises,
     )
 
 
 def _facts(
     photo: StageResult, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
 ) -> dict[str, Any]:
-    quality, reasons = _grade(photo, fitted, assembled, data)
+    reasons = _list_reasons(photo, fitted, assembled, data)
+    turned = int(photo.facts.get("photo", {}).get("turned_degrees", 0))
     first_local, first_action = len(data.identity), len(data.identity) + len(data.local_changes)
     local = fitted.coefficients[first_local:first_action]
     expression = fitted.coefficients[first_action:]
@@ -244,8 +235,9 @@ def _facts(
             if second
             else {}
         ),
-        "quality": quality.value,
-        "quality_reasons": reasons,
+        **({"photo_turned_degrees": turned} if turned else {}),
+        "quality": verdict_of(reasons).value,
+        "quality_reasons": [reason.facts() for reason in reasons],
         "scale_from": assembled.scale_from,
         "scale": round(assembled.scale, 4),
         "reprojection_error": {
@@ -267,43 +259,24 @@ def _facts(
     }
 
 
-def _grade(
+def _list_reasons(
     photo: StageResult, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
-) -> tuple[Quality, list[str]]:
-    """Return the grade and what speaks against a better one."""
-    face = photo.facts["face"]
-    measures = [
-        ("landmarks fit badly", assembled.error_basis, _ERROR_LIMITS),
-        ("head turned", abs(face["yaw"]), _YAW_LIMITS),
-        ("head tilted", abs(face["pitch"]), _PITCH_LIMITS),
-        ("small face", -face["eye_distance_px"], tuple(-x for x in _EYE_DISTANCE_LIMITS)),
-        ("soft focus", -face["sharpness"], tuple(-x for x in _SHARPNESS_LIMITS)),
-        ("partly covered or uncertain", face["disagreement"], _DISAGREEMENT_LIMITS),
-    ]
-    worst = 0
-    reasons = []
-    for reason, value, limits in measures:
-        level = sum(value > limit for limit in limits)
-        if level:
-            reasons.append(reason)
-            worst = max(worst, level)
+) -> list[QualityReason]:
+    """Return what speaks against the head: what preprocess found in the photo, then what the fit shows."""
+    found = [read_reason(fact) for fact in photo.facts.get("reasons", [])]
+    found += judge(ReasonCode.LANDMARKS_FIT_BADLY, assembled.error_basis)
     second = fitted.second_view
-    of_use = second is not None and second.matches > 0 and second.turn_degrees > _LEAST_TURN
-    if second is not None and not of_use:
-        same_side = second.turn_degrees <= _LEAST_TURN
-        reasons.append(
-            "second photo shows the same side" if same_side else "second photo not found in the first"
-        )
-        worst = max(worst, 1)
+    of_use = False
+    if second is not None:
+        against = judge(ReasonCode.SECOND_PHOTO_SAME_SIDE, second.turn_degrees)
+        against = against or judge(ReasonCode.SECOND_PHOTO_NOT_FOUND, second.matches)
+        of_use = not against
+        found += against
     expression = dict(zip(ARKIT_NAMES, fitted.coefficients[-len(ARKIT_NAMES) :], strict=True))
-    if (
-        max(expression["jawOpen"], expression["mouthSmileLeft"], expression["mouthSmileRight"])
-        > _EXPRESSION_LIMIT
-    ):
-        reasons.append("strong expression")
-        worst = max(worst, 1)
+    strongest = max(expression[name] for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight"))
+    found += judge(ReasonCode.STRONG_EXPRESSION, float(strongest))
     # A shape that two photos agree on is not in doubt.
-    if not of_use and np.abs(fitted.coefficients[: len(data.identity)]).max() > _IDENTITY_LIMIT:
-        reasons.append("unusual shape")
-        worst = max(worst, 1)
-    return (Quality.GOOD, Quality.USABLE, Quality.REVIEW)[worst], reasons
+    if not of_use:
+        largest = np.abs(fitted.coefficients[: len(data.identity)]).max()
+        found += judge(ReasonCode.UNUSUAL_SHAPE, float(largest))
+    return found

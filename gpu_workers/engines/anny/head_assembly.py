@@ -83,12 +83,14 @@ class _Fit:
     centre: Tensor
     #: () 1 where the base shape keeps the expression, else 0.
     in_base: Tensor
+    #: (2,) 1 where the right and the left iris was seen, else 0.
+    irises: Tensor
 
     @staticmethod
     def layout(coefficients: int) -> Layout:
         """Return how the fields travel as one (1, T) tensor."""
         points = (LANDMARKS, 3)
-        return Layout(shapes=((coefficients,), (3, 3), (3,), points, points, points, (), (2,), ()))
+        return Layout(shapes=((coefficients,), (3, 3), (3,), points, points, points, (), (2,), (), (2,)))
 
     @property
     def eye_distance(self) -> Tensor:
@@ -259,10 +261,13 @@ class HeadAssembly:
         seen = fit.detected[self._irises]
         pixels = (seen[:, 1, :2] - seen[:, 2, :2]).norm(dim=1)
         depth = fit.project(fit.points[self._irises[:, 0]])[1][:, 0]
-        measured = (pixels * depth / fit.focal).mean() / _IRIS_BIAS
-        scale = IRIS_DIAMETER / measured
+        # An eye that is shut or hidden tells nothing, though the landmark model draws an iris there.
+        seen_irises = fit.irises.sum()
+        measured = (fit.irises * pixels * depth / fit.focal).sum() / seen_irises.clamp(min=1) / _IRIS_BIAS
+        scale = IRIS_DIAMETER / measured.clamp(min=1e-9)
         low, high = _SCALE_RANGE
-        known = (pixels.amin() >= _MIN_IRIS_PIXELS) & (scale >= low) & (scale <= high)
+        large = (pixels >= _MIN_IRIS_PIXELS) | (fit.irises == 0)
+        known = (seen_irises > 0) & large.all() & (scale >= low) & (scale <= high)
         return torch.where(known, scale.clamp(low, high) ** _IRIS_SHARE, 1), known
 
 

@@ -50,12 +50,14 @@ class FittedPhoto:
     height: int
     #: None without a second photo.
     second_view: SecondView | None = None
+    #: Whether the person's right and left iris were seen; see observed.py.
+    irises: tuple[bool, bool] = (True, True)
 
     def pack(self, *, expression_in_base: bool) -> Tensor:
         """Return what `HeadAssembly.assemble` takes: (1, T) float64 on the CPU."""
         poses = (self.coefficients, self.rotation, self.translation)
         points = (self.points, self.landmarks, self.detected)
-        numbers = [self.focal, *self.centre, float(expression_in_base)]
+        numbers = [self.focal, *self.centre, float(expression_in_base), *map(float, self.irises)]
         packed = np.concatenate([np.ravel(array) for array in (*poses, *points, numbers)])
         return torch.from_numpy(packed.astype(np.float64))[None]
 

@@ -11,21 +11,13 @@ from functools import cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageDraw
 from scipy import ndimage
 from torch import Tensor
 
 from face3d.errors import ErrorCode, RefusedError
-from gpu_workers.engines.anny.correspondence import (
-    FACE_OVAL,
-    INNER_LIPS,
-    LEFT_BROW,
-    LEFT_LIDS,
-    RIGHT_BROW,
-    RIGHT_LIDS,
-)
-from gpu_workers.engines.anny.face_crop import Photo
-from gpu_workers.engines.anny.face_search import MeasuredFace, cut_square
+from face3d.quality import tell_apart
+from gpu_workers.engines.anny.face_patch import CLIPPED, LUMA, PATCH_EYES, PATCH_SIDE, FacePatch
+from gpu_workers.engines.anny.face_search import MeasuredFace
 from gpu_workers.engines.base import PhotoLimits
 
 #: Ratio of fine to coarse contrast of the face; falls from 0.3-0.47 (sharp) to 0.1 (blurred by 5 % of the eye
@@ -34,16 +26,12 @@ MIN_SHARPNESS = 0.105
 #: Median brightness of the face, sRGB 0..255.
 MIN_BRIGHTNESS = 28.0
 #: Mean distance between the landmarks of the photo and of its mirror image, share of the eye distance.
-MAX_DISAGREEMENT = 0.022
+MAX_DISAGREEMENT = 0.030
 #: Share of the face whose colour is not skin's.
 MAX_COVERED = 0.33
+#: How sure the landmark model is that there is a face, 0 to 1.
 MIN_PRESENCE = 0.5
 
-#: Eye distance of the patch that is measured, and its side, pixels.
-_PATCH_EYES = 96.0
-_PATCH_SIDE = 224
-#: Luminance of sRGB codes, as Pillow weighs them.
-_LUMA = (0.299, 0.587, 0.114)
 #: Of its blurs whose differences are fine and coarse contrast; so far inside the face they are measured.
 _SHARPNESS_SIGMAS, _EDGE = (0.8, 1.6, 3.2, 6.4), 6
 #: Pixels round eyes, brows and mouth that are not measured.
@@ -74,32 +62,84 @@ class FaceQuality:
         return {name: round(float(value), 4) for name, value in asdict(self).items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Check:
+    """One measurement of `FaceQuality` that may refuse a photo."""
+
+    measure: str
+    code: ErrorCode
+    message: str
+    limit: float
+    below: bool = True
+    digits: int = 3
+
+
+def _checks(min_eye_distance: float, max_disagreement: float) -> tuple[_Check, ...]:
+    return (
+        _Check(
+            measure="eye_distance_px",
+            code=ErrorCode.FACE_TOO_SMALL,
+            message="The face is too small in the photo: too few pixels between the outer corners of the "
+            "eyes.",
+            limit=min_eye_distance,
+            digits=1,
+        ),
+        _Check(
+            measure="brightness",
+            code=ErrorCode.TOO_DARK,
+            message="The face is too dark (median brightness of 0 to 255).",
+            limit=MIN_BRIGHTNESS,
+            digits=1,
+        ),
+        _Check(
+            measure="sharpness",
+            code=ErrorCode.TOO_BLURRED,
+            message="The face is blurred (ratio of fine to coarse contrast).",
+            limit=MIN_SHARPNESS,
+        ),
+        _Check(
+            measure="covered",
+            code=ErrorCode.FACE_COVERED,
+            message="A large part of the face is covered (share of it that has not the skin's colour).",
+            limit=MAX_COVERED,
+            below=False,
+        ),
+        _Check(
+            measure="disagreement",
+            code=ErrorCode.LANDMARKS_UNCERTAIN,
+            message="The face cannot be read reliably: its points come out elsewhere in the mirrored photo "
+            "(mean distance, share of the eye distance).",
+            limit=max_disagreement,
+            below=False,
+        ),
+        _Check(
+            measure="presence",
+            code=ErrorCode.FACE_UNCLEAR,
+            message="It is not clear that there is a face where one seems to be (certainty of 0 to 1).",
+            limit=MIN_PRESENCE,
+        ),
+    )
+
+
 def measure_quality(
-    photo: Photo, face: MeasuredFace, angles: tuple[float, float, float], original_scale: float
+    patch: FacePatch, face: MeasuredFace, angles: tuple[float, float, float], original_scale: float
 ) -> FaceQuality:
     """Measure a face.
 
     Args:
-        photo: (H, W, 3) uint8 sRGB that the landmarks belong to.
+        patch: of the face, see `cut_patch`.
         angles: yaw, pitch, roll in degrees.
-        original_scale: pixels of the original photo to pixels of `photo`.
+        original_scale: pixels of the original photo to pixels of the photo that the landmarks belong to.
     """
     eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
-    half = 0.5 * _PATCH_SIDE / _PATCH_EYES * eyes
-    centre = face.points[:468, :2].mean(0).astype(np.float64)
-    cut = cut_square(photo, centre, half, _PATCH_SIDE)
-    on_device = cut if isinstance(cut, Tensor) else torch.from_numpy(np.array(cut))
-    patch = on_device.cpu().numpy()
-    points = (face.points[:, :2] - (centre - half)) * (_PATCH_SIDE / (2 * half))
-    oval = _polygon(points, FACE_OVAL)
     return FaceQuality(
         eye_distance_px=eyes * original_scale,
         yaw=angles[0],
         pitch=angles[1],
         roll=angles[2],
-        sharpness=_sharpness(on_device, oval),
-        brightness=float(np.median(_luma(patch)[oval])),
-        covered=_covered_share(patch, points, oval),
+        sharpness=_sharpness(patch.on_device, patch.oval),
+        brightness=float(np.median(patch.luma[patch.oval])) if patch.oval.any() else 0.0,
+        covered=_covered_share(patch),
         disagreement=face.disagreement,
         presence=face.presence,
     )
@@ -111,15 +151,9 @@ def refuse_bad_face(
     """Refuse a face that no good head can be made of.
 
     Raises:
-        RefusedError: face_too_small, face_turned_away, too_dark, too_blurred or face_covered.
+        RefusedError: face_too_small, face_turned_away, too_dark, too_blurred, face_covered,
+            landmarks_uncertain or face_unclear; the value is never equal to the limit.
     """
-    if quality.eye_distance_px < limits.min_eye_distance_px:
-        raise RefusedError(
-            ErrorCode.FACE_TOO_SMALL,
-            "The face is too small in the photo: too few pixels between the outer corners of the eyes.",
-            value=round(quality.eye_distance_px, 1),
-            limit=limits.min_eye_distance_px,
-        )
     for name, angle, limit in (
         ("yaw", quality.yaw, limits.max_yaw_degrees),
         ("pitch", quality.pitch, limits.max_pitch_degrees),
@@ -128,34 +162,17 @@ def refuse_bad_face(
             raise RefusedError(
                 ErrorCode.FACE_TURNED_AWAY,
                 "The face does not look into the camera.",
-                value=f"{name} {angle:.0f} degrees",
+                value=f"{name} {np.sign(angle) * tell_apart(abs(angle), limit, 0):g} degrees",
                 limit=f"{name} {limit:g} degrees",
             )
-    if quality.brightness < MIN_BRIGHTNESS:
-        raise RefusedError(
-            ErrorCode.TOO_DARK,
-            "The face is too dark (median brightness of 0 to 255).",
-            value=round(quality.brightness, 1),
-            limit=MIN_BRIGHTNESS,
-        )
-    if quality.sharpness < MIN_SHARPNESS:
-        raise RefusedError(
-            ErrorCode.TOO_BLURRED,
-            "The face is blurred (ratio of fine to coarse contrast).",
-            value=round(quality.sharpness, 3),
-            limit=MIN_SHARPNESS,
-        )
-    for value, covered, limit in (
-        (quality.covered, quality.covered > MAX_COVERED, MAX_COVERED),
-        (quality.disagreement, quality.disagreement > max_disagreement, max_disagreement),
-        (quality.presence, quality.presence < MIN_PRESENCE, MIN_PRESENCE),
-    ):
-        if covered:
+    for check in _checks(limits.min_eye_distance_px, max_disagreement):
+        value = float(getattr(quality, check.measure))
+        if value < check.limit if check.below else value > check.limit:
             raise RefusedError(
-                ErrorCode.FACE_COVERED,
-                "A large part of the face is covered.",
-                value=round(value, 3),
-                limit=limit,
+                check.code,
+                check.message,
+                value=tell_apart(value, check.limit, check.digits),
+                limit=check.limit,
             )
 
 
@@ -170,24 +187,18 @@ def refuse_dark_photo(photo: NDArray[np.uint8]) -> None:
         raise RefusedError(
             ErrorCode.TOO_DARK,
             "The photo is too dark to find a face (brightness of its lightest tenth, of 0 to 255).",
-            value=round(brightness, 1),
+            value=tell_apart(brightness, MIN_BRIGHTNESS, 1),
             limit=MIN_BRIGHTNESS,
         )
 
 
-def _polygon(points: NDArray[np.floating], chain: tuple[int, ...]) -> NDArray[np.bool_]:
-    picture = Image.new("1", (_PATCH_SIDE, _PATCH_SIDE))
-    ImageDraw.Draw(picture).polygon([(float(x), float(y)) for x, y in points[list(chain)]], fill=1)
-    return np.asarray(picture)
-
-
-def _luma(patch: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(patch.astype(np.float32) @ np.array(_LUMA, np.float32))
+def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(pixels.astype(np.float32) @ np.array(LUMA, np.float32))
 
 
 def _sharpness(patch: Tensor, oval: NDArray[np.bool_]) -> float:
     # In torch, also on a CPU: NumPy's threads would spin while others compress.
-    luma = (patch.float() * torch.tensor(_LUMA, device=patch.device)).sum(2)
+    luma = (patch.float() * torch.tensor(LUMA, device=patch.device)).sum(2)
     levels = [blur @ luma @ blur.T for blur in _blurs(patch.device)]
     differences = torch.stack([levels[0] - levels[1], levels[2] - levels[3]]).cpu().numpy()
     # Taxicab distance: what so many erosions by a cross leave.
@@ -198,36 +209,29 @@ def _sharpness(patch: Tensor, oval: NDArray[np.bool_]) -> float:
     return float(fine / max(coarse, 1e-3))
 
 
-def _covered_share(patch: NDArray[np.uint8], points: NDArray[np.floating], oval: NDArray[np.bool_]) -> float:
+def _covered_share(patch: FacePatch) -> float:
     """Return the share of the face (not eyes, brows, mouth) whose colour is far from the face's median."""
-    features = np.zeros_like(oval)
-    for chain in (RIGHT_LIDS, LEFT_LIDS, RIGHT_BROW, LEFT_BROW, INNER_LIPS):
-        features |= _polygon(points, chain)
-    skin = oval & (ndimage.distance_transform_cdt(~features, "taxicab") > _FEATURE_MARGIN)
+    box = patch.box
+    features = ndimage.distance_transform_cdt(~patch.features[box], "taxicab") <= _FEATURE_MARGIN
+    skin = patch.oval[box] & ~features
     if not skin.any():
         return 1.0
-    rows, columns = (np.flatnonzero(skin.any(axis)) for axis in (1, 0))
-    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    lab = np.asarray(ImageCms.applyTransform(Image.fromarray(patch[window]), _lab_transform()))[skin[window]]
-    chroma = (lab[:, 1:] ^ 0x80).astype(np.float32)
-    middle = np.median(_central(points, chroma, skin), axis=0)
+    # What is blown out has no colour left and may well be skin.
+    skin &= (patch.pixels[box] < CLIPPED).all(2)
+    if not skin.any():
+        return 0.0
+    chroma = patch.lab[box][skin][:, 1:]
+    origin = np.array([box[1].start, box[0].start])
+    middle = np.median(_central(patch.points - origin, chroma, skin), axis=0)
     return float((np.linalg.norm(chroma - middle, axis=1) > _SKIN_CHROMA).mean())
 
 
 @cache
 def _blurs(device: torch.device) -> list[Tensor]:
     """Return what blurs the rows or columns of the patch, at four widths an octave apart: Gaussians."""
-    identity = np.eye(_PATCH_SIDE, dtype=np.float32)
+    identity = np.eye(PATCH_SIDE, dtype=np.float32)
     made = [ndimage.gaussian_filter1d(identity, sigma, axis=0) for sigma in _SHARPNESS_SIGMAS]
     return [torch.from_numpy(matrix).to(device) for matrix in made]
-
-
-@cache
-def _lab_transform() -> ImageCms.ImageCmsTransform:
-    # Pillow's own conversion makes it anew for every picture, which takes longer than its use.
-    return ImageCms.buildTransform(
-        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
-    )
 
 
 def _central(
@@ -237,5 +241,5 @@ def _central(
     rows, columns = np.nonzero(skin)
     chosen = np.zeros(len(rows), bool)
     for x, y in points[[50, 280, 6, 151, 205, 425]]:
-        chosen |= (columns - x) ** 2 + (rows - y) ** 2 < (0.08 * _PATCH_EYES) ** 2
+        chosen |= (columns - x) ** 2 + (rows - y) ** 2 < (0.08 * PATCH_EYES) ** 2
     return chroma[chosen] if chosen.any() else chroma

@@ -12,21 +12,27 @@ from PIL import Image
 from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.quality import ReasonCode
 from gpu_workers.engines.anny.correspondence import SKIN_LANDMARKS
 from gpu_workers.engines.anny.cuda_graph import beside
 from gpu_workers.engines.anny.face_network import FaceNetwork
 from gpu_workers.engines.anny.face_network_graph import GraphedFaceNetwork
 from gpu_workers.engines.anny.face_network_photo import look_at_face, network_word
-from gpu_workers.engines.anny.face_search import MeasuredFace, find_faces, measure_face
+from gpu_workers.engines.anny.face_patch import cut_patch
+from gpu_workers.engines.anny.face_search import MeasuredFace
 from gpu_workers.engines.anny.head_data import HeadData
-from gpu_workers.engines.anny.landmarker import FaceLandmarker, FaceLandmarks
+from gpu_workers.engines.anny.landmarker import FaceLandmarker
+from gpu_workers.engines.anny.observed import OBSERVED, observe
 from gpu_workers.engines.anny.photo_checks import (
     MAX_DISAGREEMENT,
     measure_quality,
     refuse_bad_face,
     refuse_dark_photo,
 )
+from gpu_workers.engines.anny.photo_reasons import list_reasons
 from gpu_workers.engines.anny.pose import head_angles, initial_pose
+from gpu_workers.engines.anny.seen_glasses import find_spectacles
+from gpu_workers.engines.anny.upright import UprightFace, find_upright_face
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.photo import DecodedPhoto, decode_photo, plain_memory
 
@@ -73,10 +79,11 @@ def preprocess_photo(
     Returns:
         Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
             camera, same unit; the first pixel's centre is 0.5); `scores` (52,) float32 expression scores in
-            ARKIT_NAMES' order; `network/...`, see face_network_photo.py; `camera` (3,) float64: assumed focal
-            length and principal point, pixels.
+            ARKIT_NAMES' order, 0 for parts that are hidden; `observed`, see observed.py; `network/...`, see
+            face_network_photo.py; `camera` (3,) float64: assumed focal length and principal point, pixels.
             Facts: measurements, `crop` (left, top, right, bottom in pixels of the upright original),
-            `focal_from`, and whether the face network's points are used.
+            `turned_degrees` (clockwise, where the photo was not upright and did not say so), `focal_from`,
+            whether the face network's points are used, `glasses`, and `reasons`, as of face3d/quality.py.
     Raises:
         RefusedError: see gpu_workers/photo.py and photo_checks.py; no_face and several_faces.
     """
@@ -84,9 +91,9 @@ def preprocess_photo(
     on_gpu = device.type == "cuda"
     decoded = decode_photo(data, limits, longest, _page_locked if on_gpu else plain_memory)
     rgb = torch.from_numpy(decoded.rgb).to(device, non_blocking=True) if on_gpu else decoded.rgb
-    faces = find_faces(landmarker, rgb)
-    _refuse_wrong_number(faces, decoded, limits)
-    face = measure_face(landmarker, rgb, faces[0], head_data.landmark_mirror)
+    upright = find_upright_face(landmarker, rgb, head_data.landmark_mirror, limits.second_face_share)
+    face = _only_face(upright, decoded, limits)
+    rgb, decoded = upright.photo, _turn_decoded(decoded, upright.quarters)
     enlarged = max(decoded.original_size) / max(decoded.rgb.shape[:2])
     box = _crop_box(face, decoded.rgb.shape[1], decoded.rgb.shape[0], options.input_size)
     width, height = box[2] - box[0], box[3] - box[1]
@@ -95,11 +102,15 @@ def preprocess_photo(
     scale_x, scale_y = photo.shape[1] / width, photo.shape[0] / height
     landmarks = (face.points - [box[0], box[1], 0]) * [scale_x, scale_y, scale_x]
     camera, focal_from = _camera(decoded, landmarks, box, scale_x)
+    with beside(device, "quality"):
+        patch = cut_patch(rgb, face)
+    look = observe(patch, face.scores)
     tensors = {
         "photo": photo,
         "landmarks": landmarks.astype(np.float32),
-        "scores": face.scores.astype(np.float32),
+        "scores": look.observed.keep_scores(face.scores),
         "camera": camera,
+        OBSERVED: look.observed.to_tensor(),
     }
     angles = _angles(face, head_data)
     network_facts: dict[str, Any] = {"used": False}
@@ -110,19 +121,24 @@ def preprocess_photo(
     if early is not None:
         early(StageResult(tensors=tensors))
     with beside(device, "quality"):
-        quality = measure_quality(rgb, face, angles, enlarged)
+        quality = measure_quality(patch, face, angles, enlarged)
     refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
+    spectacles = find_spectacles(patch)
+    reasons = list_reasons(quality, look, spectacles, upright.degrees)
     facts: dict[str, Any] = {
         "photo": {
             "format": decoded.format,
             "width": decoded.original_size[0],
             "height": decoded.original_size[1],
             "crop": [round(edge * enlarged) for edge in box],
+            "turned_degrees": upright.degrees,
         },
         "face": quality.facts(),
         "face_network": network_facts,
         "focal_from": focal_from,
-        "faces_found": len(faces),
+        "faces_found": len(upright.faces),
+        "glasses": any(reason.code is ReasonCode.GLASSES for reason in reasons),
+        "reasons": [reason.facts() for reason in reasons],
     }
     return StageResult(tensors=tensors, facts=facts)
 
@@ -149,10 +165,16 @@ def measure_view(
     return StageResult(tensors=tensors, facts={"view": found.facts["face"]})
 
 
-def _refuse_wrong_number(faces: list[FaceLandmarks], decoded: DecodedPhoto, limits: PhotoLimits) -> None:
-    if not faces:
+def _only_face(upright: UprightFace, decoded: DecodedPhoto, limits: PhotoLimits) -> MeasuredFace:
+    """Return a photo's one face.
+
+    Raises:
+        RefusedError: too_dark, no_face or several_faces.
+    """
+    if upright.face is None:
         refuse_dark_photo(decoded.rgb)
         raise RefusedError(ErrorCode.NO_FACE, "No face was found in the photo.", value=0, limit=1)
+    faces = upright.faces
     large = [face for face in faces if face.size > limits.second_face_share * faces[0].size]
     if len(large) > 1:
         raise RefusedError(
@@ -161,6 +183,19 @@ def _refuse_wrong_number(faces: list[FaceLandmarks], decoded: DecodedPhoto, limi
             value=len(large),
             limit=1,
         )
+    return upright.face
+
+
+def _turn_decoded(decoded: DecodedPhoto, quarters: int) -> DecodedPhoto:
+    """Return a decoded photo turned anticlockwise by quarters."""
+    if not quarters:
+        return decoded
+    width, height = decoded.original_size
+    return replace(
+        decoded,
+        rgb=np.ascontiguousarray(np.rot90(decoded.rgb, quarters)),
+        original_size=(height, width) if quarters % 2 else (width, height),
+    )
 
 
 def _angles(face: MeasuredFace, head_data: HeadData) -> tuple[float, float, float]:

@@ -15,8 +15,10 @@ from torch import Tensor
 from face3d.head import Head
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
+from face3d.quality import ReasonCode, judge
 from gpu_workers.engines.anny.correspondence import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from gpu_workers.engines.anny.head_data import HeadData
+from gpu_workers.engines.anny.observed import read_observed
 from gpu_workers.engines.anny.surface_graph import bake_surface
 from gpu_workers.engines.anny.texture_atlas import SkinAtlas, load_skin_atlas
 from gpu_workers.engines.anny.texture_bake import BakeRequest, SkinBake, bake_skin
@@ -87,7 +89,9 @@ def bake_head(
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
         coverage as a fourth channel; with format `maps`, of the skin's size, `normal/skin`, `roughness/skin`,
         `occlusion/skin` and `displacement/skin` (texture_surface.py); facts `texel_shares` of the face
-        (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses` were seen,
+        (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses` were found
+        and left out, `quality_reasons` that this stage adds, `iris_colour`, `skin_tone` and `hair_colour` in
+        linear light (None where the photo does not show them),
         the share of the face that is `covered` by them, hair or else, `timings` in seconds,
         `displacement_range_m`.
     """
@@ -142,9 +146,14 @@ def bake_on_device(
                 images = {f"{name}/skin": image for name, image in vars(surface).items()}
                 facts["displacement_range_m"] = DISPLACEMENT_RANGE
                 clock.lap("surface", wait=False)
-            iris = find_iris_colour(features, landmarks[:, :2] - shift)
-            tint = find_tooth_tint(features, landmarks[:, :2] - shift)
-            facts["iris_colour"] = _round(iris.tolist())
+            points, observed = landmarks[:, :2] - shift, read_observed(prepared.tensors)
+            iris = find_iris_colour(features, points, observed.coloured_irises)
+            tint = find_tooth_tint(features, points) if observed.teeth else torch.ones(3)
+            facts["iris_colour"] = _round(iris.tolist()) if any(observed.coloured_irises) else None
+            if not observed.colours:
+                # What the map shows is not the person's, and nobody should take it for that.
+                facts["skin_tone"] = facts["hair_colour"] = None
+            facts["quality_reasons"] = _list_reasons(prepared, request.masks.glasses)
             constants = _load_constants(head_data, device)
             images["albedo/eyes"] = _finish(paint_eyes(iris, constants.eyes))
             images["albedo/mouth"] = _finish(paint_mouth(tint, constants.mouth))
@@ -225,6 +234,21 @@ def _describe(bake: SkinBake, head: Head, atlas: SkinAtlas, size: int) -> dict[s
         "skin_tone": _round(colours[:3]),
         "hair_colour": _round(colours[3:]),
     }
+
+
+def _list_reasons(prepared: StageResult, left_out: bool) -> list[dict[str, Any]]:
+    """Return what the photo's masks add to the reasons that preprocess found.
+
+    Args:
+        left_out: whether the masks found the frame's pixels, so that the map does not show them.
+    """
+    if left_out:
+        return []
+    frames = [
+        fact["value"] for fact in prepared.facts.get("reasons", []) if fact["code"] == ReasonCode.GLASSES
+    ]
+    found = [reason for value in frames for reason in judge(ReasonCode.GLASSES_FRAME_REMAINS, value)]
+    return [reason.facts() for reason in found]
 
 
 def _map_density(head: Head, atlas: SkinAtlas, size: int) -> float:

@@ -37,15 +37,17 @@ _DARK_IRIS = (0.02, 0.05)
 _DARKEST, _BRIGHTEST = 0.022, 0.22
 
 
-def find_iris_colour(photo: Tensor, landmarks: Array) -> Tensor:
-    """Return the irises' colour, (3,) linear light on the CPU, without the lid's shade.
+def find_iris_colour(photo: Tensor, landmarks: Array, seen: tuple[bool, bool] = (True, True)) -> Tensor:
+    """Return the irises' colour, (3,) linear light on the CPU, without the lid's shade; brown if unknown.
 
     Args:
         photo: (3, H, W) linear light.
         landmarks: (478, 2 or 3) pixels of the photo.
+        seen: whether the right and the left iris show; see observed.py.
     """
-    samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in (RIGHT_IRIS, LEFT_IRIS)]
-    pixels = torch.cat(samples, 1)
+    irises = [iris for iris, shows in zip((RIGHT_IRIS, LEFT_IRIS), seen, strict=True) if shows]
+    samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in irises]
+    pixels = torch.cat([torch.empty(3, 0), *samples], 1)
     if pixels.shape[1] < 8:
         return torch.tensor(_FALLBACK_IRIS)
     luma = torch.tensor(LUMA) @ pixels

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from face3d.head import head_from_tensors
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
+from face3d.quality import ReasonCode, judge
+from face3d.states import Quality
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import finish_geometry
 from gpu_workers.engines.anny.head_data import HeadData, load_head_data
@@ -239,7 +241,8 @@ def _add_facts(facts: dict[str, Any], wrapped: WrappedHead) -> dict[str, Any]:
         "moved_mm": {"median": round(1e3 * median, 2), "p95": round(1e3 * most, 2)},
         "disagreement_mm": round(1e3 * wrapped.disagreement, 2),
     }
-    if wrapped.disagreement > DISAGREEMENT:
-        facts["quality"] = "review"
-        facts["quality_reasons"] = [*facts["quality_reasons"], "the model's front and the landmarks disagree"]
+    against = [reason.facts() for reason in judge(ReasonCode.FRONT_DISAGREES, 1e3 * wrapped.disagreement)]
+    if against:
+        facts["quality"] = Quality.REVIEW.value
+        facts["quality_reasons"] = [*facts["quality_reasons"], *against]
     return facts

@@ -8,6 +8,7 @@ import numpy as np
 from face3d.head import head_to_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.quality import ReasonCode, state
 from face3d.states import Quality
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.null.head import PHOTO_SIZE, make_head
@@ -79,7 +80,7 @@ class NullEngine:
         facts = {
             "scale_from": "template",
             "quality": Quality.REVIEW.value,
-            "quality_reasons": ["engine null reconstructs nothing"],
+            "quality_reasons": [state(ReasonCode.NOTHING_RECONSTRUCTED).facts()],
         }
         # One material: each map is another object to write, and a load test wants few.
         neutral, photo = (make_head(expression_in_base=flag, eye_material="skin") for flag in (False, True))
