@@ -19,7 +19,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageCms
 
-from gpu_workers.photo_formats.opened import OpenedPhoto, UnreadableError, open_photo
+from gpu_workers.photo_formats.errors import UnreadableError
+from gpu_workers.photo_formats.opened import OpenedPhoto, open_photo
 from gpu_workers.photo_formats.upright import make_upright
 from gpu_workers.photo_protocol import Header, Limits, read_message, write_message
 from gpu_workers.sandbox.lock import Layers, limit_resources, lock_process

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import pi_heif
 from numpy.typing import NDArray
-from PIL import AvifImagePlugin, ExifTags, Image
+from PIL import AvifImagePlugin, ExifTags, Image, TiffImagePlugin
 
 from gpu_workers.photo_formats import containers
 from gpu_workers.photo_formats.colours import Colours, read_colours
+from gpu_workers.photo_formats.errors import CutShortError, UnreadableError
+from gpu_workers.photo_formats.tiff import check_layout, settle_depth
 
 #: What Pillow may open: formats that cameras, phones and editors write, decoded without outside programs.
 PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -46,14 +48,6 @@ Deep = NDArray[np.uint16]
 
 #: Is called with width and height as soon as they are known, and raises where they are too many.
 CheckSize = Callable[[int, int], None]
-
-
-class UnreadableError(Exception):
-    """The file is no image, or of no format that is read."""
-
-
-class CutShortError(Exception):
-    """The file ends before its picture does, or is damaged."""
 
 
 @dataclass
@@ -99,9 +93,12 @@ def open_photo(data: bytes, check_size: CheckSize) -> OpenedPhoto:
     name = "JPEG" if picture.format == "MPO" else str(picture.format)
     exif = _read_exif(picture, name)
 
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        check_layout(picture)
+
     def load() -> Image.Image:
         picture.load()
-        return picture
+        return settle_depth(picture) if isinstance(picture, TiffImagePlugin.TiffImageFile) else picture
 
     return OpenedPhoto(
         format=name,
