@@ -132,7 +132,7 @@ def _open_heic(data: bytes, check_size: CheckSize) -> OpenedPhoto:
             channels = len(depth[0])
             rows = np.frombuffer(pixels, np.uint16).reshape(photo.size[1], -1)
             return rows[:, : photo.size[0] * channels].reshape(photo.size[1], photo.size[0], channels)
-        return Image.frombuffer(photo.mode, photo.size, pixels, "raw", photo.mode, photo.stride)
+        return Image.frombuffer(photo.mode, photo.size, pixels, "raw", photo.mode, photo.stride, 1)
 
     return OpenedPhoto(
         format="HEIC",
