@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -39,7 +40,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 PROGRAM: tuple[str, ...] = ("-m", "gpu_workers.photo_decoder")
 #: Time that a new child may take to start.
 _START_SECONDS = 20.0
-#: Time that a photo may take beyond its decoding: pipes, scheduling.
+#: How much longer a photo may take than its decoding uses a processor: others use it too.
+_PATIENCE = 2.0
 _MARGIN_SECONDS = 1.0
 #: Time that it gets to end.
 _END_SECONDS = 5.0
@@ -129,7 +131,7 @@ class Child:
         self._used_before = self._cpu_seconds()
         if _is_ready(self._stdout.fileno(), select.POLLIN, 0):
             raise ProtocolError("a reply before the request, or the end")
-        seconds = self.limits.seconds + _MARGIN_SECONDS
+        seconds = _PATIENCE * self.limits.seconds + _MARGIN_SECONDS
         writer, reader = (_TimedPipe(pipe.fileno(), seconds) for pipe in (self._stdin, self._stdout))
         write_message(writer, {"serial": self.photos, "longest_side": longest_side}, data)
         message = read_message(reader, 0)
@@ -151,6 +153,10 @@ class Child:
     def cpu_seconds(self) -> float:
         """Return the CPU time that the process has used since the last request."""
         return self._cpu_seconds() - self._used_before
+
+    def used_all_its_time(self) -> bool:
+        """Return whether the kernel ended the process, which has ended, for the CPU time that it used."""
+        return self._process.returncode == -signal.SIGXCPU
 
     def _cpu_seconds(self) -> float:
         try:

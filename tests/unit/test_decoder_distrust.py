@@ -63,6 +63,13 @@ def test_what_cannot_be_is_refused(kind: str, stand_in) -> None:
     assert photo_module._children._idle == []
 
 
+def test_a_photo_that_uses_all_its_time_is_told_so(stand_in) -> None:
+    stand_in("uses all its time")
+    with pytest.raises(RefusedError, match="takes too long") as caught:
+        decode_photo(photo(), LIMITS)
+    assert (caught.value.code, caught.value.limit) == (ErrorCode.IMAGE_TOO_LARGE, "0.3 s")
+
+
 @pytest.mark.parametrize("kind", ["324 megapixels", "a header of 4 GB", "dies"])
 def test_the_next_photo_works(kind: str, stand_in, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(kind)
