@@ -22,6 +22,8 @@ from gpu_workers.sandbox.lock import Layers
 
 #: Idle children that are kept; more run at once when more threads decode.
 _IDLE_CHILDREN = 2
+#: Share of its CPU time from which on a photo, not the machine, is why the decoder did not end in time.
+_BLAME = 0.8
 
 
 def plain_memory(size: int) -> Pixels:
@@ -122,6 +124,15 @@ def _limit(reason: str, limits: PhotoLimits) -> str:
     }[reason]
 
 
+def _takes_too_long(limits: Limits) -> RefusedError:
+    return RefusedError(
+        ErrorCode.IMAGE_TOO_LARGE,
+        "The photo takes too long to decode.",
+        value=f"more than {limits.seconds:g} s",
+        limit=f"{limits.seconds:g} s",
+    )
+
+
 class _Children:
     """Idle decoding processes of this process; a fork starts with none."""
 
@@ -150,16 +161,13 @@ class _Children:
             except HungError:
                 used = child.cpu_seconds()
                 child.kill()
-                if used < limits.seconds / 2:
+                if used < _BLAME * limits.seconds:
                     raise EngineUnavailable("The machine is too busy to decode a photo in time.") from None
-                raise RefusedError(
-                    ErrorCode.IMAGE_TOO_LARGE,
-                    "The photo takes too long to decode.",
-                    value=f"more than {limits.seconds:g} s",
-                    limit=f"{limits.seconds:g} s",
-                ) from None
+                raise _takes_too_long(limits) from None
             except (OSError, ValueError):
                 child.kill()
+                if child.used_all_its_time():
+                    raise _takes_too_long(limits) from None
                 continue
             except BaseException:
                 child.kill()

@@ -19,7 +19,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageCms
 
-from gpu_workers.photo_formats.opened import OpenedPhoto, UnreadableError, open_photo
+from gpu_workers.photo_formats.errors import UnreadableError
+from gpu_workers.photo_formats.opened import OpenedPhoto, open_photo
 from gpu_workers.photo_formats.upright import make_upright
 from gpu_workers.photo_protocol import Header, Limits, read_message, write_message
 from gpu_workers.sandbox.lock import Layers, limit_resources, lock_process
@@ -169,7 +170,8 @@ def rehearse() -> None:
             continue
         for options in ({}, {"icc_profile": profile, "exif": exif.tobytes()}):
             file = io.BytesIO()
-            with contextlib.suppress(OSError, ValueError):
+            # A format that this Pillow cannot write, or read, is no reason not to start.
+            with contextlib.suppress(Exception):
                 picture.save(file, name, **options)
                 decode(file.getvalue(), 1.0, None, shared)
     for data in (b"", b"\0\0\0\x18ftypheic" + bytes(32), b"\0\0\0\x18ftypavif" + bytes(32)):

@@ -73,14 +73,15 @@ def _shrink(picture: Image.Image, longest_side: int | None) -> Image.Image:
 
 def _from_deep(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture, dtype=np.float32)
+    is_tiff = getattr(picture, "format", None) == "TIFF"
     largest = float(values.max(initial=0))
     if picture.mode.startswith("I;16"):
         scale = 1 / 257
     elif picture.mode == "F":
         scale = 255.0 if largest <= 1 else 1.0
     else:
-        # Whole numbers of 32 bits: their file says no depth that Pillow tells.
-        scale = 1.0 if largest <= 255 else 1 / 257 if largest <= 65535 else 255 / (2**31 - 1)
+        # Whole numbers: of 16 bits in a PPM, in a TIFF of 32 of which the upper ones are not used.
+        scale = 1.0 if largest <= 255 and is_tiff else 1 / 257
     return Image.fromarray(np.clip(values * scale + 0.5, 0, 255).astype(np.uint8))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import struct
 import sys
 import time
@@ -88,6 +89,8 @@ def main() -> None:
             continue
         if kind == "dies":
             os._exit(3)
+        elif kind == "uses all its time":
+            os.kill(os.getpid(), signal.SIGXCPU)
         elif kind == "half a reply":
             os.write(1, struct.pack("<I", 100) + b'{"width": 4')
             os._exit(0)

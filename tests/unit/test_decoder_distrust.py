@@ -17,7 +17,7 @@ from gpu_workers.photo import Pixels, decode_photo, plain_memory
 from tests.unit.colour_support import portrait
 from tests.unit.decoder_stand_in import WRONG_BYTES, WRONG_FIELDS
 
-LIMITS = PhotoLimits(decode_seconds=0.5)
+LIMITS = PhotoLimits(decode_seconds=0.3)
 PICTURE = portrait()
 #: More than a pipe holds.
 LARGE = bytes(3 * 2**20)
@@ -63,6 +63,13 @@ def test_what_cannot_be_is_refused(kind: str, stand_in) -> None:
     assert photo_module._children._idle == []
 
 
+def test_a_photo_that_uses_all_its_time_is_told_so(stand_in) -> None:
+    stand_in("uses all its time")
+    with pytest.raises(RefusedError, match="takes too long") as caught:
+        decode_photo(photo(), LIMITS)
+    assert (caught.value.code, caught.value.limit) == (ErrorCode.IMAGE_TOO_LARGE, "0.3 s")
+
+
 @pytest.mark.parametrize("kind", ["324 megapixels", "a header of 4 GB", "dies"])
 def test_the_next_photo_works(kind: str, stand_in, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(kind)
@@ -72,8 +79,7 @@ def test_the_next_photo_works(kind: str, stand_in, monkeypatch: pytest.MonkeyPat
     assert np.array_equal(decode_photo(photo(), LIMITS).rgb, PICTURE)
 
 
-@pytest.mark.parametrize("kind", ["silence", "half a reply and silence"])
-@pytest.mark.parametrize("data", [photo(), LARGE], ids=["a photo", "more than a pipe holds"])
+@pytest.mark.parametrize(("kind", "data"), [("silence", LARGE), ("half a reply and silence", photo())])
 def test_silence_ends(kind: str, data: bytes, stand_in) -> None:
     stand_in(kind)
     start = time.monotonic()

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -325,6 +326,14 @@ def test_avif_by_code_points() -> None:
     stated = data.replace(b"colrnclx\0\x01\0\x0d", b"colrnclx\0\x0c\0\x0d")
     assert error(data) > EXACT
     assert error(stated) < EXACT
+
+
+@pytest.mark.parametrize(("transfer", "encode_values"), [(16, encode_pq), (18, encode_hlg)])
+def test_a_bright_avif(transfer: int, encode_values: Callable[[np.ndarray], np.ndarray]) -> None:
+    data = encode(eight(encode_values(PICTURE / 255)), "AVIF", quality=98, subsampling="4:4:4")
+    stated = data.replace(b"colrnclx\0\x01\0\x0d", b"colrnclx\0\x09\0" + bytes([transfer]))
+    ordinary = PICTURE.max(axis=2) <= 220
+    assert difference(decode_photo(stated, LIMITS).rgb[ordinary], PICTURE[ordinary]) < CODED
 
 
 def test_tiff_by_chromaticities() -> None:

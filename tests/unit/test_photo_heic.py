@@ -50,6 +50,10 @@ def test_ten_bits() -> None:
     assert shows(compose([coded("ten_bits", 128, 128)]), portrait())
 
 
+def test_grey() -> None:
+    assert shows(compose([coded("grey", 128, 128)]), np.repeat(portrait()[..., 1:2], 3, axis=2))
+
+
 def test_tiles_as_phones_store_them() -> None:
     data = compose([*tiles(), grid_item(2, 2, 128, 128, [1, 2, 3, 4])], primary=5)
     assert shows(data, portrait())
@@ -78,6 +82,22 @@ def test_depth_and_gain_maps_are_no_photos(kind: str) -> None:
     extra = coded("grey", 128, 128, refers=(b"auxl", [1]), hidden=True)
     extra.properties.append((full_box(b"auxC", kind.encode() + b"\0"), True))
     assert shows(compose([coded("plain", 128, 128), extra]), portrait())
+
+
+def test_what_is_transparent_is_white() -> None:
+    layer = coded("grey", 128, 128, refers=(b"auxl", [1]), hidden=True)
+    kind = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
+    layer.properties.append((full_box(b"auxC", kind), True))
+    rgb = decode_photo(compose([coded("plain", 128, 128), layer]), LIMITS).rgb.astype(int)
+    alpha = portrait()[..., 1:2] / 255
+    assert difference(rgb, portrait() * alpha + 255 * (1 - alpha)) < CLOSE
+
+
+def test_what_lies_outside_the_clean_aperture_is_no_part_of_the_photo() -> None:
+    photo = coded("plain", 128, 128)
+    # Width 96 and height 80, in the middle.
+    photo.properties.append((box(b"clap", struct.pack(">8I", 96, 1, 80, 1, 0, 1, 0, 1)), True))
+    assert shows(compose([photo]), portrait()[24:104, 16:112])
 
 
 def test_a_thumbnail_is_no_photo() -> None:

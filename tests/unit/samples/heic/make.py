@@ -20,15 +20,15 @@ QUALITY = "80"
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write (H, W, 3) of 8 or 16 bits."""
+    """Write (H, W, 3) or (H, W, 1) of 8 or 16 bits."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    height, width, _ = pixels.shape
+    height, width, channels = pixels.shape
     rows = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(height, -1)
     raw = b"".join(b"\0" + row.tobytes() for row in rows)
-    head = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, 2, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, 2 if channels == 3 else 0, 0, 0, 0)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
     )
@@ -51,7 +51,7 @@ def main() -> None:
         row, column = divmod(k, 2)
         make(f"tile{k}", picture[64 * row : 64 * row + 64, 64 * column : 64 * column + 64])
     make("ten_bits", picture.astype(np.uint16) * 257, "-b", "10")
-    make("grey", np.repeat(picture[..., 1:2], 3, axis=2))
+    make("grey", picture[..., 1:2])
     make("other", 255 - picture)
     display_p3 = np.round(255 * to_rgb_space(picture / 255, "display_p3")).astype(np.uint8)
     make("display_p3", display_p3)
