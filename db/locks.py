@@ -14,10 +14,13 @@ LOCK_ORDER = (
     "stages",
     "attempts",
     "outbox",
+    "erased_photos",
     "artifacts",
     "webhook_endpoints",
     "deliveries",
     "workers",
+    "relays",
+    "chores",
 )
 
 
