@@ -39,6 +39,7 @@ def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Set
                     options=upload.options,
                     refusal=upload.refusal,
                     source="sweep",
+                    modified_at=upload.modified_at,
                 )
         except DataError:
             # One object that the database cannot hold must not hide those behind it.
