@@ -4,11 +4,11 @@ Any number may run. Publishing takes rows with SKIP LOCKED, so relays share it; 
 the one that holds an advisory lock. Woken by NOTIFY, and by a poll where no notice came.
 """
 
+import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import psycopg
 import structlog
@@ -16,23 +16,29 @@ from celery import Celery
 from sqlalchemy import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import leases, outbox, webhooks, workers
+from db import leases, outbox, relay_health, webhooks, workers
 from db.notices import RELAY_CHANNEL
 from db.session import make_session_factory
 from face3d.logs import configure_logs
+from face3d.outages import Outage
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
 from tasks.artifacts import open_cache
 from tasks.broker import declare_dead_letters, queue_depth
 from tasks.chain import job_chain
+from tasks.chores import Chore, do_due
 from tasks.deliver import deliver
-from tasks.retention import erase_expired, tidy_jobs
+from tasks.leftovers import abort_stale_uploads, age_inbox
+from tasks.retention import ROUND, end_endless, erase_expired, tidy_jobs
 from tasks.sweep import sweep_inbox
 
 log = structlog.get_logger(__name__)
 
 #: Rows that are published in one transaction.
 _BATCH = 50
+
+#: Pause between two notes of a relay that it made a round.
+_TELL_SECONDS = 2.0
 
 #: Any constant: the advisory lock of the relay that does the periodic work.
 _LEADER_LOCK = 0x0FACE3D
@@ -117,16 +123,6 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
     return count
 
 
-@dataclass
-class _Chore:
-    """Periodic work of the leading relay."""
-
-    name: str
-    every_seconds: float
-    run: Callable[[], object]
-    due_at: float = field(default=0.0)
-
-
 class Relay:
     """The relay process."""
 
@@ -143,16 +139,21 @@ class Relay:
         self._blind_until = 0.0
         self._leading = False
         self._urgent = [
-            _Chore("expire_leases", min(settings.lease_seconds / 6, 5.0), self._expire_leases),
-            _Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
+            Chore("expire_leases", min(settings.lease_seconds / 6, 5.0), self._expire_leases),
+            Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
         ]
         self._slow = [
-            _Chore("sweep_inbox", settings.sweep_seconds, self._sweep),
-            _Chore("forget_dead_workers", 60.0, self._forget_dead_workers),
-            _Chore("sweep_cache", 60.0, self._cache.sweep),
-            _Chore("tidy_jobs", 60.0, self._tidy_jobs),
-            _Chore("retention", 600.0, self._retention),
+            Chore("sweep_inbox", settings.sweep_seconds, self._sweep),
+            Chore("forget_dead_workers", 60.0, self._forget_dead_workers),
+            Chore("sweep_cache", 60.0, self._cache.sweep),
+            Chore("tidy_jobs", 60.0, self._tidy_jobs),
+            Chore("retention", 600.0, self._retention),
+            Chore("leftovers", 3600.0, self._leftovers),
         ]
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._round_told_at = 0.0
+        self._swept = False
+        self._outage = Outage(log, "relay.round")
 
     def stop(self, *_: object) -> None:
         """Ask the loop to end after its present round."""
@@ -171,10 +172,12 @@ class Relay:
                 if time.monotonic() >= self._chores_at:
                     self._chores_at = time.monotonic() + min(1.0, self._settings.relay_poll_seconds)
                     self._leading = self._leads()
+                    self._tell_round()
                     if self._leading:
                         self._do_chores(self._urgent)
-            except Exception:
-                log.exception("relay.round_failed")
+                self._outage.ended()
+            except Exception as error:
+                self._outage.failed(error)
                 # While the database was away nobody could renew a lease: no worker is to blame.
                 self._blind_until = time.monotonic() + self._settings.lease_seconds
                 self._leading = False
@@ -182,6 +185,7 @@ class Relay:
                 self._stopping.wait(1.0)
         slow.join(timeout=5.0)
         self._disconnect()
+        self._say_goodbye()
         log.info("relay.stopped")
 
     def _run_slow_chores(self) -> None:
@@ -221,16 +225,23 @@ class Relay:
         ).fetchone()
         return bool(answer and answer[0])
 
-    def _do_chores(self, chores: Sequence[_Chore]) -> None:
-        for chore in chores:
-            now = time.monotonic()
-            if now < chore.due_at or self._stopping.is_set():
-                continue
-            chore.due_at = now + chore.every_seconds
-            try:
-                chore.run()
-            except Exception:
-                log.exception("relay.chore_failed", chore=chore.name)
+    def _do_chores(self, chores: list[Chore]) -> None:
+        do_due(chores, self._sessions, self._name, self._stopping.is_set)
+
+    def _tell_round(self) -> None:
+        """Write that this relay made a round, every other second."""
+        if time.monotonic() < self._round_told_at + _TELL_SECONDS:
+            return
+        with self._sessions.begin() as session:
+            relay_health.note_round(session, self._name, leads=self._leading)
+        self._round_told_at = time.monotonic()
+
+    def _say_goodbye(self) -> None:
+        try:
+            with self._sessions.begin() as session:
+                relay_health.forget_relay(session, self._name)
+        except Exception:
+            log.warning("relay.farewell_failed", exc_info=True)
 
     def _disconnect(self) -> None:
         for connection in (self._notices, self._leader):
@@ -248,16 +259,26 @@ class Relay:
 
     def _sweep(self) -> None:
         sweep_inbox(self._storage, self._sessions, self._settings)
+        self._swept = True
 
     def _forget_dead_workers(self) -> None:
         with self._sessions.begin() as session:
             workers.forget_dead(session, silent_seconds=600.0)
+            relay_health.forget_silent_relays(session)
 
-    def _tidy_jobs(self) -> None:
-        tidy_jobs(self._storage, self._sessions, self._settings, self._cache)
+    def _tidy_jobs(self) -> bool:
+        return tidy_jobs(self._storage, self._sessions, self._settings, self._cache) == ROUND
 
-    def _retention(self) -> None:
-        erase_expired(self._storage, self._sessions, self._settings, self._cache)
+    def _retention(self) -> bool:
+        ended = end_endless(self._storage, self._sessions, self._settings)
+        erased = erase_expired(self._storage, self._sessions, self._settings, self._cache)
+        return ROUND in (ended, erased)
+
+    def _leftovers(self) -> None:
+        abort_stale_uploads(self._storage, self._settings)
+        # What was uploaded while no relay ran has no job before the sweep saw it.
+        if self._swept:
+            age_inbox(self._storage, self._sessions, self._settings)
 
 
 def main() -> int:
