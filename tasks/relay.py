@@ -230,7 +230,8 @@ class Relay:
                 pass
             self._broker_outage.ended()
         except (BrokerUnavailable, OperationalError) as error:
-            self._broker_outage.failed(error)
+            cause = error.__cause__
+            self._broker_outage.failed(cause if isinstance(cause, Exception) else error)
             drop_connections(self._app)
             self._publish_at = time.monotonic() + _BROKER_PAUSE_SECONDS
 
