@@ -61,7 +61,7 @@ def tidy_jobs(
             jobs.end_tidying(session, job_id, work_bucket=settings.bucket_work)
             upkeep.note_success(session, job_id)
 
-    done = _each("tidying", ids, tidy, storage, sessions, settings)
+    done = _each("tidying.job_failed", ids, tidy, storage, sessions, settings)
     if done:
         log.info("jobs.tidied", count=done)
     return done
@@ -105,7 +105,7 @@ def erase_expired(
         erasures.forget_old(session)
         ids = upkeep.find_expired(session, retention_days=settings.retention_days, limit=limit)
     return _each(
-        "retention",
+        "retention.job_failed",
         ids,
         lambda job_id: erase_job(storage, sessions, settings, cache, job_id),
         storage,
@@ -129,11 +129,11 @@ def end_endless(
             if jobs.end_overdue(session, job_id, days=settings.retention_days):
                 log.warning("job.never_finished", job_id=job_id)
 
-    return _each("retention", ids, end, storage, sessions, settings)
+    return _each("retention.job_failed", ids, end, storage, sessions, settings)
 
 
 def _each(
-    what: str,
+    event: str,
     ids: Sequence[str],
     work: Callable[[str], None],
     storage: Storage,
@@ -153,7 +153,7 @@ def _each(
         except Exception as error:
             # Texts of other people's errors may hold a key.
             reason = error.message if isinstance(error, Face3DError) else None
-            log.warning(f"{what}.job_failed", job_id=job_id, error=type(error).__name__, reason=reason)
+            log.warning(event, job_id=job_id, error=type(error).__name__, reason=reason)
             for bucket in {settings.bucket_inbox, settings.bucket_work, settings.bucket_assets}:
                 storage.ping(bucket)
             with sessions.begin() as session:
