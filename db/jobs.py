@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import and_, case, func, insert, select, text, update
+from sqlalchemy import and_, case, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session, selectinload
 
 from db import erasures
@@ -20,6 +20,9 @@ from db.webhooks import insert_deliveries
 from face3d.errors import ErrorCode, Face3DError, RefusedError
 from face3d.options import FREE_TEXT_OPTIONS, OPTION_NAMES, JobOptions
 from face3d.states import STAGES, TERMINAL_JOB_STATES, AttemptOutcome, JobState, StageState, Tier
+
+#: Source of a job whose photo came through the API.
+API_SOURCE = "api"
 
 
 class JobNotFound(Face3DError):
@@ -51,6 +54,7 @@ def accept(
     refusal: RefusedError | None = None,
     source: str,
     modified_at: datetime | None = None,
+    name: str | None = None,
 ) -> Accepted:
     """Write the job and its outbox row, or return the job that exists; the caller commits.
 
@@ -59,6 +63,9 @@ def accept(
     Args:
         options: None when they were refused; then `refusal` says why and the job ends `failed` at once.
         modified_at: when the object was written, as its storage says; None for one that is new for certain.
+        source: `event`, `sweep` or `api`. The storage's event of an upload through the API may come first:
+            the job that it made becomes the API's.
+        name: the uploaded file's, where the caller knows it.
     """
     digest = options.digest() if options else f"refused:{refusal.value if refusal else ''}"[:64]
     photo = {"bucket": bucket, "key": key, "etag": etag, "options_digest": digest}
@@ -74,6 +81,7 @@ def accept(
             "ref": options.ref if options else None,
             "tier": (options.tier if options else Tier.BATCH).value,
             "source": source,
+            "name": name,
             "size": size,
             "content_type": content_type,
             "failed": failed,
@@ -83,7 +91,12 @@ def accept(
     ).scalar()
     if job_id is None:
         existing = session.execute(select(Job.id).filter_by(**photo)).scalar_one_or_none()
-        return Accepted(job_id=existing or erasures.find_erased(session, bucket, key, etag), created=False)
+        if existing is None:
+            erased = erasures.find_erased(session, bucket, key, etag)
+            return Accepted(job_id=erased, created=False)
+        if source == API_SOURCE:
+            session.execute(update(Job).where(Job.id == existing).values(source=source, name=name))
+        return Accepted(job_id=existing, created=False)
     if failed:
         insert_deliveries(session, str(job_id))
     return Accepted(job_id=str(job_id), created=True)
@@ -94,11 +107,11 @@ _ERROR_COLUMNS = ("error_code", "error_message", "error_value", "error_limit")
 #: One round trip: an event costs little else.
 _ACCEPT = text(f"""
     WITH made AS (
-        INSERT INTO jobs (id, bucket, key, etag, options_digest, options, stated, ref, tier, source, size,
-                          content_type, state, finished_at,
+        INSERT INTO jobs (id, bucket, key, etag, options_digest, options, stated, ref, tier, source, name,
+                          size, content_type, state, finished_at,
                           error_code, error_message, error_value, error_limit)
         SELECT CAST(:id AS uuid), :bucket, :key, :etag, :options_digest, CAST(:options AS jsonb),
-               CAST(:stated AS jsonb), :ref, :tier, :source, CAST(:size AS bigint), :content_type,
+               CAST(:stated AS jsonb), :ref, :tier, :source, :name, CAST(:size AS bigint), :content_type,
                CASE WHEN :failed THEN 'failed' ELSE 'accepted' END,
                CASE WHEN :failed THEN now() END, :error_code, :error_message, :error_value, :error_limit
          WHERE NOT EXISTS (
@@ -160,6 +173,12 @@ def find_by_photo(session: Session, *, bucket: str, key: str, etag: str | None) 
     if etag:
         query = query.where(Job.etag == etag)
     return session.execute(query.order_by(Job.created_at.desc()).limit(1)).scalar_one_or_none()
+
+
+def find_hidden_photo(session: Session) -> str | None:
+    """Return the id of a job whose photo lies where SeaweedFS lists nothing, or None."""
+    hidden = or_(Job.key.like("%.versions/%"), Job.key.like(".uploads/%"))
+    return session.execute(select(Job.id).where(hidden).limit(1)).scalar()
 
 
 def list_jobs(

@@ -97,6 +97,8 @@ class Job(Base):
     tier: Mapped[str]
     #: Which way the photo was noticed: event, sweep or api.
     source: Mapped[str]
+    #: The file's name on the uploader's machine; personal, erased with the job.
+    name: Mapped[str | None]
     size: Mapped[int] = mapped_column(BigInteger)
     content_type: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=JobState.ACCEPTED.value)
@@ -303,6 +305,21 @@ class Delivery(Base):
     last_error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
+
+
+class EventSubscription(Base):
+    """A topic of Amazon SNS that asked to send its events here."""
+
+    __tablename__ = "event_subscriptions"
+
+    #: The topic's ARN.
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    #: What Amazon wants back; it forgets it after three days.
+    token: Mapped[str]
+    #: When Amazon sent the request.
+    sent_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    confirmed_at: Mapped[datetime | None]
 
 
 class Worker(Base):

@@ -83,6 +83,12 @@ class Settings(BaseSettings):
         description="Bearer token of storage events, 24 characters at least; they are refused when empty.",
     )
 
+    sns_topics: tuple[str, ...] = Field(
+        default=(),
+        description="ARNs of topics of Amazon SNS whose requests to send events here, signed by Amazon, are "
+        "confirmed without a person (JSON list); others wait for `face3d events confirm`.",
+    )
+
     # -- engines
     model_dir: Path = Field(
         default_factory=lambda: default_state_dir() / "models",

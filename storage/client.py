@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
 from storage.connection import StorageConfig, connect, translate_errors
-from storage.errors import ObjectExists, ObjectMissing
+from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectUnreadable
+from storage.layout import as_path, can_be_key, is_hidden_key
 from storage.metadata import content_disposition, decode_metadata, encode_metadata
 from storage.versions import (
     ObjectVersion,
@@ -53,6 +54,8 @@ class ObjectInfo:
     #: User metadata, names in lower case without `x-amz-meta-`; empty in a listing.
     metadata: Mapping[str, str] = field(default_factory=dict)
     last_modified: datetime | None = None
+    #: Whether the metadata are missing here because they are too many or too long to be read.
+    unreadable: bool = False
 
 
 class Storage:
@@ -89,10 +92,42 @@ class Storage:
 
         Raises:
             ObjectMissing: there is no such object.
+            ObjectRefused: the store refuses such a key.
         """
-        with translate_errors():
-            answer = self._client().head_object(Bucket=bucket, Key=key)
+        if not can_be_key(key):
+            raise ObjectRefused
+        try:
+            with translate_errors(refusals=True):
+                answer = self._client().head_object(Bucket=bucket, Key=key)
+        except ObjectRefused:
+            # A HEAD is answered without a reason: a wrong region or expired keys are refused alike.
+            self.ping(bucket)
+            raise
+        except ObjectUnreadable:
+            return self._head_by_list(bucket, key)
         return _info(bucket, key, answer)
+
+    def _head_by_list(self, bucket: str, key: str) -> ObjectInfo:
+        """Return what a listing tells of an object whose own headers cannot be read."""
+        for info in self.list(bucket, key):
+            if info.key == key:
+                return replace(info, unreadable=True)
+        raise ObjectMissing
+
+    def stored_key(self, bucket: str, key: str) -> str:
+        """Return the key under which the store keeps what was PUT as `key`.
+
+        SeaweedFS keeps files in folders: `/a.jpg`, `x//y.jpg` and `x\\y.jpg` become `a.jpg` and `x/y.jpg`; to
+        other stores those are two objects.
+        """
+        path = as_path(key)
+        if path == key:
+            return key
+        try:
+            one, other = self.head(bucket, key), self.head(bucket, path)
+        except (ObjectMissing, ObjectRefused):
+            return key
+        return path if replace(one, key=path) == other else key
 
     def get(self, bucket: str, key: str, *, if_match: str | None = None) -> bytes:
         """Return an object's bytes.
@@ -149,7 +184,10 @@ class Storage:
 
         Raises:
             ObjectExists: `if_none_match`, and the key is taken.
+            ObjectRefused: SeaweedFS would never list such a key, so nothing would find the object again.
         """
+        if is_hidden_key(key):
+            raise ObjectRefused
         condition = {"IfNoneMatch": "*"} if if_none_match else {}
         with translate_errors(precondition=ObjectExists):
             answer = self._client().put_object(
@@ -210,7 +248,11 @@ class Storage:
     # -- many objects
 
     def list(self, bucket: str, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """Yield the objects under a prefix in the order of their keys (UTF-8 bytes), page by page."""
+        """Yield the objects under a prefix, page by page, in the store's own order.
+
+        That is by the bytes of the keys, as S3 says, but for SeaweedFS, which goes folder by folder: there a
+        listing that starts after a key leaves out what S3 would list.
+        """
         arguments = {"Bucket": bucket, "Prefix": prefix}
         if start_after:
             arguments["StartAfter"] = start_after
@@ -369,6 +411,8 @@ class Storage:
 
 
 def _info(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectInfo:
+    if not answer.get("ETag"):
+        raise StorageUnavailable("The object store names no ETag.")
     return ObjectInfo(
         bucket=bucket,
         key=key,

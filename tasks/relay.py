@@ -25,6 +25,7 @@ from db.leases import Lease
 from db.notices import RELAY_CHANNEL
 from db.outbox import OverdueDispatch
 from db.session import make_session_factory
+from face3d.errors import Face3DError
 from face3d.logs import configure_logs
 from face3d.outages import Outage
 from face3d.settings import Settings, get_settings
@@ -136,6 +137,10 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
         return sent
 
     return _each(lost, send_again, "dispatch.not_mended")
+
+
+class SweepIncomplete(Face3DError):
+    """Some objects of the inbox could not be taken; all others were."""
 
 
 class Relay:
@@ -277,8 +282,10 @@ class Relay:
         mend_lost_dispatches(self._app, self._sessions, self._settings)
 
     def _sweep(self) -> None:
-        sweep_inbox(self._storage, self._sessions, self._settings)
+        result = sweep_inbox(self._storage, self._sessions, self._settings)
         self._swept = True
+        if result.failures:
+            raise SweepIncomplete(f"{result.failures} objects of the inbox could not be taken.")
 
     def _forget_dead_workers(self) -> None:
         with self._sessions.begin() as session:

@@ -66,6 +66,8 @@ def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[st
 def notification_toml(endpoint: str, token: str, bucket: str) -> str:
     """Return SeaweedFS's configuration of upload events of one bucket.
 
+    It sends an event once: its settings of retries change nothing, and are left out.
+
     Args:
         endpoint: URL that each event is POSTed to, with the token as bearer.
     """

@@ -1,6 +1,7 @@
 """What `face3d doctor` asks of the servers: each in a probe of its own, for any of them may hang."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from face3d.cli.probing import Finding, Probe, first_line
@@ -27,6 +28,7 @@ def server_probes(settings: Settings) -> list[Probe]:
             remedy=START,
         ),
         Probe(subject="buckets", examine=lambda: examine_buckets(settings), remedy=START),
+        Probe(subject="inbox", examine=lambda: examine_inbox(settings), remedy=START),
         Probe(subject="web server", examine=lambda: examine_web(settings), remedy=START),
     ]
 
@@ -151,6 +153,17 @@ def _examine_bucket(storage: "Storage", bucket: str, *, write: bool) -> Finding:
             remedy="allow s3:GetBucketVersioning: until then erasing deletes the newest version only",
         )
     return Finding(subject=subject, ok=True, detail=f"{detail}{', keeps versions' if versioning else ''}")
+
+
+def examine_inbox(settings: Settings) -> Iterator[Finding]:
+    """Yield what there is to say of the inbox; other probes tell of a server that is away."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from face3d.cli import inbox_diagnosis
+    from face3d.errors import Face3DError
+
+    with suppress(SQLAlchemyError, Face3DError):
+        yield from inbox_diagnosis.examine_inbox(settings)
 
 
 def examine_web(settings: Settings) -> Iterator[Finding]:

@@ -83,7 +83,7 @@ def test_a_photo_that_an_unfinished_job_views_goes_and_the_sweep_brings_nothing_
     accept(sessions, look_at(storage, settings, TURNED))
     erase_job(storage, sessions, settings, open_cache(settings), erased)
     assert [info.key for info in storage.list(settings.bucket_inbox)] == [TURNED]
-    assert sweep_inbox(storage, sessions, settings) == 0
+    assert sweep_inbox(storage, sessions, settings).made == 0
     assert keys_of_jobs(sessions) == {TURNED}
     with sessions() as session:
         assert "Marlene" not in str(session.execute(text("SELECT json_agg(jobs) FROM jobs")).scalar())
@@ -153,7 +153,7 @@ def test_no_version_is_left_of_an_erased_photo_nor_of_its_asset(
     assert [info.key for info in storage.list(inbox)] == [FRONT + ".more"]
     older = [one for one in storage.versions(inbox, FRONT) if one.key == FRONT and not one.is_marker]
     assert len(older) == 1
-    assert sweep_inbox(storage, sessions, settings) == 1
+    assert sweep_inbox(storage, sessions, settings).made == 1
     # The covered version belongs to no job: it goes when it is old, and the last marker with it.
     assert age_inbox(storage, sessions, settings, older_than_seconds=-60) == 1
     assert {one.key for one in storage.versions(inbox)} == {FRONT + ".more"}
