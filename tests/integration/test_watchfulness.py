@@ -48,8 +48,18 @@ def ask_doctor(env_file: Path) -> tuple[dict[str, str], float]:
     took = time.monotonic() - started
     # No web server runs in these tests.
     assert ended.returncode == 1, ended.stderr
-    found = re.findall(r"^(ok|look|wrong)\s+(\S.{20}\S*)\s+(.*)$", ended.stdout, re.MULTILINE)
+    found = re.findall(r"^(ok|look|wrong) +(.{22}\S*) +(.*)$", ended.stdout, re.MULTILINE)
     return {subject.strip(): f"{mark} {detail}" for mark, subject, detail in found}, took
+
+
+def expect(env_file: Path, subject: str, mark: str) -> str:
+    """Ask until the doctor's line on a subject has a mark, three times: a busy machine may hold it up."""
+    found: dict[str, str] = {}
+    for _ in range(3):
+        found, _ = ask_doctor(env_file)
+        if found.get(subject, "").startswith(mark):
+            return found[subject]
+    raise AssertionError(f"no line {mark} {subject}: {found}")
 
 
 def metric(pipeline: Pipeline, name: str) -> list[tuple[str, float]]:
@@ -65,20 +75,18 @@ def test_a_frozen_relay_and_a_frozen_delivery_worker_are_told(
     pipeline: Pipeline, server_stack: Stack
 ) -> None:
     env_file = server_stack.layout.env_file
-    well, _ = ask_doctor(env_file)
-    assert well["relay"].startswith("ok"), well
-    assert well["delivery worker"].startswith("ok"), well
+    expect(env_file, "relay", "ok")
+    expect(env_file, "delivery worker", "ok")
     relay, delivery = pipeline.processes
     with frozen(relay), frozen(delivery):
         with pipeline.sessions.begin() as session:
             # As if it had been frozen for a while: a living relay writes the next round within two seconds.
             session.execute(text("UPDATE relays SET round_at = round_at - interval '1 minute'"))
         time.sleep(3.5)
-        ill, _ = ask_doctor(env_file)
+        expect(env_file, "relay", "wrong")
+        expect(env_file, "delivery worker", "wrong")
         ((labels, age),) = metric(pipeline, "face3d_relay_last_round_seconds")
         ((_, beat),) = metric(pipeline, "face3d_delivery_worker_beat_seconds")
-    assert ill["relay"].startswith("wrong"), ill
-    assert ill["delivery worker"].startswith("wrong"), ill
     assert 'leads="1"' in labels
     assert age > 60
     assert beat > 3
@@ -93,9 +101,8 @@ def test_a_sweep_that_fails_is_told_until_it_succeeds(
     with open_pipeline(clean_servers, env_file, tmp_path, **settings) as pipeline:
         failures = "SELECT 1 FROM chores WHERE name = 'sweep_inbox' AND failures > 1"
         until(lambda: bool(pipeline.query(failures)), "the sweep fails twice", seconds=30)
-        found, _ = ask_doctor(env_file)
+        expect(env_file, "relay: sweep_inbox", "wrong failed")
         told = dict(metric(pipeline, "face3d_chore_failures"))
-        assert found["relay: sweep_inbox"].startswith("wrong failed"), found
         assert told['{chore="sweep_inbox"}'] > 1
         assert told['{chore="forget_dead_workers"}'] == 0
         pipeline.storage.ensure_bucket("appears-later")
@@ -114,9 +121,7 @@ def test_a_queue_that_nobody_serves_is_told(pipeline: Pipeline, server_stack: St
     until(lambda: pipeline.query(waiting)[0][0] == 3, "three photos wait", seconds=20)
     with pipeline.sessions.begin() as session:
         session.execute(text("UPDATE stages SET dispatched_at = dispatched_at - interval '5 minutes'"))
-    found, _ = ask_doctor(server_stack.layout.env_file)
-    assert found["queues"].startswith("wrong"), found
-    assert "3 wait" in found["queues"]
+    assert "3 wait" in expect(server_stack.layout.env_file, "queues", "wrong")
     waits = metric(pipeline, "face3d_queue_oldest_seconds")
     assert max(seconds for _, seconds in waits) > 300
 
@@ -135,12 +140,12 @@ def test_the_doctor_answers_in_time_whichever_server_hangs(
     finally:
         for one in held:
             one.resume()
-    assert took < 5.5
+    assert took < 5.0
     assert found[subjects[server]].startswith("wrong"), found
-    others = [subject for name, subject in subjects.items() if name != server]
+    # And of the others it tells what they answered.
     answered = [subject for subject in found if found[subject].startswith("ok")]
-    for subject in others:
-        assert any(name.startswith(subject.removesuffix("s")) for name in answered), found
+    told = [name for name in ("PostgreSQL", "broker (redis)", "bucket face3d-inbox") if name in answered]
+    assert len(told) == 2, found
 
 
 def psutil_name(process: psutil.Process) -> list[str]:
