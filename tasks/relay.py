@@ -20,12 +20,13 @@ from db import leases, outbox, webhooks, workers
 from db.notices import RELAY_CHANNEL
 from db.session import make_session_factory
 from face3d.logs import configure_logs
+from face3d.sealing import SecretBox
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
 from tasks.artifacts import open_cache
 from tasks.broker import declare_dead_letters, queue_depth
 from tasks.chain import job_chain
-from tasks.deliver import deliver
+from tasks.delivery_queue import publish_due
 from tasks.retention import erase_expired, tidy_jobs
 from tasks.sweep import sweep_inbox
 
@@ -55,15 +56,9 @@ def publish_chains(app: Celery, sessions: sessionmaker[Session]) -> int:
     return len(publications)
 
 
-def publish_deliveries(sessions: sessionmaker[Session], settings: Settings) -> int:
-    """Publish the webhook messages that are due; return how many."""
-    with sessions.begin() as session:
-        due = webhooks.claim_due_deliveries(
-            session, limit=_BATCH, guard_seconds=settings.delivery_guard_seconds
-        )
-    for delivery_id in due:
-        deliver.delay(delivery_id)
-    return len(due)
+def publish_deliveries(app: Celery, sessions: sessionmaker[Session], settings: Settings) -> int:
+    """Publish the webhook messages that are due and have a place; return how many."""
+    return publish_due(app, sessions, settings)
 
 
 def expire_leases(sessions: sessionmaker[Session], settings: Settings) -> int:
@@ -152,6 +147,7 @@ class Relay:
             _Chore("sweep_cache", 60.0, self._cache.sweep),
             _Chore("tidy_jobs", 60.0, self._tidy_jobs),
             _Chore("retention", 600.0, self._retention),
+            _Chore("seal_secrets", 600.0, self._seal_secrets),
         ]
 
     def stop(self, *_: object) -> None:
@@ -192,7 +188,8 @@ class Relay:
     def _publish_all(self) -> None:
         while publish_chains(self._app, self._sessions) == _BATCH:
             pass
-        while publish_deliveries(self._sessions, self._settings) == _BATCH:
+        # Each round takes places, which are freed by answers only: it ends.
+        while publish_deliveries(self._app, self._sessions, self._settings):
             pass
 
     def _connect(self) -> psycopg.Connection:
@@ -258,6 +255,15 @@ class Relay:
 
     def _retention(self) -> None:
         erase_expired(self._storage, self._sessions, self._settings, self._cache)
+
+    def _seal_secrets(self) -> None:
+        box = SecretBox.from_settings(self._settings)
+        if not box.seals:
+            return
+        with self._sessions.begin() as session:
+            changed = webhooks.seal_secrets(session, box)
+        if changed:
+            log.info("webhook.secrets_sealed", endpoints=changed)
 
 
 def main() -> int:

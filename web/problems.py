@@ -13,8 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
+from db.delivery_list import DeliveryNotFound, NotRedeliverable
 from db.jobs import JobNotFound, WrongJobState
-from db.webhooks import EndpointNotFound
+from db.webhooks import EndpointDisabled, EndpointNotFound
 from face3d.errors import (
     EngineUnavailable,
     ErrorCode,
@@ -64,6 +65,9 @@ def refuse(status: HTTPStatus, code: str, message: str) -> ApiError:
 _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
     JobNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     EndpointNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    DeliveryNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    EndpointDisabled: (HTTPStatus.CONFLICT, "wrong_state"),
+    NotRedeliverable: (HTTPStatus.CONFLICT, "wrong_state"),
     ObjectMissing: (HTTPStatus.NOT_FOUND, "not_found"),
     WrongJobState: (HTTPStatus.CONFLICT, "wrong_state"),
     InvalidEvent: (HTTPStatus.BAD_REQUEST, "invalid_event"),
