@@ -6,15 +6,21 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from db.delivery_list import DeliveryFilter, find_delivery, list_deliveries, redeliver, redeliver_failed
 from db.models import Delivery
+from web.auth import require_api
 from web.context import SessionOf
 from web.problems import Problem, refuse
 
-router = APIRouter(prefix="/deliveries")
+router = APIRouter(
+    prefix="/v1/webhooks/deliveries",
+    tags=["webhooks"],
+    dependencies=[Depends(require_api)],
+    responses={401: {"model": Problem}, 404: {"model": Problem}},
+)
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 

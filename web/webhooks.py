@@ -27,7 +27,6 @@ from db.webhooks import (
 from face3d.networks import is_public
 from face3d.sealing import SecretBox
 from face3d.settings import Settings
-from web import deliveries
 from web.auth import require_api
 from web.context import ContextOf, SessionOf
 from web.problems import ApiError, Problem
@@ -219,6 +218,3 @@ def _check_secret(secret: str) -> None:
 def _bad(message: str, *, value: float | None = None, limit: str | None = None) -> ApiError:
     problem = Problem(code="bad_request", message=message, value=value, limit=limit)
     return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, problem)
-
-
-router.include_router(deliveries.router)

@@ -47,7 +47,7 @@ def add_messages(sessions: sessionmaker[Session], count: int, prefix: str = "pho
 
 
 def pass_time(sessions: sessionmaker[Session], seconds: float) -> None:
-    """Let time pass for webhooks: the database's clock cannot be moved, so all that it is compared with is."""
+    """Let time pass for webhooks: not the database's clock is moved, but all that it is compared with."""
     with sessions.begin() as session:
         session.execute(
             text(
