@@ -71,15 +71,19 @@ class Server:
     behaviour: Behaviour = answer_ok
     context: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
+    #: 0: any that is free.
+    port: int = 0
 
     def __post_init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=200)
-        self.port: int = self._socket.getsockname()[1]
+        self._socket = socket.create_server(("127.0.0.1", self.port), backlog=200)
+        self.port = self._socket.getsockname()[1]
         self.url = f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}/hook"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; without the shutdown the thread in `accept` would take one more connection."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def overlaps(self) -> int:
