@@ -222,7 +222,10 @@ _FINISH = text("""
 """)
 
 _NOTE_TRY = text("""
-    UPDATE delivery_tries SET milliseconds = :milliseconds, status = :status, error = :error, answer = :answer
+    UPDATE delivery_tries
+       SET milliseconds = :milliseconds, status = :status, error = :error,
+           -- Of a job that was erased meanwhile nothing is kept.
+           answer = (SELECT CAST(:answer AS text) FROM deliveries WHERE id = :id AND payload <> '{}')
      WHERE delivery_id = :id AND number = :number
 """)
 
@@ -259,6 +262,20 @@ def finish(session: Session, outgoing: Outgoing, outcome: Outcome, *, waits: Seq
     if disabled:
         end_pending(session, outgoing.endpoint_id)
     return disabled
+
+
+def forget_answers(session: Session, job_id: str) -> None:
+    """Forget what receivers said about a job that is erased: they may have repeated what they were told."""
+    job = {"job_id": job_id}
+    # What is being recorded at this moment is waited for; what is recorded later finds the message emptied.
+    session.execute(text("SELECT 1 FROM deliveries WHERE job_id = :job_id ORDER BY id FOR UPDATE"), job).all()
+    session.execute(
+        text(
+            "UPDATE delivery_tries t SET answer = NULL FROM deliveries d"
+            " WHERE t.delivery_id = d.id AND d.job_id = :job_id AND t.answer IS NOT NULL"
+        ),
+        job,
+    )
 
 
 def end_pending(session: Session, endpoint_id: str) -> None:

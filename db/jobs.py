@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import and_, case, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session, selectinload
 
+from db.deliveries import forget_answers
 from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
 from db.notices import RELAY_CHANNEL, notify_relay
 from db.webhooks import insert_deliveries
@@ -365,6 +366,7 @@ def erase(session: Session, job_id: str) -> None:
     """
     _lock(session, job_id)
     _release_stages(session, job_id)
+    forget_answers(session, job_id)
     session.execute(text("DELETE FROM artifacts WHERE job_id = :job_id"), {"job_id": job_id})
     session.execute(
         update(Delivery)

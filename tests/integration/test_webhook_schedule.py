@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import delivery_list, webhooks
+from db import delivery_list, jobs, webhooks
 from db.deliveries import HANGING_PLACES, Claim, Outcome
 from db.delivery_list import DeliveryFilter
 from tests.integration.delivery_rows import (
@@ -250,15 +250,23 @@ def test_a_message_that_is_being_sent_is_sent_again_by_hand_only_afterwards(
     assert state_of(sessions, copy.delivery_id)[0] == "delivered"
 
 
-def test_nothing_is_sent_of_an_erased_job(sessions: sessionmaker[Session]) -> None:
-    from db import jobs
-
+def test_nothing_is_sent_nor_kept_of_an_erased_job(sessions: sessionmaker[Session]) -> None:
     add_endpoint(sessions, URL)
-    (job_id,) = add_messages(sessions, 1)
-    (copy,) = claim(sessions)
+    add_endpoint(sessions, "https://example.org/hook")
+    (job_id,) = add_messages(sessions, 1, "marlene")
+    told = Outcome(status=400, error="HTTP 400", seconds=0.01, answer="no such person: marlene")
+    copies = claim(sessions)
+    before, during = (begin(sessions, copy) for copy in copies)
+    finish(sessions, before, told)
     with sessions.begin() as session:
         jobs.begin_erasure(session, job_id)
         jobs.erase(session, job_id)
+    finish(sessions, during, told)
+    with sessions() as session:
+        for table in ("deliveries", "delivery_tries"):
+            rows = session.execute(text(f"SELECT row_to_json({table})::text FROM {table}")).scalars().all()
+            assert not [row for row in rows if "marlene" in row]
+    copy = copies[0]
     assert begin(sessions, copy) is None
     with sessions.begin() as session:
         assert delivery_list.redeliver_failed(session, DeliveryFilter()) == 0
