@@ -31,7 +31,7 @@ def deliver(delivery_id: str, claim: int = 0) -> None:
     sessions = make_session_factory(settings)
     started = time.monotonic()
     try:
-        opened = _begin(sessions, settings, Claim(delivery_id=delivery_id, number=claim))
+        opened = open_send(sessions, settings, Claim(delivery_id=delivery_id, number=claim))
     except SecretUnreadable as error:
         # Nothing was begun. The message waits until the key is right.
         log.error("webhook.secret_unreadable", delivery=delivery_id, reason=error.message)
@@ -64,7 +64,7 @@ def deliver(delivery_id: str, claim: int = 0) -> None:
         log.warning("webhook.not_published", exc_info=True)
 
 
-def _begin(
+def open_send(
     sessions: sessionmaker[Session], settings: Settings, claim: Claim
 ) -> tuple[Outgoing, list[str]] | None:
     """Begin a send and return it with the secrets that sign it; undone when they cannot be read.

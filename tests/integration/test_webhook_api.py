@@ -11,11 +11,26 @@ from alembic import command
 from pydantic import SecretStr
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
+from typer.testing import CliRunner
 
 from db import migrate, webhooks
-from face3d.sealing import SecretBox
+from db.deliveries import Outcome
+from face3d.cli import deliveries as deliveries_command
+from face3d.cli import webhook as webhook_command
+from face3d.cli.main import app
+from face3d.sealing import SecretBox, SecretUnreadable
 from face3d.settings import Settings
-from tests.integration.delivery_rows import OK, REFUSED, add_messages, begin, claim, finish, pass_time
+from tasks.deliver import open_send
+from tests.integration.delivery_rows import (
+    OK,
+    REFUSED,
+    add_messages,
+    begin,
+    claim,
+    finish,
+    pass_time,
+    state_of,
+)
 from tests.web_client import TestClient
 from web.app import create_app
 
@@ -223,3 +238,68 @@ def test_an_upgraded_installation_keeps_its_endpoints_and_what_waits(old_databas
         command.downgrade(migrate.alembic_config(old_database), "0003")
     finally:
         engine.dispose()
+
+
+def test_a_key_that_does_not_open_the_secret_uses_no_try(
+    sessions: sessionmaker[Session], settings: Settings
+) -> None:
+    with sessions.begin() as session:
+        webhooks.add_endpoint(session, URL, box=SecretBox(["lost"]))
+    add_messages(sessions, 1)
+    (copy,) = claim(sessions)
+    with pytest.raises(SecretUnreadable):
+        open_send(sessions, settings, copy)
+    assert state_of(sessions, copy.delivery_id)[:2] == ("pending", 0)
+    with sessions.begin() as session:
+        secret = webhooks.rotate_secret(session, URL, box=SecretBox.from_settings(settings)).secret
+    opened = open_send(sessions, settings, copy)
+    assert opened is not None
+    assert opened[1] == [secret]
+
+
+class ApiInProcess:
+    """What `open_api` yields, with the server in this process."""
+
+    def __init__(self, client: TestClient) -> None:
+        self._client = client
+
+    def __enter__(self) -> "ApiInProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        answer = self._client.request(method, path, **arguments)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+
+def test_the_command_lists_sends_again_rotates_and_enables(
+    client: TestClient, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (webhook_command, deliveries_command):
+        monkeypatch.setattr(module, "open_api", lambda: ApiInProcess(client))
+
+    def face3d(*arguments: str) -> str:
+        ended = CliRunner().invoke(app, ["webhook", *arguments])
+        assert ended.exit_code == 0, ended.output
+        return ended.stdout
+
+    secret = face3d("add", URL).split("secret: ")[1].strip()
+    assert secret.startswith("whsec_")
+    assert "keeps its secret" in face3d("add", URL)
+    assert face3d("rotate", URL).split("secret: ")[1].strip() != secret
+    (job_id,) = add_messages(sessions, 1)
+    (copy,) = claim(sessions)
+    gone = Outcome(status=410, error="HTTP 410", seconds=0.25, answer="no more of this")
+    finish(sessions, begin(sessions, copy), gone)
+    assert "(disabled: gone)" in face3d("list")
+    listed = face3d("deliveries", "--failed", "--endpoint", URL, "--job", job_id)
+    for told in (copy.delivery_id, "failed", job_id, "HTTP 410 after 250 ms", "no more of this"):
+        assert told in listed
+    face3d("enable", URL)
+    assert "1 on the way again" in face3d("redeliver", "--failed")
+    assert copy.delivery_id not in face3d("deliveries", "--failed")
+    assert "1 on the way again" in face3d("redeliver", copy.delivery_id)
+    assert CliRunner().invoke(app, ["webhook", "redeliver"]).exit_code == 2
