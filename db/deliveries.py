@@ -239,6 +239,9 @@ def finish(session: Session, outgoing: Outgoing, outcome: Outcome, *, waits: Seq
     Returns:
         Whether this disabled the endpoint.
     """
+    session.execute(
+        text("SELECT set_config('idle_in_transaction_session_timeout', :idle, true)"), {"idle": _IDLE_LIMIT}
+    )
     disabled = _note_endpoint(session, outgoing, outcome)
     wait = 0.0
     if outcome.error is None:

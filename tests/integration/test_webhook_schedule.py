@@ -1,6 +1,7 @@
 """The state machine of webhook messages: one send at a time, no try that was not due, places for everyone."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
@@ -128,6 +129,24 @@ def test_an_endpoint_has_two_messages_on_their_way_and_others_have_theirs(
     outgoing = begin(sessions, following)
     assert outgoing is not None
     assert outgoing.endpoint_id == other
+
+
+def test_claims_and_sends_at_the_same_moment_are_never_doubled(sessions: sessionmaker[Session]) -> None:
+    endpoints = [add_endpoint(sessions, f"https://e{number}.example.com/") for number in range(3)]
+    add_messages(sessions, 10)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(8):
+            copies = [copy for found in pool.map(lambda _: claim(sessions), range(16)) for copy in found]
+            assert len({copy.delivery_id for copy in copies}) == len(copies)
+            sent = [one for one in pool.map(lambda copy: begin(sessions, copy), copies * 3) if one]
+            assert len(sent) == len(copies)
+            of = [outgoing.endpoint_id for outgoing in sent]
+            assert max((of.count(endpoint) for endpoint in endpoints), default=0) <= 2
+            list(pool.map(lambda outgoing: finish(sessions, outgoing, OK), sent))
+    assert claim(sessions) == []
+    with sessions() as session:
+        rows = session.execute(text("SELECT state, attempts, count(*) FROM deliveries GROUP BY 1, 2")).all()
+    assert [tuple(row) for row in rows] == [("delivered", 1, 30)]
 
 
 def test_many_endpoints_that_hang_share_few_places(sessions: sessionmaker[Session]) -> None:
