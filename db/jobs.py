@@ -1,6 +1,6 @@
 """Operations on jobs: accept, look up, cancel, retry, erase.
 
-Every change of a job or of its stages happens under the job row's lock; that order rules out deadlocks.
+Every change of a job or of its stages happens under the job row's lock (db/locks.py).
 """
 
 import json
@@ -13,6 +13,7 @@ from sqlalchemy import and_, case, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session, selectinload
 
 from db.deliveries import forget_answers
+from db.locks import keep_endpoints, lock_job
 from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
 from db.notices import RELAY_CHANNEL, notify_relay
 from db.webhooks import insert_deliveries
@@ -179,12 +180,10 @@ def known_uploads(session: Session, bucket: str, uploads: Sequence[tuple[str, st
 
 
 def _lock(session: Session, job_id: str) -> Job:
-    job = session.execute(
-        select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
-    ).scalar_one_or_none()
-    if job is None:
+    if not lock_job(session, job_id):
         raise JobNotFound
-    return job
+    found = select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
+    return session.execute(found).scalar_one()
 
 
 def end_job(session: Session, job_id: str, error: RefusedError) -> None:
@@ -216,14 +215,14 @@ def cancel(session: Session, job_id: str) -> None:
 def _release_stages(session: Session, job_id: str) -> None:
     """Take every lease away and forget pending publications."""
     session.execute(
-        update(Attempt)
-        .where(Attempt.job_id == job_id, Attempt.outcome == AttemptOutcome.RUNNING)
-        .values(outcome=AttemptOutcome.ABANDONED, finished_at=func.now())
-    )
-    session.execute(
         update(Stage)
         .where(Stage.job_id == job_id, Stage.state.in_([StageState.RUNNING, StageState.DISPATCHED]))
         .values(state=StageState.WAITING, lease=None, lease_until=None, queue=None)
+    )
+    session.execute(
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.outcome == AttemptOutcome.RUNNING)
+        .values(outcome=AttemptOutcome.ABANDONED, finished_at=func.now())
     )
     session.execute(text("DELETE FROM outbox WHERE job_id = :job_id"), {"job_id": job_id})
 
@@ -313,15 +312,15 @@ def begin_tidying(session: Session, job_id: str) -> str | None:
 def end_tidying(session: Session, job_id: str, *, work_bucket: str) -> None:
     """Note that a job's artifacts are gone: all stages of one that is not ready begin anew on a retry."""
     session.execute(
-        text("DELETE FROM artifacts WHERE job_id = :job_id AND bucket = :bucket"),
-        {"job_id": job_id, "bucket": work_bucket},
-    )
-    session.execute(
         text(
             "UPDATE stages SET state = 'waiting', prefix = NULL WHERE job_id = :job_id AND state = 'done'"
             " AND EXISTS (SELECT 1 FROM jobs WHERE id = :job_id AND state <> 'ready')"
         ),
         {"job_id": job_id},
+    )
+    session.execute(
+        text("DELETE FROM artifacts WHERE job_id = :job_id AND bucket = :bucket"),
+        {"job_id": job_id, "bucket": work_bucket},
     )
     session.execute(update(Job).where(Job.id == job_id).values(tidied_at=func.now()))
 
@@ -366,8 +365,9 @@ def erase(session: Session, job_id: str) -> None:
     """
     _lock(session, job_id)
     _release_stages(session, job_id)
-    forget_answers(session, job_id)
     session.execute(text("DELETE FROM artifacts WHERE job_id = :job_id"), {"job_id": job_id})
+    keep_endpoints(session, job_id)
+    forget_answers(session, job_id)
     session.execute(
         update(Delivery)
         .where(Delivery.job_id == job_id)

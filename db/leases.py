@@ -1,4 +1,4 @@
-"""Leases of stages: take, renew, complete, fail, expire.
+"""Leases of stages: take, renew, complete, fail; db/recovery.py takes them from who does not come back.
 
 A stage's only commit is the fenced update of its row: it counts while the row still names this attempt and
 this lease. A worker that froze past its lease and wakes up later changes nothing.
@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.jobs import end_job, redispatch
+from db.locks import lock_job
 from db.results import StoredFile
 from db.webhooks import insert_deliveries
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
@@ -69,14 +70,6 @@ class LeasedJob:
     placement: Mapping[str, Any]
     #: Stage name to the prefix of its artifacts that count.
     prefixes: Mapping[str, str]
-
-
-def _lock_job(session: Session, job_id: str) -> None:
-    """Lock the job's row in a statement of its own.
-
-    A statement that waited for the lock would see the other rows as they were before it waited.
-    """
-    session.execute(text("SELECT 1 FROM jobs WHERE id = :job_id FOR UPDATE"), {"job_id": job_id})
 
 
 _LOCK_AND_READ = text("""
@@ -163,12 +156,13 @@ def renew(session: Session, lease: Lease, seconds: float) -> bool:
             " WHERE job_id = :job_id AND name = :stage AND attempt = :attempt AND lease = :lease"
             " RETURNING 1"
         ),
-        {**_fence(lease), "seconds": seconds},
+        {**fence(lease), "seconds": seconds},
     )
     return renewed.scalar() is not None
 
 
-def _fence(lease: Lease) -> dict[str, Any]:
+def fence(lease: Lease) -> dict[str, Any]:
+    """Return the parameters of a fenced statement."""
     return {
         "job_id": lease.job_id,
         "stage": lease.stage.value,
@@ -219,11 +213,11 @@ def complete(
     Raises:
         LeaseLost: another attempt owns the stage, or the job was cancelled.
     """
-    _lock_job(session, lease.job_id)
+    lock_job(session, lease.job_id)
     committed = session.execute(
         _COMMIT,
         {
-            **_fence(lease),
+            **fence(lease),
             "prefix": prefix,
             "timings": json.dumps(dict(timings)),
             "ran": json.dumps(dict(ran or {})),
@@ -244,7 +238,7 @@ def complete(
     return []
 
 
-def _end_attempt(session: Session, lease: Lease, outcome: str, code: str, message: str) -> bool:
+def end_attempt(session: Session, lease: Lease, outcome: str, code: str, message: str) -> bool:
     """Give the lease back with an error; False when it was lost before."""
     released = session.execute(
         text(
@@ -258,7 +252,7 @@ def _end_attempt(session: Session, lease: Lease, outcome: str, code: str, messag
             "  WHERE job_id = :job_id AND stage = :stage AND number = :attempt"
             "    AND EXISTS (SELECT 1 FROM released) RETURNING 1"
         ),
-        {**_fence(lease), "outcome": outcome, "code": code, "message": message[:500]},
+        {**fence(lease), "outcome": outcome, "code": code, "message": message[:500]},
     )
     return released.scalar() is not None
 
@@ -269,8 +263,8 @@ def fail(session: Session, lease: Lease, error: RefusedError) -> None:
     Raises:
         LeaseLost: another attempt owns the stage.
     """
-    _lock_job(session, lease.job_id)
-    if not _end_attempt(session, lease, "failed", error.code.value, error.message):
+    lock_job(session, lease.job_id)
+    if not end_attempt(session, lease, "failed", error.code.value, error.message):
         raise LeaseLost
     end_job(session, lease.job_id, error)
 
@@ -294,8 +288,8 @@ def retry_later(
     Raises:
         LeaseLost: another attempt owns the stage.
     """
-    _lock_job(session, lease.job_id)
-    if not _end_attempt(session, lease, "failed", code.value, message):
+    lock_job(session, lease.job_id)
+    if not end_attempt(session, lease, "failed", code.value, message):
         raise LeaseLost
     failures = session.execute(
         text(
@@ -316,76 +310,3 @@ def retry_later(
     wait = min(first_wait_seconds * 4 ** (failures - 1), 60.0)
     redispatch(session, lease.job_id, after_seconds=wait)
     return True
-
-
-def hand_back(session: Session, *, worker: str) -> list[tuple[str, str]]:
-    """Give back every lease of a worker that must end now, and dispatch the rest of each chain again.
-
-    Nothing failed and nothing died: neither count rises.
-
-    Returns:
-        (job id, stage) of each lease given back.
-    """
-    rows = session.execute(
-        text(
-            "SELECT s.job_id, s.name, s.attempt, s.lease, j.dispatch"
-            "  FROM stages s JOIN jobs j ON j.id = s.job_id"
-            "  JOIN attempts a ON a.job_id = s.job_id AND a.stage = s.name AND a.number = s.attempt"
-            " WHERE s.state = 'running' AND a.worker = :worker FOR UPDATE OF j"
-        ),
-        {"worker": worker},
-    ).all()
-    handed = []
-    for job_id, stage, attempt, token, dispatch in rows:
-        lease = Lease(
-            job_id=str(job_id), stage=StageName(stage), attempt=attempt, token=str(token), dispatch=dispatch
-        )
-        message = "The worker was told to end before the stage was done."
-        if _end_attempt(session, lease, "abandoned", ErrorCode.WORKER_DIED.value, message):
-            redispatch(session, lease.job_id)
-            handed.append((lease.job_id, stage))
-    return handed
-
-
-def expire(session: Session, *, poison_limit: int, limit: int = 100) -> list[tuple[str, str]]:
-    """Take the leases that ran out: dispatch the rest of each chain again, or fail a poisonous job.
-
-    Returns:
-        (job id, stage) of each lease taken.
-    """
-    rows = session.execute(
-        text(
-            "SELECT s.job_id, s.name, s.attempt, s.lease, s.worker_deaths, j.dispatch"
-            "  FROM stages s JOIN jobs j ON j.id = s.job_id"
-            " WHERE s.state = 'running' AND s.lease_until < now()"
-            " ORDER BY s.lease_until LIMIT :limit FOR UPDATE OF j, s SKIP LOCKED"
-        ),
-        {"limit": limit},
-    ).all()
-    taken = []
-    for job_id, stage, attempt, token, deaths, dispatch in rows:
-        lease = Lease(
-            job_id=str(job_id), stage=StageName(stage), attempt=attempt, token=str(token), dispatch=dispatch
-        )
-        message = "The worker stopped renewing its lease."
-        if not _end_attempt(session, lease, "lost", ErrorCode.WORKER_DIED.value, message):
-            continue
-        session.execute(
-            text("UPDATE stages SET worker_deaths = worker_deaths + 1 WHERE job_id = :j AND name = :s"),
-            {"j": lease.job_id, "s": stage},
-        )
-        if deaths + 1 >= poison_limit:
-            end_job(
-                session,
-                lease.job_id,
-                RefusedError(
-                    ErrorCode.WORKER_DIED,
-                    f"Stage {stage} killed its worker or froze it {deaths + 1} times.",
-                    value=deaths + 1,
-                    limit=poison_limit,
-                ),
-            )
-        else:
-            redispatch(session, lease.job_id)
-        taken.append((lease.job_id, stage))
-    return taken

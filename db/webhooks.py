@@ -242,7 +242,9 @@ def insert_deliveries(session: Session, job_id: str) -> list[str]:
     Returns:
         The endpoints' ids.
     """
-    endpoints = session.execute(select(WebhookEndpoint.id).where(WebhookEndpoint.enabled)).scalars().all()
+    # Locked: one that is removed meanwhile would take the job's end with it.
+    enabled = select(WebhookEndpoint.id).where(WebhookEndpoint.enabled).order_by(WebhookEndpoint.id)
+    endpoints = session.execute(enabled.with_for_update(read=True, key_share=True)).scalars().all()
     if not endpoints:
         return []
     job = session.execute(

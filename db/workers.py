@@ -58,7 +58,11 @@ def remove(session: Session, name: str) -> None:
 def forget_dead(session: Session, *, silent_seconds: float) -> int:
     """Delete workers whose last heartbeat is that old; return how many."""
     result = session.execute(
-        text("DELETE FROM workers WHERE heartbeat_at < now() - make_interval(secs => :age) RETURNING 1"),
+        text(
+            "DELETE FROM workers USING (SELECT name FROM workers"
+            "  WHERE heartbeat_at < now() - make_interval(secs => :age) FOR UPDATE SKIP LOCKED) dead"
+            " WHERE workers.name = dead.name RETURNING 1"
+        ),
         {"age": silent_seconds},
     )
     return len(result.all())

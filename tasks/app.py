@@ -3,17 +3,29 @@
 from typing import Any
 
 from celery import Celery, signals
+from kombu.connection import Connection
 
 from face3d.logs import configure_logs
 from face3d.settings import Settings, get_settings
-from tasks.broker import celery_config
+from tasks.broker import celery_config, publisher_options
 from tasks.routing import route
+
+
+class App(Celery):  # type: ignore[misc]  # celery ships no types
+    """Celery, whose publishers wait for no broker without an end."""
+
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
+        """Return a connection for publishing, or for questions to the broker."""
+        options = {**self.conf.face3d_publisher_options, **(kwargs.pop("transport_options", None) or {})}
+        made: Connection = super().connection_for_write(url, transport_options=options, **kwargs)
+        return made
 
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery app for these settings."""
-    made = Celery("face3d", set_as_current=True)
+    made = App("face3d", set_as_current=True)
     made.conf.update(celery_config(settings))
+    made.conf.face3d_publisher_options = publisher_options(settings.broker_kind)
     made.conf.task_routes = (route,)
     made.conf.imports = ("tasks.stages", "tasks.deliver", "tasks.heartbeat")
     return made

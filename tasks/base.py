@@ -5,7 +5,11 @@ What ends how:
     RefusedError                    the job fails with the error's code, the chain ends
     RetryableError                  the relay sends the rest of the chain again later, this copy ends
     LeaseLost                       another attempt owns the stage, this copy ends
+    a soft time limit               as a retryable error
     any other exception             a bug: the job fails `internal_error`, the trace is logged
+    hard time limit, killed child   the lease runs out, which counts as a death
+An exception that leaves the task (the database is away as it begins) leaves a lost dispatch for the relay.
+In each case the message is acknowledged: Celery and the broker put none back by themselves.
 """
 
 import os
@@ -19,7 +23,7 @@ from typing import Any
 
 import structlog
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -276,6 +280,10 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             self._send_elsewhere(runtime, sessions, job.lease, error)
         except RetryableError as error:
             self._retry_later(runtime, sessions, job.lease, error.code, error.message)
+        except SoftTimeLimitExceeded:
+            # Nobody but an operator sets one.
+            message = "The stage was stopped at its soft time limit."
+            self._retry_later(runtime, sessions, job.lease, ErrorCode.WORKER_DIED, message)
         except DBAPIError as error:
             # The database is away or restarted: the commit may or may not have counted. The lease runs out
             # by itself if it did not.

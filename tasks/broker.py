@@ -13,6 +13,12 @@ from face3d.states import STAGES, StageName, Tier
 #: Webhook messages; not bound to a GPU type.
 DELIVERY_QUEUE = "delivery"
 
+#: How long one answer of the broker to a publisher or to a question is waited for.
+PUBLISH_SECONDS = 5.0
+
+#: How long a consumer's answer may take on Valkey; its longest blocking read is a second.
+_CONSUMER_SECONDS = 15.0
+
 _EXCHANGE = Exchange("face3d", "topic", durable=True)
 _DEAD_LETTER_EXCHANGE = Exchange("face3d.dead", "direct", durable=True)
 _DEAD_LETTER_QUEUE = "face3d.dead"
@@ -72,6 +78,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "priority_steps": [0, 9],
             "sep": ":",
             "socket_keepalive": True,
+            "socket_timeout": _CONSUMER_SECONDS,
+            "socket_connect_timeout": PUBLISH_SECONDS,
             "health_check_interval": 25,
         }
     )
@@ -92,8 +100,12 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
         "task_acks_late": True,
-        "task_acks_on_failure_or_timeout": False,
-        "task_reject_on_worker_lost": True,
+        # However a task ends, its message is done with: the database knows what is left to do, and the relay
+        # sends it under a new dispatch number, at a pace and with a limit. Put back by Celery, a message that
+        # kills its worker or overruns would be taken again at once, on Valkey without end.
+        "task_acks_on_failure": True,
+        "task_acks_on_timeout": True,
+        "task_reject_on_worker_lost": False,
         "task_time_limit": settings.stage_limit_seconds,
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0.1, "interval_max": 1.0},
         "worker_prefetch_multiplier": 1,
@@ -108,9 +120,25 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+def publisher_options(kind: BrokerKind) -> dict[str, Any]:
+    """Return what a connection that publishes or asks has beyond a consumer's: no wait without an end.
+
+    A consumer's connection is silent for as long as there is nothing to do; one of these never is.
+    """
+    if kind == "amqp":
+        return {"read_timeout": PUBLISH_SECONDS, "write_timeout": PUBLISH_SECONDS}
+    return {"socket_timeout": PUBLISH_SECONDS}
+
+
+def drop_connections(app: Celery) -> None:
+    """Close publishers' connections after one failed: a late answer must not pass for the next one's."""
+    app.amqp.producer_pool.force_close_all(close_pool=False)
+    app.pool.force_close_all(close_pool=False)
+
+
 def queue_depth(app: Celery, name: str) -> int:
     """Return how many messages wait in a queue (not those that a worker holds unacknowledged)."""
-    with app.connection_for_read() as connection:
+    with app.connection_for_write() as connection:
         channel = connection.default_channel
         if connection.transport.driver_type == "redis":
             keys = [channel._q_for_pri(name, priority) for priority in channel.priority_steps]

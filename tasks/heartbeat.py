@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 
-from db import leases, workers
+from db import recovery, workers
 from db.session import make_session_factory
 from face3d.errors import ConfigurationError
 from face3d.settings import Settings, get_settings
@@ -76,13 +76,16 @@ class Heart:
 
     def _hand_back(self) -> None:
         try:
-            with make_session_factory(self._settings).begin() as session:
-                handed = leases.hand_back(session, worker=self._identity.name)
+            sessions = make_session_factory(self._settings)
+            with sessions() as session:
+                held = recovery.held_by(session, worker=self._identity.name)
+            for lease in held:
+                with sessions.begin() as session:
+                    handed = recovery.hand_back(session, lease)
+                if handed:
+                    log.warning("lease.handed_back", job_id=lease.job_id, stage=lease.stage.value)
         except Exception:
             log.warning("worker.hand_back_failed", exc_info=True)
-            return
-        for job_id, stage in handed:
-            log.warning("lease.handed_back", job_id=job_id, stage=stage)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

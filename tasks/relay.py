@@ -1,7 +1,8 @@
 """`face3d relay`: carries what the database decided to the broker, and mends what got lost.
 
-Any number may run. Publishing takes rows with SKIP LOCKED, so relays share it; the periodic work is done by
-the one that holds an advisory lock. Woken by NOTIFY, and by a poll where no notice came.
+Any number may run. Publishing claims rows with SKIP LOCKED, so relays share it; the periodic work is done by
+the one that leads. Woken by NOTIFY, and by a poll where no notice came. It waits for nobody's row lock, and
+for the broker for seconds at most: while that is away, what needs the database alone goes on.
 """
 
 import signal
@@ -9,65 +10,66 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import psycopg
 import structlog
 from celery import Celery
-from sqlalchemy import make_url
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import leases, outbox, webhooks, workers
+from db import outbox, recovery, webhooks, workers
+from db.leases import Lease
 from db.notices import RELAY_CHANNEL
+from db.outbox import OverdueDispatch
 from db.session import make_session_factory
 from face3d.logs import configure_logs
 from face3d.sealing import SecretBox
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
 from tasks.artifacts import open_cache
-from tasks.broker import declare_dead_letters, queue_depth
-from tasks.chain import job_chain
+from tasks.broker import declare_dead_letters, drop_connections, queue_depth
 from tasks.delivery_queue import publish_due
+from tasks.leadership import Leadership, connect
+from tasks.publication import BATCH, BrokerUnavailable, publish_chains
 from tasks.retention import erase_expired, tidy_jobs
 from tasks.sweep import sweep_inbox
 
 log = structlog.get_logger(__name__)
 
-#: Rows that are published in one transaction.
-_BATCH = 50
+_Item = TypeVar("_Item", Lease, OverdueDispatch)
 
-#: Any constant: the advisory lock of the relay that does the periodic work.
-_LEADER_LOCK = 0x0FACE3D
-
-
-def publish_chains(app: Celery, sessions: sessionmaker[Session]) -> int:
-    """Publish the chains that are due; return how many."""
-    with sessions.begin() as session:
-        publications = outbox.claim_publications(session, limit=_BATCH)
-        # The router notes the queue in the stage's row from a transaction of its own, so ours must not hold
-        # the job's rows: claiming locks outbox rows only.
-        for publication in publications:
-            job_chain(app, publication).apply_async()
-            log.info(
-                "chain.published",
-                job_id=publication.job_id,
-                dispatch=publication.dispatch,
-                stages=len(publication.stages),
-            )
-    return len(publications)
-
-
-def publish_deliveries(app: Celery, sessions: sessionmaker[Session], settings: Settings) -> int:
-    """Publish the webhook messages that are due and have a place; return how many."""
-    return publish_due(app, sessions, settings)
+#: Pause after the broker took no message.
+_BROKER_PAUSE_SECONDS = 1.0
 
 
 def expire_leases(sessions: sessionmaker[Session], settings: Settings) -> int:
     """Take the leases that ran out; return how many."""
-    with sessions.begin() as session:
-        taken = leases.expire(session, poison_limit=settings.poison_limit)
-    for job_id, stage in taken:
-        log.warning("lease.expired", job_id=job_id, stage=stage)
-    return len(taken)
+    with sessions() as session:
+        found = recovery.find_expired(session)
+
+    def take(lease: Lease) -> bool:
+        with sessions.begin() as session:
+            taken = recovery.expire(session, lease, poison_limit=settings.poison_limit)
+        if taken:
+            log.warning("lease.expired", job_id=lease.job_id, stage=lease.stage.value)
+        return taken
+
+    return _each(found, take, "lease.not_expired")
+
+
+def _each(items: Sequence[_Item], act: Callable[[_Item], bool], failed: str) -> int:
+    """Act on each item by itself, so that one that fails stops no other; return how many acts were real."""
+    count = 0
+    for item in items:
+        try:
+            count += act(item)
+        except Exception as error:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                raise
+            log.exception(failed, job_id=item.job_id)
+    return count
 
 
 def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings: Settings) -> int:
@@ -105,8 +107,12 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
         stranded = gpu_type not in served[item.stage] and bool(elsewhere) and forced[item.job_id] == "any"
         if depths[item.queue] == 0 or stranded:
             lost.append(item)
-    with sessions.begin() as session:
-        count = outbox.redispatch_lost(session, lost)
+
+    def send_again(item: OverdueDispatch) -> bool:
+        with sessions.begin() as session:
+            return outbox.redispatch_lost(session, item)
+
+    count = _each(lost, send_again, "dispatch.not_mended")
     if count:
         log.warning("dispatch.lost", count=count)
     return count
@@ -133,10 +139,11 @@ class Relay:
         self._cache = open_cache(settings)
         self._stopping = threading.Event()
         self._notices: psycopg.Connection | None = None
-        self._leader: psycopg.Connection | None = None
+        self._leadership = Leadership(settings)
         self._chores_at = 0.0
         self._blind_until = 0.0
-        self._leading = False
+        self._round_began = time.monotonic()
+        self._publish_at = 0.0
         self._urgent = [
             _Chore("expire_leases", min(settings.lease_seconds / 6, 5.0), self._expire_leases),
             _Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
@@ -163,60 +170,59 @@ class Relay:
         while not self._stopping.is_set():
             try:
                 self._wait()
-                self._publish_all()
+                self._notice_pause()
+                self._publish()
                 if time.monotonic() >= self._chores_at:
                     self._chores_at = time.monotonic() + min(1.0, self._settings.relay_poll_seconds)
-                    self._leading = self._leads()
-                    if self._leading:
+                    if self._leadership.ask():
                         self._do_chores(self._urgent)
             except Exception:
                 log.exception("relay.round_failed")
-                # While the database was away nobody could renew a lease: no worker is to blame.
-                self._blind_until = time.monotonic() + self._settings.lease_seconds
-                self._leading = False
+                self._blind()
                 self._disconnect()
                 self._stopping.wait(1.0)
         slow.join(timeout=5.0)
         self._disconnect()
         log.info("relay.stopped")
 
+    def _blind(self) -> None:
+        """Expire no lease for a while: while the database was away, nobody could renew one."""
+        self._blind_until = time.monotonic() + self._settings.lease_seconds
+
+    def _notice_pause(self) -> None:
+        """See that a round took as long as a lease lives: the database or this process was frozen."""
+        before, self._round_began = self._round_began, time.monotonic()
+        if self._round_began - before > self._settings.lease_seconds:
+            self._blind()
+
     def _run_slow_chores(self) -> None:
         while not self._stopping.wait(0.5):
-            if self._leading:
+            if self._leadership:
                 self._do_chores(self._slow)
 
-    def _publish_all(self) -> None:
-        while publish_chains(self._app, self._sessions) == _BATCH:
-            pass
-        # Each round takes places, which are freed by answers only: it ends.
-        while publish_deliveries(self._app, self._sessions, self._settings):
-            pass
-
-    def _connect(self) -> psycopg.Connection:
-        url = make_url(self._settings.database_url.get_secret_value()).set(drivername="postgresql")
-        return psycopg.connect(
-            url.render_as_string(hide_password=False), autocommit=True, application_name="face3d-relay"
-        )
+    def _publish(self) -> None:
+        """Publish all that is due; without the broker the rest of the round goes on."""
+        if time.monotonic() < self._publish_at:
+            return
+        try:
+            while publish_chains(self._app, self._sessions) == BATCH:
+                pass
+            # Each round takes places, which are freed by answers only: it ends.
+            while publish_due(self._app, self._sessions, self._settings):
+                pass
+        except (BrokerUnavailable, OperationalError) as error:
+            log.warning("relay.broker_unavailable", error=type(error.__cause__ or error).__name__)
+            drop_connections(self._app)
+            self._publish_at = time.monotonic() + _BROKER_PAUSE_SECONDS
 
     def _wait(self) -> None:
         """Wait for a notice, for the poll's time, or for the next chore."""
         if self._notices is None or self._notices.closed:
-            self._notices = self._connect()
+            self._notices = connect(self._settings)
             self._notices.execute(f"LISTEN {RELAY_CHANNEL}")
             return
         for _ in self._notices.notifies(timeout=self._settings.relay_poll_seconds, stop_after=1):
             pass
-
-    def _leads(self) -> bool:
-        """Return whether this relay holds the leader's lock; it is lost with the connection."""
-        if self._leader is None or self._leader.closed:
-            self._leader = self._connect()
-        answer = self._leader.execute(
-            "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = %(id)s"
-            " AND pid = pg_backend_pid()) OR pg_try_advisory_lock(%(id)s)",
-            {"id": _LEADER_LOCK},
-        ).fetchone()
-        return bool(answer and answer[0])
 
     def _do_chores(self, chores: Sequence[_Chore]) -> None:
         for chore in chores:
@@ -230,10 +236,10 @@ class Relay:
                 log.exception("relay.chore_failed", chore=chore.name)
 
     def _disconnect(self) -> None:
-        for connection in (self._notices, self._leader):
-            if connection is not None:
-                connection.close()
-        self._notices = self._leader = None
+        self._leadership.resign()
+        if self._notices is not None:
+            self._notices.close()
+            self._notices = None
 
     def _expire_leases(self) -> None:
         if time.monotonic() < self._blind_until:

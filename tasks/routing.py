@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.jobs import JobNotFound
@@ -34,6 +35,9 @@ FACTS_SECONDS = 1.0
 
 #: Expected seconds from dispatch to finish that a tier should meet on a type before earlier finish counts.
 LATENCY_BOUND_SECONDS: Mapping[Tier, float] = {Tier.INTERACTIVE: 5.0, Tier.BATCH: 600.0}
+
+#: How long the publication of one chain waits for a stage's row: transactions take milliseconds.
+_LOCK_MILLISECONDS = 500
 
 _TASK_PREFIX = "face3d."
 
@@ -159,8 +163,11 @@ class Router:
 
         Raises:
             JobNotFound: the job is gone.
+            sqlalchemy.exc.OperationalError: somebody holds the stage's row for longer than it is waited for.
         """
         with make_session_factory(self._settings).begin() as session:
+            # Whoever froze with the row in hand must not hold up the publications that wait behind this one.
+            session.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
             placed = self.place_in(session, stage, job_id)
         return placed.queue, placed.tier
 

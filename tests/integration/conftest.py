@@ -17,6 +17,7 @@ from compose.local.rabbitmq import find_program, rabbitmq_service
 from compose.local.supervisor import Supervisor
 from db.session import make_session_factory
 from face3d.settings import Settings
+from tests.integration.lock_order import LockRecorder
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +111,10 @@ def rabbitmq() -> Iterator[str]:
 
 @pytest.fixture
 def sessions(clean_servers: Settings) -> Iterator[sessionmaker[Session]]:
-    """Sessions of the emptied database."""
+    """Sessions of the emptied database; what locks rows in another order than db/locks.py fails the test."""
     factory = make_session_factory(clean_servers)
-    yield factory
+    recorder = LockRecorder()
+    with recorder.watch(factory.kw["bind"]):
+        yield factory
     factory.kw["bind"].dispose()
+    assert not recorder.faults

@@ -50,18 +50,6 @@ def pass_time(sessions: sessionmaker[Session], seconds: float) -> None:
     """Let time pass for webhooks: not the database's clock is moved, but all that it is compared with."""
     with sessions.begin() as session:
         session.execute(
-            text(
-                "UPDATE deliveries SET due_at = due_at - make_interval(secs => :s),"
-                " claimed_until = claimed_until - make_interval(secs => :s),"
-                " created_at = created_at - make_interval(secs => :s)"
-            ),
-            {"s": seconds},
-        )
-        session.execute(
-            text("UPDATE delivery_tries SET started_at = started_at - make_interval(secs => :s)"),
-            {"s": seconds},
-        )
-        session.execute(
             text("UPDATE webhook_endpoints SET paused_until = paused_until - make_interval(secs => :s)"),
             {"s": seconds},
         )
@@ -73,6 +61,18 @@ def pass_time(sessions: sessionmaker[Session], seconds: float) -> None:
                 text("UPDATE webhook_endpoints SET previous_secrets = CAST(:kept AS jsonb) WHERE id = :id"),
                 {"id": endpoint, "kept": json.dumps(kept)},
             )
+        session.execute(
+            text(
+                "UPDATE deliveries SET due_at = due_at - make_interval(secs => :s),"
+                " claimed_until = claimed_until - make_interval(secs => :s),"
+                " created_at = created_at - make_interval(secs => :s)"
+            ),
+            {"s": seconds},
+        )
+        session.execute(
+            text("UPDATE delivery_tries SET started_at = started_at - make_interval(secs => :s)"),
+            {"s": seconds},
+        )
 
 
 def claim(sessions: sessionmaker[Session], places: int = PLACES) -> list[Claim]:

@@ -2,8 +2,9 @@
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, leases
+from db import jobs, leases, outbox
 from db.leases import LeasedJob, Verdict, WorkerIdentity
+from db.outbox import Publication
 from db.results import StoredFile
 from face3d.options import parse_options
 from face3d.states import STAGES, Quality, StageName
@@ -23,6 +24,15 @@ def accept(sessions: sessionmaker[Session], key: str = "a.jpg", **options: str) 
             options=parse_options(options),
             source="event",
         )
+
+
+def publish(sessions: sessionmaker[Session]) -> list[Publication]:
+    """Claim what is due and say that it was published, as the relay does."""
+    with sessions.begin() as session:
+        claimed = outbox.claim_publications(session, limit=10, seconds=20)
+    with sessions.begin() as session:
+        outbox.end_publications(session, claimed)
+    return claimed
 
 
 def take(

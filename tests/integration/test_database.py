@@ -8,14 +8,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import deliveries, jobs, leases, migrate, outbox, webhooks
+from db import deliveries, jobs, leases, migrate, recovery, webhooks
 from db.leases import Verdict, WorkerIdentity
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.settings import Settings
 from face3d.states import STAGES, StageName
 from storage.client import Storage
 from tasks.sweep import sweep_inbox
-from tests.integration.job_rows import WORKER, accept, complete, run_all, take
+from tests.integration.job_rows import WORKER, accept, complete, publish, run_all, take
 
 
 def test_models_and_migrations_agree(servers: Settings) -> None:
@@ -28,8 +28,7 @@ def test_a_chain_that_someone_waits_for_is_published_before_older_ones(
 ) -> None:
     batch = [accept(sessions, f"{number}.jpg").job_id for number in range(2)]
     urgent = accept(sessions, "urgent.jpg", tier="interactive").job_id
-    with sessions.begin() as session:
-        order = [publication.job_id for publication in outbox.claim_publications(session, limit=10)]
+    order = [publication.job_id for publication in publish(sessions)]
     assert order == [urgent, *batch]
 
 
@@ -49,7 +48,8 @@ def test_a_worker_that_must_end_gives_its_leases_back_and_nobody_elses(
             seconds=30,
         )
     with sessions.begin() as session:
-        assert leases.hand_back(session, worker=WORKER.name) == [(mine, "preprocess")]
+        assert recovery.held_by(session, worker=WORKER.name) == [job.lease]
+        assert recovery.hand_back(session, job.lease)
     with pytest.raises(LeaseLost):
         complete(sessions, job)
     with sessions() as session:
@@ -71,6 +71,7 @@ def test_the_same_photo_is_one_job_even_when_events_race(sessions: sessionmaker[
 def test_a_refused_option_makes_a_failed_job_that_tells_its_webhook(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         webhooks.add_endpoint(session, "http://127.0.0.1:9/hook")
+    with sessions.begin() as session:
         accepted = jobs.accept(
             session,
             bucket="inbox",
@@ -86,7 +87,7 @@ def test_a_refused_option_makes_a_failed_job_that_tells_its_webhook(sessions: se
         job = jobs.find(session, accepted.job_id)
         assert (job.state, job.error_code, job.error_value) == ("failed", "bad_option", "9")
         assert session.execute(text("SELECT event_type FROM deliveries")).scalar() == "asset.failed"
-        assert not outbox.claim_publications(session, limit=10)
+    assert not publish(sessions)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,8 @@ def test_a_lost_lease_cannot_commit_fail_or_renew(sessions: sessionmaker[Session
     _, frozen = take(sessions, job_id, StageName.PREPROCESS, seconds=-1)
     assert frozen is not None
     with sessions.begin() as session:
-        assert leases.expire(session, poison_limit=3) == [(job_id, "preprocess")]
+        (expired,) = recovery.find_expired(session)
+        assert recovery.expire(session, expired, poison_limit=3)
     _, heir = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
     assert heir is not None
     with pytest.raises(LeaseLost):
@@ -187,8 +189,7 @@ def test_retryable_errors_are_retried_with_growing_waits_and_then_end_the_job(
     sessions: sessionmaker[Session],
 ) -> None:
     job_id = accept(sessions).job_id
-    with sessions.begin() as session:
-        outbox.claim_publications(session, limit=10)
+    publish(sessions)
     waits = []
     for dispatch in (1, 2, 3):
         _, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=dispatch)
@@ -201,6 +202,7 @@ def test_retryable_errors_are_retried_with_growing_waits_and_then_end_the_job(
                 message="The store is away.",
                 max_attempts=3,
             )
+        with sessions.begin() as session:
             rows = session.execute(text("SELECT extract(epoch FROM due_at - now()) FROM outbox")).scalars()
             waits += [round(float(row)) for row in rows]
             session.execute(text("DELETE FROM outbox"))
@@ -219,8 +221,7 @@ def test_a_failed_job_can_be_retried_and_a_ready_one_cannot(sessions: sessionmak
         leases.fail(session, job.lease, RefusedError(ErrorCode.NO_FACE, "No face."))
     with sessions.begin() as session:
         jobs.retry(session, job_id)
-    with sessions.begin() as session:
-        (publication,) = outbox.claim_publications(session, limit=10)
+    (publication,) = publish(sessions)
     assert (publication.dispatch, publication.stages) == (2, STAGES)
     verdict, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
     assert verdict is Verdict.WORK

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, leases, outbox
+from db import jobs, leases
 from db.leases import Verdict
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.options import JobOptions
@@ -83,7 +83,6 @@ def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clea
     assert not list(storage.list(clean_servers.bucket_work))
     with sessions.begin() as session:
         jobs.retry(session, job_id)
-        outbox.claim_publications(session, limit=10)
     assert take(sessions, job_id, StageName.GEOMETRY, dispatch=2)[0] is Verdict.IGNORE
     verdict, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
     assert verdict is Verdict.WORK

@@ -246,7 +246,9 @@ def test_gone_disables_the_endpoint_and_what_failed_can_be_sent_again(
         with pytest.raises(delivery_list.NotRedeliverable):
             delivery_list.redeliver(session, mine.id)
         assert delivery_list.redeliver_failed(session, DeliveryFilter()) == 0
+    with sessions.begin() as session:
         webhooks.enable_endpoint(session, endpoint)
+    with sessions.begin() as session:
         assert delivery_list.redeliver_failed(session, DeliveryFilter(endpoint_id=endpoint)) == 3
     pass_time(sessions, HOLD + 1)
     again = [begin(sessions, copy) for copy in claim(sessions)]
@@ -263,6 +265,7 @@ def test_a_message_that_is_being_sent_is_sent_again_by_hand_only_afterwards(
     with sessions.begin() as session:
         webhooks.disable_endpoint(session, endpoint)
         webhooks.enable_endpoint(session, endpoint)
+    with sessions.begin() as session:
         delivery_list.redeliver(session, copy.delivery_id)
     assert claim(sessions) == [], "a second send beside the first"
     finish(sessions, outgoing, OK)

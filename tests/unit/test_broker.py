@@ -5,7 +5,15 @@ from pydantic import SecretStr
 
 from face3d.settings import Settings
 from face3d.states import StageName, Tier
-from tasks.broker import all_queue_names, celery_config, make_queue, message_priority, queue_name
+from tasks.app import make_app
+from tasks.broker import (
+    PUBLISH_SECONDS,
+    all_queue_names,
+    celery_config,
+    make_queue,
+    message_priority,
+    queue_name,
+)
 
 
 def config(url: str) -> dict[str, object]:
@@ -19,14 +27,33 @@ def test_queue_names_follow_the_design() -> None:
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "amqp://u:p@127.0.0.1//"])
-def test_nothing_is_pickled_and_a_dead_worker_loses_no_message(url: str) -> None:
+def test_nothing_is_pickled_and_no_ending_puts_a_message_back(url: str) -> None:
     made = config(url)
     assert made["accept_content"] == ["json"]
     assert made["task_serializer"] == "json"
     assert made["task_acks_late"]
-    assert made["task_reject_on_worker_lost"]
+    # One setting for two endings meant two opposite things.
+    assert "task_acks_on_failure_or_timeout" not in made
+    assert made["task_acks_on_failure"]
+    assert made["task_acks_on_timeout"]
+    assert not made["task_reject_on_worker_lost"]
     assert made["worker_prefetch_multiplier"] == 1
     assert made["task_ignore_result"]
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "amqp://u:p@127.0.0.1//"])
+def test_no_publisher_waits_for_its_broker_without_an_end(url: str) -> None:
+    settings = Settings(broker_url=SecretStr(url))
+    made = make_app(settings)
+    publishing = made.connection_for_write().transport_options
+    names = ("read_timeout", "write_timeout") if settings.broker_kind == "amqp" else ("socket_timeout",)
+    assert {publishing[name] for name in names} == {PUBLISH_SECONDS}
+    consuming = made.connection_for_read().transport_options
+    if settings.broker_kind == "amqp":
+        # Heartbeats watch over it; a reading that is silent for long is none that failed.
+        assert "read_timeout" not in consuming
+    else:
+        assert consuming["socket_timeout"] > PUBLISH_SECONDS
 
 
 def test_valkey_never_redelivers_a_running_task() -> None:

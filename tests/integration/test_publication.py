@@ -1,0 +1,125 @@
+"""Publishing chains: nobody's row, message or transaction holds up another job's."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from celery import Celery
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import jobs, outbox
+from face3d.settings import Settings
+from tasks import publication, routing
+from tasks.app import make_app
+from tasks.broker import queue_depth
+from tasks.publication import publish_chains
+from tests.integration.job_rows import accept
+
+QUEUE = "preprocess.cpu.batch"
+
+
+@pytest.fixture
+def celery_app(clean_servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Celery:
+    """An app whose router looks at the test's servers."""
+    monkeypatch.setattr(routing, "get_settings", lambda: clean_servers)
+    monkeypatch.setattr(routing, "_router", None)
+    return make_app(clean_servers)
+
+
+def waiting(sessions: sessionmaker[Session]) -> set[str]:
+    """Return the jobs whose chains were not published."""
+    with sessions() as session:
+        return {str(job_id) for job_id in session.execute(text("SELECT job_id FROM outbox")).scalars()}
+
+
+def while_publishing(monkeypatch: pytest.MonkeyPatch, act: Callable[[str], None]) -> None:
+    """Do something with a job at the moment when its chain is published."""
+    make_chain = publication.job_chain
+
+    def chain(app: Celery, one: outbox.Publication) -> Any:
+        act(one.job_id)
+        return make_chain(app, one)
+
+    monkeypatch.setattr(publication, "job_chain", chain)
+
+
+def test_a_job_whose_row_is_held_delays_no_other(sessions: sessionmaker[Session], celery_app: Celery) -> None:
+    held = accept(sessions, "held.jpg", tier="interactive").job_id
+    others = {accept(sessions, f"{number}.jpg").job_id for number in range(3)}
+    started = time.monotonic()
+    with sessions() as busy:
+        busy.execute(text("SELECT 1 FROM stages WHERE job_id = :id FOR UPDATE"), {"id": held})
+        publish_chains(celery_app, sessions)
+        assert waiting(sessions) == {held}
+    assert time.monotonic() - started < 5
+    assert queue_depth(celery_app, QUEUE) == len(others)
+
+
+@pytest.mark.parametrize("operation", [jobs.cancel, jobs.erase])
+def test_a_job_can_be_stopped_while_it_is_published(
+    sessions: sessionmaker[Session],
+    celery_app: Celery,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: Callable[[Session, str], None],
+) -> None:
+    stopped = accept(sessions).job_id
+    took = []
+
+    def stop(job_id: str) -> None:
+        started = time.monotonic()
+        with sessions.begin() as session:
+            operation(session, job_id)
+        took.append(time.monotonic() - started)
+
+    while_publishing(monkeypatch, stop)
+    publish_chains(celery_app, sessions)
+    assert took[0] < 1
+    with sessions() as session:
+        assert jobs.find(session, stopped).state in ("cancelled", "erased")
+    assert not waiting(sessions)
+
+
+def test_a_chain_that_cannot_be_published_is_kept_and_delays_no_other(
+    sessions: sessionmaker[Session], celery_app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = accept(sessions, "bad.jpg", tier="interactive").job_id
+    good = accept(sessions, "good.jpg").job_id
+
+    def refuse(job_id: str) -> None:
+        if job_id == bad:
+            raise ValueError
+
+    while_publishing(monkeypatch, refuse)
+    publish_chains(celery_app, sessions)
+    assert waiting(sessions) == {bad}
+    with sessions() as session:
+        assert jobs.find(session, good).stages[0].queue == QUEUE
+        due = session.execute(text("SELECT extract(epoch FROM due_at - now()) FROM outbox")).scalar_one()
+    assert 0 < due < 10
+
+
+def test_the_claim_of_a_relay_that_died_runs_out_and_its_late_word_counts_no_more(
+    sessions: sessionmaker[Session],
+) -> None:
+    job_id = accept(sessions).job_id
+
+    def claim(seconds: float) -> list[outbox.Publication]:
+        with sessions.begin() as session:
+            return outbox.claim_publications(session, limit=10, seconds=seconds)
+
+    frozen = claim(0.3)
+    assert [one.job_id for one in frozen] == [job_id]
+    assert not claim(20)
+    time.sleep(0.4)
+    heir = claim(20)
+    assert [one.job_id for one in heir] == [job_id]
+    with sessions.begin() as session:
+        outbox.end_publications(session, frozen)
+        outbox.put_back(session, frozen)
+    assert not claim(20)
+    assert waiting(sessions) == {job_id}
+    with sessions.begin() as session:
+        outbox.put_back(session, heir)
+    assert [one.job_id for one in claim(20)] == [job_id]
