@@ -75,6 +75,11 @@ class Job(Base):
         Index("ix_jobs_created_at", "created_at"),
         Index("ix_jobs_state_created_at", "state", "created_at"),
         Index("ix_jobs_untidied", "finished_at", postgresql_where=text("tidied_at IS NULL")),
+        Index(
+            "ix_jobs_unerased",
+            "finished_at",
+            postgresql_where=text("state IN ('ready', 'failed', 'cancelled')"),
+        ),
         Index("ix_jobs_finished_at", "finished_at", postgresql_where=text(f"state IN {_TERMINAL}")),
     )
 
@@ -92,6 +97,8 @@ class Job(Base):
     tier: Mapped[str]
     #: Which way the photo was noticed: event, sweep or api.
     source: Mapped[str]
+    #: The file's name on the uploader's machine; personal, erased with the job.
+    name: Mapped[str | None]
     size: Mapped[int] = mapped_column(BigInteger)
     content_type: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=JobState.ACCEPTED.value)
@@ -110,6 +117,13 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
     #: When its artifacts and abandoned attempts were deleted, after its end.
     tidied_at: Mapped[datetime | None]
+    #: When a person last asked for it anew; null: never, it counts from its creation.
+    asked_at: Mapped[datetime | None]
+    #: How often in a row tidying or retention met an error with it, and when they may try again.
+    upkeep_failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    upkeep_due_at: Mapped[datetime | None]
+    #: When a person asked for its erasure; the relay ends one that broke off.
+    erasure_asked_at: Mapped[datetime | None]
 
     stages: Mapped[list["Stage"]] = relationship(
         order_by="Stage.ordinal", back_populates="job", passive_deletes=True
@@ -339,6 +353,21 @@ class DeliveryTry(Base):
     answer: Mapped[str | None]
 
 
+class EventSubscription(Base):
+    """A topic of Amazon SNS that asked to send its events here."""
+
+    __tablename__ = "event_subscriptions"
+
+    #: The topic's ARN.
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    #: What Amazon wants back; it forgets it after three days.
+    token: Mapped[str]
+    #: When Amazon sent the request.
+    sent_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    confirmed_at: Mapped[datetime | None]
+
+
 class Worker(Base):
     """A worker process's heartbeat: what it serves and how it is."""
 
@@ -361,3 +390,51 @@ class Worker(Base):
     health: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ErasedPhoto(Base):
+    """A photo that must not come back: whoever still speaks of it meets the erased job."""
+
+    __tablename__ = "erased_photos"
+    __table_args__ = (
+        Index("ix_erased_photos_erased_at", "erased_at"),
+        Index("ix_erased_photos_job_id", "job_id"),
+    )
+
+    #: SHA-256 of bucket, key and etag: it tells nothing to those who do not hold the photo.
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), ForeignKey("jobs.id", ondelete="CASCADE"))
+    #: When the erased object was written, as its storage says; one written later is a new upload.
+    modified_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Relay(Base):
+    """A relay's last round."""
+
+    __tablename__ = "relays"
+
+    #: `<host>:<process id>`.
+    name: Mapped[str] = mapped_column(primary_key=True)
+    #: Whether it holds the lock of the periodic work.
+    leads: Mapped[bool] = mapped_column(Boolean)
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    round_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Chore(Base):
+    """How periodic work of the leading relay went last."""
+
+    __tablename__ = "chores"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    every_seconds: Mapped[float] = mapped_column(Float)
+    #: The relay that did it last.
+    relay: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    succeeded_at: Mapped[datetime | None]
+    #: In a row, up to now.
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    failures_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    #: The kind of the last error; its text could hold a key.
+    last_error: Mapped[str | None]

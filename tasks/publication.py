@@ -64,7 +64,10 @@ def publish_chains(app: Celery, sessions: sessionmaker[Session]) -> int:
         if trouble is not None and not published:
             waiting.extend(put_off)
             put_off.clear()
+            # One outage, whoever waits: the caller tells of it, once.
             raise BrokerUnavailable from trouble
+        for publication in put_off:
+            log.warning("chain.put_off", job_id=publication.job_id, dispatch=publication.dispatch)
     finally:
         if claimed:
             with sessions.begin() as session:
@@ -83,11 +86,10 @@ def _publish(app: Celery, publication: Publication) -> bool:
     job_id = publication.job_id
     try:
         job_chain(app, publication).apply_async(retry_policy={"max_retries": 1})
-    except OperationalError:
-        log.warning("chain.not_published", job_id=job_id, dispatch=publication.dispatch)
-        raise
     except Exception as error:
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
+        if isinstance(error, OperationalError) or (
+            isinstance(error, DBAPIError) and error.connection_invalidated
+        ):
             raise
         log.exception("chain.not_published", job_id=job_id, dispatch=publication.dispatch)
         return False

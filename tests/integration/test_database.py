@@ -254,7 +254,7 @@ def test_one_object_that_the_database_cannot_hold_does_not_stop_the_sweep(
     storage = Storage.from_settings(clean_servers)
     for key, metadata in (("a.jpg", {"face3d-ref": "a\x00b"}), ("b.jpg", {})):
         storage.put(clean_servers.bucket_inbox, key, b"x", content_type="image/jpeg", metadata=metadata)
-    assert sweep_inbox(storage, sessions, clean_servers) == 2
+    assert sweep_inbox(storage, sessions, clean_servers).made == 2
     with sessions() as session:
         found = {job.key: job.error_code for job in jobs.list_jobs(session)}
     assert found == {"a.jpg": "bad_option", "b.jpg": None}

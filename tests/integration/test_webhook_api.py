@@ -114,10 +114,10 @@ def test_plain_secrets_get_sealed_and_sealed_ones_follow_the_key(
     with sessions.begin() as session:
         secret = webhooks.add_endpoint(session, URL).secret
     assert stored(sessions) == [secret], "without a key it lies there in plain text"
-    for key in ("first", "second,first", "second"):
-        box = SecretBox.from_settings(Settings(secret_key=SecretStr(key)))
+    for keys in (["first"], ["second", "first"], ["second"]):
+        box = SecretBox(keys)
         with sessions.begin() as session:
-            assert webhooks.seal_secrets(session, box) == (key != "second")
+            assert webhooks.seal_secrets(session, box) == (keys != ["second"])
         assert secret not in str(stored(sessions))
         assert [box.open(text) for text in stored(sessions)] == [secret]
     with sessions.begin() as session:

@@ -1,6 +1,7 @@
 """Secrets at rest: sealed texts do not show what they hold, keys can be exchanged."""
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from face3d.sealing import SecretBox, SecretUnreadable
 from face3d.settings import Settings
@@ -9,7 +10,14 @@ SECRET = "whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU="
 
 
 def box(*keys: str) -> SecretBox:
-    return SecretBox.from_settings(Settings(secret_key=",".join(keys)))  # type: ignore[arg-type]
+    """A box whose keys are as long as they must be."""
+    return SecretBox.from_settings(Settings(secret_key=SecretStr(", ".join(key * 24 for key in keys))))
+
+
+@pytest.mark.parametrize("key", ["short", "change-me-change-me-change-me", "k" * 24 + ",short"])
+def test_a_key_that_can_be_guessed_is_refused(key: str) -> None:
+    with pytest.raises(ValidationError, match="secret_key"):
+        Settings(secret_key=SecretStr(key))
 
 
 def test_a_sealed_secret_shows_nothing_and_opens_again() -> None:

@@ -1,6 +1,7 @@
 """Intake, sweep, key layout and metadata, without a server."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,51 @@ def test_sweep_finds_exactly_what_has_no_job() -> None:
     assert max(asked) <= SWEEP_PAGE
 
 
+def test_a_key_that_no_database_holds_costs_its_page_nothing() -> None:
+    objects = {key: info(key) for key in ("a", "b\x00", "\ud800", "k" * 1025, "z")}
+    asked: list[str] = []
+
+    def known(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        asked.extend(key for key, _ in pairs)
+        return set()
+
+    found = [event.key for event in find_unknown(FakeStorage(objects), "inbox", known)]
+    assert (found, asked) == (list(objects), ["a", "z"])
+
+
+@pytest.mark.parametrize("content_type", ["image/\x00", "\ud800", "x" * 5000, "image/é"])
+def test_any_content_type_is_one_that_a_row_can_hold(content_type: str) -> None:
+    found = upload(info("a", content_type=content_type))
+    assert found is not None
+    assert found.options is not None
+    assert len(found.content_type) <= 255
+    assert "\x00" not in found.content_type
+    found.content_type.encode()
+
+
+def test_metadata_that_cannot_be_read_are_a_refusal() -> None:
+    found = upload(replace(info("a"), unreadable=True))
+    assert found is not None
+    assert found.options is None
+    assert found.refusal is not None
+    assert found.refusal.code is ErrorCode.BAD_OPTION
+
+
+@pytest.mark.parametrize("key", ["a.versions/b", "in/a.versions/b/c", ".uploads/a", ".versions/a"])
+def test_hidden_keys_are_told_from_others(key: str) -> None:
+    assert layout.is_hidden_key(key)
+    assert not layout.is_hidden_key(key.replace("/", "-"))
+    assert not layout.is_hidden_key(f"in{key.replace('.', '')}")
+
+
+@given(st.text(max_size=30))
+def test_a_key_as_a_path_has_no_empty_names_and_stays_as_it_is(key: str) -> None:
+    path = layout.as_path(key)
+    assert layout.as_path(path) == path
+    assert "//" not in path
+    assert not path.startswith("/")
+
+
 def test_keys_of_the_layout() -> None:
     assert layout.artifact_key("j", StageName.TEXTURE, 2, "uv.png") == "j/texture/2/uv.png"
     assert layout.asset_key("j", 1, "head.glb") == "j/1/head.glb"
@@ -109,7 +155,7 @@ def test_keys_of_the_layout() -> None:
     assert layout.upload_key() != layout.upload_key()
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a.versions", ".uploads"])
 def test_a_name_cannot_leave_its_prefix(name: str) -> None:
     with pytest.raises(ValueError, match="segment"):
         layout.asset_key("j", 1, name)
