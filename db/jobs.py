@@ -13,6 +13,7 @@ from sqlalchemy import and_, case, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session, selectinload
 
 from db import erasures
+from db.deliveries import forget_answers
 from db.locks import keep_endpoints, lock_job
 from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
 from db.notices import RELAY_CHANNEL, notify_relay
@@ -445,6 +446,7 @@ def erase(session: Session, job_id: str, *, modified_at: datetime | None = None)
         erasures.date(session, job_id, modified_at)
     session.execute(text("DELETE FROM artifacts WHERE job_id = :job_id"), {"job_id": job_id})
     keep_endpoints(session, job_id)
+    forget_answers(session, job_id)
     session.execute(
         update(Delivery)
         .where(Delivery.job_id == job_id)

@@ -69,7 +69,9 @@ def read_facts(session: Session, settings: Settings) -> Facts:
         text(
             "SELECT (SELECT extract(epoch FROM now() - min(due_at)) FROM outbox),"
             " (SELECT extract(epoch FROM now() - min(due_at)) FROM deliveries d"
-            "   JOIN webhook_endpoints e ON e.id = d.endpoint_id AND e.enabled WHERE d.state = 'pending'),"
+            # What waits for a receiver that hangs, or that asked for a pause, is late by no fault of ours.
+            "   JOIN webhook_endpoints e ON e.id = d.endpoint_id AND e.enabled AND NOT e.hangs"
+            "    AND (e.paused_until IS NULL OR e.paused_until <= now()) WHERE d.state = 'pending'),"
             " pg_database_size(current_database())"
         )
     ).one()

@@ -171,13 +171,27 @@ class Settings(BaseSettings):
     )
 
     # -- webhooks
-    webhook_timeout_seconds: float = Field(default=10.0, description="Time a receiver has to answer.")
+    secret_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that seals webhook secrets in the database, 24 random characters or more; several "
+        "with commas between them: the first seals, all open. Empty: secrets lie there in plain text.",
+    )
+    webhook_timeout_seconds: float = Field(
+        default=10.0, description="Time for a whole request, from the name's look-up to the answer's headers."
+    )
     webhook_retry_seconds: tuple[float, ...] = Field(
         default=(5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600),
         description="Waits before the retries of a webhook, seconds (JSON list).",
     )
     webhook_allow_private: bool = Field(
-        default=False, description="Allow webhooks to loopback and private addresses (the local stack does)."
+        default=False,
+        description="Allow webhooks to loopback and private addresses, on any port (the local stack does).",
+    )
+    webhook_ports: tuple[int, ...] = Field(
+        default=(80, 443), description="Ports that webhooks may call (JSON list)."
+    )
+    webhook_endpoint_places: int = Field(
+        default=2, ge=1, description="Messages on their way to one endpoint at once."
     )
 
     # -- local stack and logs
@@ -208,6 +222,14 @@ class Settings(BaseSettings):
             raise ValueError(f"a token has at least {TOKEN_LENGTH} characters: {HOW_TO_MAKE_ONE}")
         return value
 
+    @field_validator("secret_key")
+    @classmethod
+    def _each_long_enough(cls, value: SecretStr) -> SecretStr:
+        keys = [key.strip() for key in value.get_secret_value().split(",")]
+        if any(0 < len(key) < TOKEN_LENGTH for key in keys):
+            raise ValueError(f"a key has at least {TOKEN_LENGTH} characters: {HOW_TO_MAKE_ONE}")
+        return value
+
     def require_api_token(self) -> None:
         """Return if the web server may start.
 
@@ -225,8 +247,13 @@ class Settings(BaseSettings):
 
     @property
     def delivery_guard_seconds(self) -> float:
-        """Return how long after its publication a webhook message may still be on its way."""
+        """Return how long after its publication a webhook message may still be on its way to a worker."""
         return self.webhook_timeout_seconds + 50.0
+
+    @property
+    def delivery_hold_seconds(self) -> float:
+        """Return how long a send that began holds its message: past the request's deadline by a margin."""
+        return self.webhook_timeout_seconds + 5.0
 
     @property
     def urgency_across_queues(self) -> bool:

@@ -5,7 +5,11 @@ What ends how:
     RefusedError                    the job fails with the error's code, the chain ends
     RetryableError                  the relay sends the rest of the chain again later, this copy ends
     LeaseLost                       another attempt owns the stage, this copy ends
+    a soft time limit               as a retryable error
     any other exception             a bug: the job fails `internal_error`, the trace is logged
+    hard time limit, killed child   the lease runs out, which counts as a death
+An exception that leaves the task (the database is away as it begins) leaves a lost dispatch for the relay.
+In each case the message is acknowledged: Celery and the broker put none back by themselves.
 """
 
 import os
@@ -19,7 +23,7 @@ from typing import Any
 
 import structlog
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -40,6 +44,7 @@ from gpu_workers.profiles import Profile, effective_options, memory_budget_mb, p
 from gpu_workers.watch import RunningStages, watch_dir
 from storage.client import Storage
 from tasks.artifacts import ArtifactStore, open_cache
+from tasks.delivery_queue import publish_due
 from tasks.leasing import HeldLease, LeaseKeeper
 from tasks.routing import Placed, get_router, publish_next
 
@@ -250,7 +255,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             output = function(context)
             held.check()
             with sessions.begin() as session:
-                deliveries = leases.complete(
+                endpoints = leases.complete(
                     session,
                     job.lease,
                     prefix=output.prefix,
@@ -258,13 +263,12 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
                     timings=timings.seconds,
                     ran=context.ran,
                     quality=output.quality,
-                    held_seconds=runtime.settings.delivery_guard_seconds,
                 )
                 # One commit instead of two: the chain's next publication needs none of its own.
                 placed = self._place_following(session, job.lease)
             if placed is not None:
                 publish_next(placed)
-            self._send(deliveries)
+            self._send(runtime, sessions, endpoints)
             log.info("stage.done", seconds=round(time.perf_counter() - started, 3), **_steps(timings))
         except LeaseLost:
             log.warning("stage.lease_lost")
@@ -276,6 +280,10 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             self._send_elsewhere(runtime, sessions, job.lease, error)
         except RetryableError as error:
             self._retry_later(runtime, sessions, job.lease, error.code, error.message)
+        except SoftTimeLimitExceeded:
+            # Nobody but an operator sets one.
+            message = "The stage was stopped at its soft time limit."
+            self._retry_later(runtime, sessions, job.lease, ErrorCode.WORKER_DIED, message)
         except DBAPIError as error:
             # The database is away or restarted: the commit may or may not have counted. The lease runs out
             # by itself if it did not.
@@ -298,13 +306,14 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             return None
         return get_router().place_in(session, STAGES[following], lease.job_id)
 
-    def _send(self, deliveries: Sequence[str]) -> None:
+    def _send(self, runtime: Runtime, sessions: sessionmaker[Session], endpoints: Sequence[str]) -> None:
         """Publish the webhook messages of a job that just ended; the relay sends those that get lost here."""
-        for delivery_id in deliveries:
-            try:
-                self.app.send_task("face3d.deliver", args=(delivery_id,))
-            except Exception:
-                log.warning("webhook.not_published", delivery=delivery_id, exc_info=True)
+        if not endpoints:
+            return
+        try:
+            publish_due(self.app, sessions, runtime.settings, endpoints=endpoints)
+        except Exception:
+            log.warning("webhook.not_published", exc_info=True)
 
     def _end(self, sessions: sessionmaker[Session], lease: Lease, error: RefusedError) -> None:
         try:

@@ -8,9 +8,12 @@ same clock the relay knows, when it wakes, that it leads no more.
 import time
 
 import psycopg
+import structlog
 from sqlalchemy import make_url
 
 from face3d.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 #: Any constant: the advisory lock of the relay that does the periodic work.
 _LEADER_LOCK = 0x0FACE3D
@@ -60,8 +63,16 @@ class Leadership:
         """Take the lock, or make sure that it is still held; return whether this relay leads.
 
         Raises:
-            psycopg.Error: the database is away, or ended the connection of a relay that was silent.
+            psycopg.Error: the database is away.
         """
+        try:
+            return self._ask()
+        except psycopg.errors.IdleSessionTimeout:
+            log.warning("relay.was_silent")
+            self.resign()
+            return self._ask()
+
+    def _ask(self) -> bool:
         asked_at = time.monotonic()
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._settings, idle_seconds=self._silence)

@@ -28,12 +28,13 @@ from db.session import make_session_factory
 from face3d.errors import Face3DError
 from face3d.logs import configure_logs
 from face3d.outages import Outage
+from face3d.sealing import SecretBox
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
 from tasks.artifacts import open_cache
 from tasks.broker import declare_dead_letters, drop_connections, queue_depth
 from tasks.chores import Chore, do_due
-from tasks.deliver import deliver
+from tasks.delivery_queue import publish_due
 from tasks.leadership import Leadership, connect
 from tasks.leftovers import abort_stale_uploads, age_inbox
 from tasks.publication import BATCH, BrokerUnavailable, publish_chains
@@ -44,25 +45,11 @@ log = structlog.get_logger(__name__)
 
 _Item = TypeVar("_Item", Lease, OverdueDispatch)
 
-#: Webhook messages that are claimed at once.
-_BATCH = 50
-
 #: Pause after the broker took no message.
 _BROKER_PAUSE_SECONDS = 1.0
 
 #: Pause between two notes of a relay that it made a round.
 _TELL_SECONDS = 2.0
-
-
-def publish_deliveries(sessions: sessionmaker[Session], settings: Settings) -> int:
-    """Publish the webhook messages that are due; return how many."""
-    with sessions.begin() as session:
-        due = webhooks.claim_due_deliveries(
-            session, limit=_BATCH, guard_seconds=settings.delivery_guard_seconds
-        )
-    for delivery_id in due:
-        deliver.delay(delivery_id)
-    return len(due)
 
 
 def expire_leases(sessions: sessionmaker[Session], settings: Settings) -> int:
@@ -170,6 +157,7 @@ class Relay:
             Chore("tidy_jobs", 60.0, self._tidy_jobs),
             Chore("retention", 600.0, self._retention),
             Chore("leftovers", 3600.0, self._leftovers),
+            Chore("seal_secrets", 600.0, self._seal_secrets),
         ]
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._round_told_at = 0.0
@@ -231,7 +219,8 @@ class Relay:
         try:
             while publish_chains(self._app, self._sessions) == BATCH:
                 pass
-            while publish_deliveries(self._sessions, self._settings) == _BATCH:
+            # Each round takes places, which are freed by answers only: it ends.
+            while publish_due(self._app, self._sessions, self._settings):
                 pass
             self._broker_outage.ended()
         except (BrokerUnavailable, OperationalError) as error:
@@ -305,6 +294,15 @@ class Relay:
         # What was uploaded while no relay ran has no job before the sweep saw it.
         if self._swept:
             age_inbox(self._storage, self._sessions, self._settings)
+
+    def _seal_secrets(self) -> None:
+        box = SecretBox.from_settings(self._settings)
+        if not box.seals:
+            return
+        with self._sessions.begin() as session:
+            changed = webhooks.seal_secrets(session, box)
+        if changed:
+            log.info("webhook.secrets_sealed", endpoints=changed)
 
 
 def main() -> int:
