@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import jobs
@@ -37,7 +37,7 @@ def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Set
 
     Raises:
         StorageUnavailable: the storage as a whole does not answer; what was made before stays.
-        sqlalchemy.exc.OperationalError: the database does not answer.
+        sqlalchemy.exc.DBAPIError: the database does not answer.
     """
 
     def known(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -53,10 +53,10 @@ def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Set
             # This object's fault, or everybody's? The bucket answers for the second.
             storage.ping(settings.bucket_inbox)
             errors[StorageUnavailable.__name__] += 1
-        except OperationalError:
+        except DBAPIError as error:
             with sessions() as session:
                 session.execute(select(1))
-            errors[OperationalError.__name__] += 1
+            errors[type(error).__name__] += 1
         except Exception as error:
             # Whatever one object's key, metadata or row raise must not hide those behind it.
             errors[type(error).__name__] += 1

@@ -7,10 +7,10 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from db.jobs import accept
-from face3d.errors import Face3DError, InvalidEvent, StorageUnavailable
+from face3d.errors import Face3DError, InvalidEvent
 from face3d.messages import ObjectCreated
 from storage.errors import ObjectRefused
 from storage.event_json import SubscriptionRequest
@@ -92,17 +92,18 @@ def receive_event(
         except ObjectRefused as error:
             refused[KEY_REFUSED] += 1
             reasons.append(error)
-        except (StorageUnavailable, OperationalError) as error:
+        except (DataError, IntegrityError, ValueError) as error:
+            # Of the driver, too: it raises ValueErrors of its own before the server sees a value.
+            log.error("event.not_storable", error=type(error).__name__)
+            refused[NOT_STORABLE] += 1
+            reasons.append(InvalidEvent("The object's description cannot be stored."))
+        except Exception as error:
             # Worth another try; what the others made stays, and is found again then.
             failures.append(error)
             in_a_row += 1
             if in_a_row == MAX_FAILURES_IN_A_ROW:
                 break
             continue
-        except (DBAPIError, StatementError, ValueError) as error:
-            log.error("event.not_storable", error=type(error).__name__)
-            refused[NOT_STORABLE] += 1
-            reasons.append(InvalidEvent("The object's description cannot be stored."))
         else:
             report.jobs += [job_id] if job_id else []
         in_a_row = 0

@@ -54,11 +54,16 @@ def print_list(jobs: list[dict[str, Any]]) -> None:
         names = ("job", "state", "made", "stage or verdict", "tier", "engine", "photo")
         shown = names if output.width >= _WIDE else names[:4]
         table = Table(*shown, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        rows = [_cells(job, "%m-%d %H:%M")[: len(shown)] for job in jobs]
         for column in table.columns:
             column.no_wrap = True
         table.columns[0].min_width = max(len(job["id"]) for job in jobs)
-        for job in jobs:
-            table.add_row(*map(escape, _cells(job, "%m-%d %H:%M")[: len(shown)]))
+        if shown == names:
+            # A long name of a photo is cut, and nothing else for its sake.
+            widths = [max(map(len, cells)) + 2 for cells in zip(names, *rows, strict=True)]
+            table.columns[-1].max_width = max(output.width - sum(widths[:-1]), len(names[-1]))
+        for row in rows:
+            table.add_row(*map(escape, row))
         output.print(table)
     else:
         for job in jobs:

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import jobs
@@ -182,6 +184,45 @@ def test_an_object_that_fails_is_counted_and_told_without_its_key(
     logged = capsys.readouterr()
     assert "sweep.failed" in logged.out + logged.err
     assert "private" not in logged.out + logged.err
+
+
+def test_what_the_database_refuses_of_one_record_costs_no_other_its_job(
+    client: TestClient, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("1.jpg", "2.jpg", "good.jpg"):
+        storage.put(settings.bucket_inbox, key, PHOTO, content_type="image/jpeg")
+    real = jobs.accept
+
+    def accept(session: Session, **values: Any) -> jobs.Accepted:
+        odd = {"1.jpg": "\ud800", "2.jpg": "a\x00b"}.get(values["key"])
+        return real(session, **{**values, **({"content_type": odd} if odd else {})})
+
+    monkeypatch.setattr("web.events.accept", accept)
+    answer = announce(client, settings, "1.jpg", "2.jpg", "good.jpg")
+    assert (answer.status_code, len(answer.json()["jobs"])) == (200, 1)
+    assert answer.json()["refused"] == {"not_storable": 2}
+    alone = announce(client, settings, "1.jpg")
+    assert (alone.status_code, alone.json()["code"]) == (400, "invalid_event")
+
+
+def test_a_database_that_is_away_ends_the_sweep_as_a_whole(
+    storage: Storage, settings: Settings, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.put(settings.bucket_inbox, "a.jpg", PHOTO, content_type="image/jpeg")
+    away = create_engine("postgresql+psycopg://face3d@127.0.0.1:9/face3d")
+
+    def accept(session: Session, **_: Any) -> jobs.Accepted:
+        sessions.configure(bind=away)
+        session.execute(text("SELECT 1 / 0"))
+        raise AssertionError
+
+    monkeypatch.setattr(jobs, "accept", accept)
+    bind = sessions.kw["bind"]
+    try:
+        with pytest.raises(OperationalError):
+            sweep_inbox(storage, sessions, settings)
+    finally:
+        sessions.configure(bind=bind)
 
 
 def test_a_store_that_is_away_ends_the_sweep_as_a_whole(

@@ -80,3 +80,13 @@ def test_a_photos_name_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> Non
     print_list([a_job()])
     print_job(a_job())
     assert text.getvalue().count("[red]me?.jpg") == 2
+
+
+@pytest.mark.parametrize("width", [110, 120, 200])
+def test_a_long_name_of_a_photo_is_cut_and_nothing_else(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    text = shown(monkeypatch, terminal=True, width=width)
+    print_list([{**a_job(), "name": "x" * 255}])
+    (line,) = [line for line in text.getvalue().splitlines() if ID in line]
+    assert line.split()[:2] == [ID, "running"]
+    assert line.split()[-4:-1] == ["texture", "interactive", "anny"]
+    assert line.split()[-1].startswith("xxxx")

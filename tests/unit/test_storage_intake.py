@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from face3d.errors import ErrorCode
 from face3d.messages import ObjectCreated
+from face3d.options import METADATA_PREFIX, OPTION_NAMES
 from face3d.states import StageName, Tier
 from storage import layout
 from storage.client import ObjectInfo, Storage
@@ -130,6 +131,35 @@ def test_metadata_that_cannot_be_read_are_a_refusal() -> None:
     assert found.options is None
     assert found.refusal is not None
     assert found.refusal.code is ErrorCode.BAD_OPTION
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([f"x-amz-meta-{METADATA_PREFIX}{name}" for name in OPTION_NAMES])
+        | st.text(max_size=30),
+        st.binary(max_size=60) | st.sampled_from([b"1024", b"on", b"glb,obj", b"anny", b"batch", b""]),
+        max_size=5,
+    ),
+    st.binary(max_size=40),
+)
+def test_whatever_a_client_sends_is_an_upload_that_the_database_holds(
+    headers: dict[str, bytes], content_type: bytes
+) -> None:
+    metadata = decode_metadata(
+        {name.removeprefix("x-amz-meta-"): value.decode("latin-1") for name, value in headers.items()}
+    )
+    found = upload(replace(info("a"), metadata=metadata, content_type=f"x/{content_type.decode('latin-1')}"))
+    assert found is not None
+    assert (found.options is None) is (found.refusal is not None)
+    told = [found.content_type]
+    if found.options is not None:
+        told += [found.options.model_dump_json(by_alias=True), found.options.digest()]
+    if found.refusal is not None:
+        assert found.refusal.code is ErrorCode.BAD_OPTION
+        told += [found.refusal.message, str(found.refusal.value), str(found.refusal.limit)]
+    for text in told:
+        text.encode()
+        assert "\x00" not in text
 
 
 @pytest.mark.parametrize("key", ["a.versions/b", "in/a.versions/b/c", ".uploads/a", ".versions/a"])
