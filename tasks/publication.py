@@ -26,10 +26,10 @@ log = structlog.get_logger(__name__)
 BATCH = 50
 
 #: How long claimed rows are one relay's. Of one that dies with them another publishes them after that.
-CLAIM_SECONDS = 20.0
+CLAIM_SECONDS = 30.0
 
-#: No publication begins later than this after its claim: it may be tried twice.
-_BEGIN_SECONDS = CLAIM_SECONDS - 2 * PUBLISH_SECONDS - 2.0
+#: No publication begins later than this after its claim; with its retry it takes three such waits at most.
+_BEGIN_SECONDS = CLAIM_SECONDS - 3 * PUBLISH_SECONDS - 5.0
 
 #: When a chain that could not be published is tried again.
 _PUT_OFF_SECONDS = 5.0

@@ -36,6 +36,7 @@ from tasks.broker import declare_dead_letters, drop_connections, queue_depth
 from tasks.chores import Chore, do_due
 from tasks.delivery_queue import publish_due
 from tasks.leadership import Leadership, connect
+from tasks.leasing import SecondLook
 from tasks.leftovers import abort_stale_uploads, age_inbox
 from tasks.publication import BATCH, BrokerUnavailable, publish_chains
 from tasks.retention import ROUND, end_endless, erase_expired, tidy_jobs
@@ -45,6 +46,9 @@ log = structlog.get_logger(__name__)
 
 _Item = TypeVar("_Item", Lease, OverdueDispatch)
 
+#: The longest that a worker waits for a renewal (db/session.py); a shorter freeze is seen by a second look.
+_RENEWAL_SECONDS = 30.0
+
 #: Pause after the broker took no message.
 _BROKER_PAUSE_SECONDS = 1.0
 
@@ -52,10 +56,14 @@ _BROKER_PAUSE_SECONDS = 1.0
 _TELL_SECONDS = 2.0
 
 
-def expire_leases(sessions: sessionmaker[Session], settings: Settings) -> int:
-    """Take the leases that ran out; return how many."""
+def expire_leases(
+    sessions: sessionmaker[Session], settings: Settings, second_look: SecondLook | None = None
+) -> int:
+    """Take the leases that ran out, those that a second look confirms; return how many."""
     with sessions() as session:
         found = recovery.find_expired(session)
+    if second_look is not None:
+        found = second_look.confirm(found)
 
     def take(lease: Lease) -> bool:
         with sessions.begin() as session:
@@ -145,9 +153,10 @@ class Relay:
         self._chores_at = 0.0
         self._blind_until = 0.0
         self._round_began = time.monotonic()
+        self._second_look = SecondLook(settings)
         self._publish_at = 0.0
         self._urgent = [
-            Chore("expire_leases", min(settings.lease_seconds / 6, 5.0), self._expire_leases),
+            Chore("expire_leases", min(settings.lease_seconds / 12, 2.5), self._expire_leases),
             Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
         ]
         self._slow = [
@@ -202,9 +211,9 @@ class Relay:
         self._blind_until = time.monotonic() + self._settings.lease_seconds
 
     def _notice_pause(self) -> None:
-        """See that a round took as long as a lease lives: the database or this process was frozen."""
+        """See that a round took so long that workers gave up renewals: the database was frozen."""
         before, self._round_began = self._round_began, time.monotonic()
-        if self._round_began - before > self._settings.lease_seconds:
+        if self._round_began - before > _RENEWAL_SECONDS:
             self._blind()
 
     def _run_slow_chores(self) -> None:
@@ -265,7 +274,7 @@ class Relay:
     def _expire_leases(self) -> None:
         if time.monotonic() < self._blind_until:
             return
-        expire_leases(self._sessions, self._settings)
+        expire_leases(self._sessions, self._settings, self._second_look)
 
     def _mend(self) -> None:
         mend_lost_dispatches(self._app, self._sessions, self._settings)
