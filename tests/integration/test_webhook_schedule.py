@@ -282,6 +282,7 @@ def test_nothing_is_sent_nor_kept_of_an_erased_job(sessions: sessionmaker[Sessio
     finish(sessions, before, told)
     with sessions.begin() as session:
         jobs.begin_erasure(session, job_id)
+    with sessions.begin() as session:
         jobs.erase(session, job_id)
     finish(sessions, during, told)
     with sessions() as session:
