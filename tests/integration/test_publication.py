@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import jobs, outbox
@@ -136,5 +136,5 @@ def test_a_process_that_freezes_in_a_transaction_loses_its_locks(sessions: sessi
         time.sleep(0.6)
         with sessions.begin() as session:
             assert try_lock_job(session, job_id)
-        with pytest.raises(OperationalError):
+        with pytest.raises(DBAPIError):
             frozen.execute(text("SELECT 1"))
