@@ -23,10 +23,10 @@ pytestmark = pytest.mark.slow
 #: One in each field that a client can write, found wherever it ends up before the erasure.
 KEPT_UNTIL_THEN = {
     field: f"zq{field}marker"
-    for field in ("key", "ref", "type", "meta", "viewof", "option", "apiref", "apitype", "pixels")
+    for field in ("key", "ref", "type", "meta", "viewof", "option", "apiref", "apitype", "filename", "pixels")
 }
 #: What the client states and we may or may not keep.
-OTHERS = {field: f"zq{field}marker" for field in ("filename", "metaname")}
+OTHERS = {field: f"zq{field}marker" for field in ("metaname",)}
 MARKERS = {**KEPT_UNTIL_THEN, **OTHERS}
 
 
