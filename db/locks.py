@@ -18,6 +18,7 @@ LOCK_ORDER = (
     "artifacts",
     "webhook_endpoints",
     "deliveries",
+    "delivery_tries",
     "workers",
     "relays",
     "chores",

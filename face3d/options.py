@@ -20,6 +20,9 @@ _MAX_TEXT = 500
 #: What a GPU type's profile decides for jobs that say nothing.
 PROFILE_OPTIONS = ("input-size", "sharpen", "compile")
 
+#: What the caller wrote in words of its own: personal data.
+FREE_TEXT_OPTIONS = ("view-of", "ref")
+
 EngineName = Literal["anny", "hrn", "null"]
 TextureSize = Literal[4096, 1024, 2048, 8192]
 TextureFormat = Literal["png", "webp", "jpeg"]
@@ -149,10 +152,10 @@ def parse_options(raw: Mapping[str, str], *, defaults: Mapping[str, str] | None 
             raise RefusedError(
                 ErrorCode.BAD_OPTION,
                 "There is no option of that name.",
-                value=name[:100],
+                value=_show(name),
                 limit=", ".join(OPTION_NAMES),
             )
-        if len(text) > _MAX_TEXT or any(unicodedata.category(letter) == "Cc" for letter in text):
+        if len(text) > _MAX_TEXT or not is_text(text):
             raise RefusedError(
                 ErrorCode.BAD_OPTION,
                 f"Option {name} holds control characters or is too long.",
@@ -173,6 +176,15 @@ def parse_options(raw: Mapping[str, str], *, defaults: Mapping[str, str] | None 
             value=str(raw.get(name, ""))[:100],
             limit=allowed_values(name),
         ) from error
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a value is text that JSON and the database take: no control character, no half letter."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value)
+
+
+def _show(value: str) -> str:
+    return value[:100] if is_text(value[:100]) else ascii(value[:50])
 
 
 def _from_text(name: str, text: str) -> object:

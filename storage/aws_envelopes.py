@@ -6,61 +6,77 @@ S3 -> SNS -> SQS                        both
 S3 -> EventBridge -> HTTP               source=aws.s3, detail-type=Object Created, detail (key NOT encoded)
 """
 
+from collections.abc import Callable, Sequence
+
 from face3d.errors import InvalidEvent
-from face3d.messages import ObjectCreated
-from storage.errors import SubscriptionPending
-from storage.event_json import JsonObject, child, children, load_object, object_created, text
+from storage.event_json import (
+    Announcement,
+    JsonObject,
+    SubscriptionRequest,
+    as_object,
+    child,
+    children,
+    load_object,
+    object_created,
+    read_each,
+    text,
+)
 from storage.s3_records import parse_records
 
 #: SNS in SQS in Lambda's list is the deepest real one.
 MAX_DEPTH = 4
 
+#: Finds the text of the event inside one item of a wrapper.
+Unwrap = Callable[[JsonObject], str]
 
-def parse_aws(document: JsonObject, depth: int = 0) -> list[ObjectCreated]:
-    """Return the objects that an AWS event announces, out of whatever it is wrapped in.
+
+def parse_aws(document: JsonObject, depth: int = 0) -> Announcement:
+    """Return what an AWS event announces, out of whatever it is wrapped in.
 
     Raises:
         InvalidEvent: no form that AWS sends.
-        SubscriptionPending: SNS asks to confirm a subscription.
     """
     if depth > MAX_DEPTH:
         raise InvalidEvent("The event is wrapped too often.")
-    bodies = _wrapped(document)
-    if bodies is not None:
-        return [event for body in bodies for event in parse_aws(load_object(body), depth + 1)]
+    if document.get("Type") == "SubscriptionConfirmation":
+        return Announcement(
+            subscriptions=[SubscriptionRequest(topic=text(document, "TopicArn"), message=document)]
+        )
+    if document.get("Type") == "UnsubscribeConfirmation":
+        return Announcement()
+    wrapped = _wrapped(document)
+    if wrapped is not None:
+        items, unwrap = wrapped
+        return read_each(items, lambda item: parse_aws(load_object(unwrap(as_object(item))), depth + 1))
     if "detail-type" in document:
         return _parse_event_bridge(document)
     return parse_records(document, url_encoded=True)
 
 
-def _wrapped(document: JsonObject) -> list[str] | None:
-    """Return the texts inside an SNS or SQS wrapper, or None where there is no wrapper."""
-    kind = document.get("Type")
-    if kind == "Notification":
-        return [text(document, "Message")]
-    if kind == "SubscriptionConfirmation":
-        raise SubscriptionPending(text(document, "TopicArn"))
-    if kind == "UnsubscribeConfirmation":
-        return []
+def _wrapped(document: JsonObject) -> tuple[Sequence[object], Unwrap] | None:
+    """Return the items of an SNS or SQS wrapper and where their text is; None where there is no wrapper."""
+    if document.get("Type") == "Notification":
+        return [document], lambda item: text(item, "Message")
     if "Messages" in document:
-        return [text(message, "Body") for message in children(document, "Messages")]
+        return children(document, "Messages"), lambda item: text(item, "Body")
     if document.get("MessageId") and isinstance(document.get("Body"), str):
-        return [text(document, "Body")]
+        return [document], lambda item: text(item, "Body")
     records = document.get("Records")
-    if not isinstance(records, list) or not records or not isinstance(records[0], dict):
-        return None
-    if records[0].get("eventSource") == "aws:sqs":
-        return [text(record, "body") for record in children(document, "Records")]
-    if records[0].get("EventSource") == "aws:sns":
-        return [text(child(record, "Sns"), "Message") for record in children(document, "Records")]
+    first = (
+        next((item for item in records if isinstance(item, dict)), {}) if isinstance(records, list) else {}
+    )
+    if first.get("eventSource") == "aws:sqs":
+        return children(document, "Records"), lambda item: text(item, "body")
+    if first.get("EventSource") == "aws:sns":
+        return children(document, "Records"), lambda item: text(child(item, "Sns"), "Message")
     return None
 
 
-def _parse_event_bridge(document: JsonObject) -> list[ObjectCreated]:
+def _parse_event_bridge(document: JsonObject) -> Announcement:
     if document.get("source") != "aws.s3":
         raise InvalidEvent("The event does not come from S3.")
     if document["detail-type"] != "Object Created":
-        return []
+        return Announcement()
     detail = child(document, "detail")
     entry = child(detail, "object")
     return object_created(text(child(detail, "bucket"), "name"), text(entry, "key"), entry.get("sequencer"))

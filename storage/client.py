@@ -7,22 +7,34 @@ round trip are off.
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
 from storage.connection import StorageConfig, connect, translate_errors
-from storage.errors import ObjectExists, ObjectMissing
+from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectUnreadable
+from storage.layout import as_path, can_be_key, is_hidden_key
 from storage.metadata import content_disposition, decode_metadata, encode_metadata
+from storage.versions import (
+    ObjectVersion,
+    UnfinishedUpload,
+    list_uploads,
+    list_versions,
+    read_versioning,
+)
 
 __all__ = ["ObjectInfo", "Storage", "StorageConfig"]
 
 #: S3's own limit of keys in one DeleteObjects request.
 DELETE_BATCH = 1000
+
+#: How long the answer counts whether a bucket keeps versions.
+VERSIONING_SECONDS = 60.0
 
 #: Bytes that `stream` hands on at a time.
 STREAM_CHUNK = 256 * 1024
@@ -42,6 +54,8 @@ class ObjectInfo:
     #: User metadata, names in lower case without `x-amz-meta-`; empty in a listing.
     metadata: Mapping[str, str] = field(default_factory=dict)
     last_modified: datetime | None = None
+    #: Whether the metadata are missing here because they are too many or too long to be read.
+    unreadable: bool = False
 
 
 class Storage:
@@ -55,6 +69,8 @@ class Storage:
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._pid = os.getpid()
+        #: Bucket to whether it keeps versions, and until when that counts.
+        self._versioning: dict[str, tuple[bool, float]] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Storage":
@@ -76,10 +92,42 @@ class Storage:
 
         Raises:
             ObjectMissing: there is no such object.
+            ObjectRefused: the store refuses such a key.
         """
-        with translate_errors():
-            answer = self._client().head_object(Bucket=bucket, Key=key)
+        if not can_be_key(key):
+            raise ObjectRefused
+        try:
+            with translate_errors(refusals=True):
+                answer = self._client().head_object(Bucket=bucket, Key=key)
+        except ObjectRefused:
+            # A HEAD is answered without a reason: a wrong region or expired keys are refused alike.
+            self.ping(bucket)
+            raise
+        except ObjectUnreadable:
+            return self._head_by_list(bucket, key)
         return _info(bucket, key, answer)
+
+    def _head_by_list(self, bucket: str, key: str) -> ObjectInfo:
+        """Return what a listing tells of an object whose own headers cannot be read."""
+        for info in self.list(bucket, key):
+            if info.key == key:
+                return replace(info, unreadable=True)
+        raise ObjectMissing
+
+    def stored_key(self, bucket: str, key: str) -> str:
+        """Return the key under which the store keeps what was PUT as `key`.
+
+        SeaweedFS keeps files in folders: `/a.jpg`, `x//y.jpg` and `x\\y.jpg` become `a.jpg` and `x/y.jpg`; to
+        other stores those are two objects.
+        """
+        path = as_path(key)
+        if path == key:
+            return key
+        try:
+            one, other = self.head(bucket, key), self.head(bucket, path)
+        except (ObjectMissing, ObjectRefused):
+            return key
+        return path if replace(one, key=path) == other else key
 
     def get(self, bucket: str, key: str, *, if_match: str | None = None) -> bytes:
         """Return an object's bytes.
@@ -136,7 +184,10 @@ class Storage:
 
         Raises:
             ObjectExists: `if_none_match`, and the key is taken.
+            ObjectRefused: SeaweedFS would never list such a key, so nothing would find the object again.
         """
+        if is_hidden_key(key):
+            raise ObjectRefused
         condition = {"IfNoneMatch": "*"} if if_none_match else {}
         with translate_errors(precondition=ObjectExists):
             answer = self._client().put_object(
@@ -167,14 +218,41 @@ class Storage:
             )
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; one that is not there is no error. A bucket with versions keeps the old ones."""
         with translate_errors():
             self._client().delete_object(Bucket=bucket, Key=key)
+
+    def erase(self, bucket: str, key: str, etag: str) -> datetime | None:
+        """Delete an object for good: every version of these bytes; others under the key stay as they are.
+
+        Returns:
+            When the newest of them was written; None where there was none.
+        """
+        if not self.keeps_versions(bucket):
+            try:
+                info = self.head(bucket, key)
+            except ObjectMissing:
+                return None
+            if info.etag != etag:
+                return None
+            self.delete(bucket, key)
+            return info.last_modified
+        mine = [one for one in self.versions(bucket, key) if one.key == key and one.etag == etag]
+        if any(one.is_latest for one in mine):
+            # Otherwise the version below would come up, and look like a new upload.
+            self.delete(bucket, key)
+        self.delete_versions(bucket, mine)
+        self.drop_bare_markers(bucket, key)
+        return max((one.last_modified for one in mine), default=None)
 
     # -- many objects
 
     def list(self, bucket: str, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """Yield the objects under a prefix in the order of their keys (UTF-8 bytes), page by page."""
+        """Yield the objects under a prefix, page by page, in the store's own order.
+
+        That is by the bytes of the keys, as S3 says, but for SeaweedFS, which goes folder by folder: there a
+        listing that starts after a key leaves out what S3 would list.
+        """
         arguments = {"Bucket": bucket, "Prefix": prefix}
         if start_after:
             arguments["StartAfter"] = start_after
@@ -193,26 +271,76 @@ class Storage:
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
-    def delete_prefix(self, bucket: str, prefix: str) -> int:
-        """Delete all objects under a prefix and return how many there were.
+    def delete_prefix(self, bucket: str, prefix: str, *, keep: str | None = None) -> int:
+        """Delete all objects under a prefix for good, old versions too, and return how many there were.
 
+        Args:
+            bucket: where.
+            prefix: whose objects.
+            keep: leave those under this prefix.
         Raises:
             ValueError: the prefix is empty or does not end with a slash (it would reach its neighbours).
         """
         if not prefix.strip("/") or not prefix.endswith("/"):
             raise ValueError("a prefix to delete is not empty and ends with a slash")
-        keys = [info.key for info in self.list(bucket, prefix)]
-        for start in range(0, len(keys), DELETE_BATCH):
-            self._delete_batch(bucket, keys[start : start + DELETE_BATCH])
-        return len(keys)
+        found: list[dict[str, str]]
+        if self.keeps_versions(bucket):
+            found = [{"Key": one.key, "VersionId": one.version_id} for one in self.versions(bucket, prefix)]
+        else:
+            found = [{"Key": info.key} for info in self.list(bucket, prefix)]
+        if keep:
+            found = [one for one in found if not one["Key"].startswith(keep)]
+        self._delete_batches(bucket, found)
+        return len(found)
 
-    def _delete_batch(self, bucket: str, keys: Sequence[str]) -> None:
-        with translate_errors():
-            answer = self._client().delete_objects(
-                Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            )
-        if errors := answer.get("Errors"):
-            raise StorageUnavailable(f"The object store kept {len(errors)} of {len(keys)} objects.")
+    def _delete_batches(self, bucket: str, objects: Sequence[dict[str, str]]) -> None:
+        kept = 0
+        for start in range(0, len(objects), DELETE_BATCH):
+            batch = objects[start : start + DELETE_BATCH]
+            with translate_errors():
+                answer = self._client().delete_objects(
+                    Bucket=bucket, Delete={"Objects": list(batch), "Quiet": True}
+                )
+            kept += len(answer.get("Errors", ()))
+        if kept:
+            raise StorageUnavailable(f"The object store kept {kept} of {len(objects)} objects.")
+
+    # -- what a plain listing does not show
+
+    def versioning(self, bucket: str) -> str:
+        """Return `Enabled`, `Suspended`, empty, or `unknown` where the keys may not ask."""
+        return read_versioning(self._client(), bucket)
+
+    def keeps_versions(self, bucket: str) -> bool:
+        """Tell whether a bucket may hold old versions; what was learned counts for a minute."""
+        known = self._versioning.get(bucket)
+        if known is None or time.monotonic() > known[1]:
+            keeps = self.versioning(bucket) in ("Enabled", "Suspended")
+            known = self._versioning[bucket] = (keeps, time.monotonic() + VERSIONING_SECONDS)
+        return known[0]
+
+    def versions(self, bucket: str, prefix: str = "") -> Iterator[ObjectVersion]:
+        """Yield all versions and markers under a prefix."""
+        return list_versions(self._client(), bucket, prefix)
+
+    def delete_versions(self, bucket: str, versions: Sequence[ObjectVersion]) -> None:
+        """Delete versions, or markers, for good."""
+        self._delete_batches(bucket, [{"Key": one.key, "VersionId": one.version_id} for one in versions])
+
+    def drop_bare_markers(self, bucket: str, key: str) -> None:
+        """Delete the markers of a key under which no version is left: its name stays in them."""
+        left = [one for one in self.versions(bucket, key) if one.key == key]
+        if all(one.is_marker for one in left):
+            self.delete_versions(bucket, left)
+
+    def unfinished_uploads(self, bucket: str) -> Iterator[UnfinishedUpload]:
+        """Yield the uploads in parts that were begun and not ended."""
+        return list_uploads(self._client(), bucket)
+
+    def abort_upload(self, bucket: str, upload: UnfinishedUpload) -> None:
+        """Delete the parts of an upload; one that has ended meanwhile is no error."""
+        with translate_errors(tolerate=("NoSuchUpload",)):
+            self._client().abort_multipart_upload(Bucket=bucket, Key=upload.key, UploadId=upload.upload_id)
 
     # -- links and buckets
 
@@ -283,6 +411,8 @@ class Storage:
 
 
 def _info(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectInfo:
+    if not answer.get("ETag"):
+        raise StorageUnavailable("The object store names no ETag.")
     return ObjectInfo(
         bucket=bucket,
         key=key,

@@ -1,5 +1,6 @@
 """How we reach an S3 store: configuration, a lean botocore client, and botocore's errors as ours."""
 
+import http.client
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.handlers import add_expect_header
+from botocore.utils import parse_timestamp
 
 from face3d.errors import ConfigurationError, StorageUnavailable
-from storage.errors import ObjectExists, ObjectMissing, ObjectReplaced
+from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectReplaced, ObjectUnreadable
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -84,20 +86,32 @@ def _is_safe_way(endpoint: str) -> bool:
 
 
 def _parse_timestamp(value: str | float) -> datetime:
-    """Return a time in one of S3's two forms, many times faster than botocore's own guessing parser."""
+    """Return a time in one of S3's two forms, many times faster than botocore's own guessing parser.
+
+    That one gets what has neither form: `Expires` is the uploader's text, and often `0`.
+    """
     text = str(value)
-    if text[:1].isdigit():
-        return datetime.fromisoformat(text)
-    return parsedate_to_datetime(text)
+    try:
+        return datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
+    except ValueError:
+        parsed: datetime = parse_timestamp(value)
+        return parsed
 
 
 @contextmanager
 def translate_errors(
     *,
     precondition: type[ObjectReplaced] | type[ObjectExists] = ObjectReplaced,
+    refusals: bool = False,
     tolerate: Sequence[str] = (),
 ) -> Iterator[None]:
-    """Turn botocore's errors into ours; the cause is dropped, since it may hold the URL and so the key."""
+    """Turn botocore's errors into ours; the cause is dropped, since it may hold the URL and so the key.
+
+    Args:
+        precondition: what an answer of 412 means.
+        tolerate: codes that are no error.
+        refusals: whether an answer of 400 means that the key is refused.
+    """
     try:
         yield
     except ClientError as error:
@@ -109,8 +123,35 @@ def translate_errors(
             raise ObjectMissing from None
         if status == HTTPStatus.PRECONDITION_FAILED:
             raise precondition from None
+        if status == HTTPStatus.BAD_REQUEST and refusals:
+            raise ObjectRefused from None
         raise StorageUnavailable(
             f"The object store answered {status} to {error.operation_name}{f' ({code})' if code else ''}."
         ) from None
     except BotoCoreError as error:
+        if _is_too_much_header(error):
+            raise ObjectUnreadable from None
         raise StorageUnavailable(f"The object store could not be used: {type(error).__name__}.") from None
+    except ValueError:
+        # botocore's parsers; their texts hold what they read.
+        raise StorageUnavailable("The object store's answer cannot be understood.") from None
+
+
+def _is_too_much_header(error: BaseException | None) -> bool:
+    """Tell whether Python's HTTP client gave up on an answer's headers: over 100, or a line over 64 KiB.
+
+    It says so inside botocore's and urllib3's errors of a connection that was closed, which would be retried
+    in vain: the object's user metadata are at fault, and stay so.
+    """
+    for _ in range(5):
+        if isinstance(error, http.client.LineTooLong):
+            return True
+        if isinstance(error, http.client.HTTPException) and "headers" in str(error):
+            return True
+        inner = getattr(error, "kwargs", {}).get("error") or next(
+            (part for part in getattr(error, "args", ()) if isinstance(part, BaseException)), None
+        )
+        if inner is None:
+            return False
+        error = inner
+    return False

@@ -18,13 +18,9 @@ class ObjectExists(Face3DError):
     """An object of that name exists already, and the caller asked not to overwrite one."""
 
 
-class SubscriptionPending(Face3DError):
-    """A topic of Amazon SNS asks to be confirmed; a person must do that, we never follow its link.
+class ObjectRefused(Face3DError):
+    """The store refuses that key: no object can lie under it."""
 
-    Args:
-        topic: the topic's ARN.
-    """
 
-    def __init__(self, topic: str) -> None:
-        super().__init__()
-        self.topic = topic
+class ObjectUnreadable(Face3DError):
+    """The object's headers are too many or too long to be read."""

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from face3d.errors import InvalidEvent
-from face3d.messages import ObjectCreated
 from storage.aws_envelopes import parse_aws
-from storage.event_json import load_object
+from storage.event_json import Announcement, load_object
 from storage.s3_records import parse_records
 from storage.seaweedfs_events import parse_seaweedfs
 
@@ -25,8 +24,8 @@ EventKind = Literal["seaweedfs", "minio", "s3", "ceph"]
 EVENT_KINDS: tuple[str, ...] = get_args(EventKind)
 
 
-def parse_events(kind: str, body: bytes, headers: Mapping[str, str]) -> list[ObjectCreated]:
-    """Return the objects that one notification announces; an empty list for tests, deletes and noise.
+def parse_events(kind: str, body: bytes, headers: Mapping[str, str]) -> Announcement:
+    """Return what one notification announces; nothing for tests, deletes and noise.
 
     Args:
         kind: one of `EVENT_KINDS`.
@@ -34,8 +33,7 @@ def parse_events(kind: str, body: bytes, headers: Mapping[str, str]) -> list[Obj
         headers: its HTTP headers, names in lower case (empty for a message of a queue).
 
     Raises:
-        InvalidEvent: the kind or the shape is not known.
-        SubscriptionPending: SNS asks to confirm a subscription.
+        InvalidEvent: the kind or the shape is not known, or that of every record.
     """
     match kind:
         case "seaweedfs":

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import ObjectCreated
-from face3d.options import JobOptions, options_from_metadata, parse_options
+from face3d.options import JobOptions, is_text, options_from_metadata, parse_options
 from face3d.settings import Settings
 from face3d.states import Tier
 from storage.client import Storage
@@ -13,6 +14,9 @@ from storage.errors import ObjectMissing
 
 #: What "make a folder" leaves behind in various clients.
 DIRECTORY_TYPES = frozenset({"application/x-directory", "httpd/unix-directory"})
+
+#: What a Content-Type is cut to: no real one is longer (RFC 6838 section 4.2 allows 127 a half).
+MAX_CONTENT_TYPE = 255
 
 
 def option_defaults(settings: Settings, *, tier: Tier = Tier.BATCH) -> dict[str, str]:
@@ -35,6 +39,8 @@ class Upload:
     options: JobOptions | None
     #: `bad_option` or `image_too_large`: the job is made all the same, and ends with it.
     refusal: RefusedError | None
+    #: When it was written, as the storage says.
+    modified_at: datetime | None = None
     #: The options as the caller wrote them.
     raw_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -52,6 +58,7 @@ def read_upload(
     Returns:
         None for an object that is gone, and for the marker of a directory.
     Raises:
+        ObjectRefused: the storage refuses such a key.
         StorageUnavailable: the storage did not answer.
     """
     if is_directory_key(event.key):
@@ -64,6 +71,8 @@ def read_upload(
         return None
     raw = options_from_metadata(info.metadata)
     options, refusal = read_options(raw, defaults=defaults)
+    if info.unreadable:
+        options, refusal = None, refuse_metadata()
     if info.size > max_bytes:
         options, refusal = None, refuse_size(info.size, max_bytes)
     return Upload(
@@ -71,9 +80,10 @@ def read_upload(
         key=info.key,
         etag=info.etag,
         size=info.size,
-        content_type=info.content_type,
+        content_type=clean_content_type(info.content_type),
         options=options,
         refusal=refusal,
+        modified_at=info.last_modified,
         raw_options=raw,
     )
 
@@ -83,6 +93,20 @@ def refuse_size(size: int, max_bytes: int) -> RefusedError:
     return RefusedError(
         ErrorCode.IMAGE_TOO_LARGE, "The photo's file is too large (bytes).", value=size, limit=max_bytes
     )
+
+
+def refuse_metadata() -> RefusedError:
+    """Return the refusal of an object whose options cannot be read."""
+    return RefusedError(
+        ErrorCode.BAD_OPTION,
+        "The object's metadata are too many or too long to be read.",
+        limit="100 headers, 64 KiB each",
+    )
+
+
+def clean_content_type(stated: str) -> str:
+    """Return a client's media type as a row can hold it; what is no text becomes unknown."""
+    return stated[:MAX_CONTENT_TYPE] if is_text(stated) else ""
 
 
 def read_options(

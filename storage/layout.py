@@ -5,9 +5,19 @@ asset bucket   <job>/<attempt>/<name>             the asset that packaging's att
 inbox bucket   api/<random>                       photos that came through the API
 """
 
+import re
 import secrets
 
 from face3d.states import StageName
+
+#: S3's own limit of a key, bytes of UTF-8.
+MAX_KEY_BYTES = 1024
+
+#: SeaweedFS keeps an object's versions in a folder beside it, and lists nothing that lies in such a folder.
+VERSIONS_SUFFIX = ".versions"
+
+#: SeaweedFS keeps the parts of unfinished uploads in this folder of each bucket, and does not list it either.
+PARTS_FOLDER = ".uploads"
 
 #: Photos uploaded through the API lie under this prefix of the inbox.
 UPLOAD_PREFIX = "api/"
@@ -43,8 +53,32 @@ def upload_key() -> str:
     return UPLOAD_PREFIX + secrets.token_hex(16)
 
 
+def can_be_key(key: str) -> bool:
+    """Tell whether stores and database can hold an object's key: 1 to 1024 bytes of UTF-8 without NUL."""
+    try:
+        return 0 < len(key.encode()) <= MAX_KEY_BYTES and "\0" not in key
+    except UnicodeEncodeError:
+        return False
+
+
+def is_hidden_key(key: str) -> bool:
+    """Tell whether SeaweedFS would store an object of that key and never list it: no sweep finds it."""
+    folders = key.split("/")[:-1]
+    return folders[:1] == [PARTS_FOLDER] or any(name.endswith(VERSIONS_SUFFIX) for name in folders)
+
+
+def as_path(key: str) -> str:
+    """Return a key as a store keeps it that has folders (SeaweedFS): no empty names, no backslashes."""
+    return re.sub(r"[/\\]+", "/", key).lstrip("/")
+
+
 def _segment(name: str) -> str:
-    """Return a path segment unchanged, or raise ValueError: a prefix must not reach its neighbours."""
+    """Return a path segment unchanged, or raise ValueError.
+
+    A prefix must not reach its neighbours, and what we write must be listed again, or it is never deleted.
+    """
     if not name or "/" in name or name in (".", ".."):
         raise ValueError("a segment of a key is not empty and holds no slash")
+    if is_hidden_key(f"{name}/"):
+        raise ValueError("a segment of a key is no folder that SeaweedFS keeps for itself")
     return name

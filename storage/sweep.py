@@ -6,6 +6,7 @@ from itertools import islice
 from face3d.messages import ObjectCreated
 from storage.client import Storage
 from storage.intake import is_directory_key
+from storage.layout import can_be_key
 
 #: Objects that are compared with the jobs table at a time: one page of a listing.
 SWEEP_PAGE = 1000
@@ -17,7 +18,8 @@ KnownPairs = Callable[[Sequence[tuple[str, str]]], set[tuple[str, str]]]
 def find_unknown(storage: Storage, bucket: str, known: KnownPairs) -> Iterator[ObjectCreated]:
     """Yield the objects of a bucket that no job was made of, each once.
 
-    Whether one of them is a photo, and with which options, intake finds out by HEAD, as for an event.
+    Whether one of them is a photo, and with which options, intake finds out by HEAD, as for an event. A key
+    that the database cannot hold is not asked about: it has no job, and intake refuses it.
 
     Args:
         storage: where to list.
@@ -29,7 +31,7 @@ def find_unknown(storage: Storage, bucket: str, known: KnownPairs) -> Iterator[O
     """
     objects = ((info.key, info.etag) for info in storage.list(bucket) if not is_directory_key(info.key))
     while page := list(islice(objects, SWEEP_PAGE)):
-        have = known(page)
+        have = known([pair for pair in page if can_be_key(pair[0])])
         for key, etag in page:
             if (key, etag) not in have:
                 yield ObjectCreated(bucket=bucket, key=key)

@@ -11,6 +11,7 @@ from db import leases
 from db.leases import Lease
 from db.session import make_session_factory
 from face3d.errors import LeaseLost
+from face3d.outages import is_expected
 from face3d.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -74,9 +75,15 @@ class LeaseKeeper:
             with make_session_factory(self._settings).begin() as session:
                 if not leases.renew(session, held.lease, self._settings.lease_seconds):
                     held.lost.set()
-        except Exception:
+        except Exception as error:
             # The database may come back before the lease runs out; if not, the fence decides.
-            log.warning("lease.renewal_failed", job_id=held.lease.job_id, exc_info=True)
+            trace = None if is_expected(error) else error
+            log.warning(
+                "lease.renewal_failed",
+                job_id=held.lease.job_id,
+                error=type(error).__name__,
+                exc_info=trace,
+            )
 
 
 class SecondLook:

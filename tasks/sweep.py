@@ -1,12 +1,17 @@
 """The sweep of the inbox: photos whose upload event never came become jobs."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.exc import DataError
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import jobs
+from face3d.errors import StorageUnavailable
+from face3d.messages import ObjectCreated
 from face3d.settings import Settings
 from storage.client import Storage
 from storage.intake import option_defaults, read_upload
@@ -15,36 +20,71 @@ from storage.sweep import find_unknown
 log = structlog.get_logger(__name__)
 
 
-def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Settings) -> int:
-    """Accept the photos whose event never came; return how many jobs were made."""
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """What one sweep did."""
+
+    #: Jobs that it made.
+    made: int
+    #: Objects that it could make no job of; each is tried again at every sweep.
+    failures: int
+
+
+def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Settings) -> SweepResult:
+    """Accept the photos whose event never came.
+
+    An object that fails, fails alone and is counted; only what concerns all of them ends the sweep.
+
+    Raises:
+        StorageUnavailable: the storage as a whole does not answer; what was made before stays.
+        sqlalchemy.exc.DBAPIError: the database does not answer.
+    """
 
     def known(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         with sessions() as session:
             return jobs.known_uploads(session, settings.bucket_inbox, pairs)
 
     made = 0
+    errors: Counter[str] = Counter()
     for event in find_unknown(storage, settings.bucket_inbox, known):
-        upload = read_upload(storage, event, defaults=option_defaults(settings), max_bytes=settings.max_bytes)
-        if upload is None:
-            continue
         try:
-            with sessions.begin() as session:
-                accepted = jobs.accept(
-                    session,
-                    bucket=upload.bucket,
-                    key=upload.key,
-                    etag=upload.etag,
-                    size=upload.size,
-                    content_type=upload.content_type,
-                    options=upload.options,
-                    refusal=upload.refusal,
-                    source="sweep",
-                )
-        except DataError:
-            # One object that the database cannot hold must not hide those behind it.
-            log.exception("sweep.object_refused")
-            continue
-        made += accepted.created
+            made += _accept(storage, sessions, settings, event)
+        except StorageUnavailable:
+            # This object's fault, or everybody's? The bucket answers for the second.
+            storage.ping(settings.bucket_inbox)
+            errors[StorageUnavailable.__name__] += 1
+        except DBAPIError as error:
+            with sessions() as session:
+                session.execute(select(1))
+            errors[type(error).__name__] += 1
+        except Exception as error:
+            # Whatever one object's key, metadata or row raise must not hide those behind it.
+            errors[type(error).__name__] += 1
     if made:
         log.info("sweep.accepted", count=made)
-    return made
+    if errors:
+        # Kinds only: texts may hold keys, which are personal.
+        log.error("sweep.failed", count=errors.total(), errors=dict(errors))
+    return SweepResult(made=made, failures=errors.total())
+
+
+def _accept(
+    storage: Storage, sessions: sessionmaker[Session], settings: Settings, event: ObjectCreated
+) -> bool:
+    """Make the job of one object, and tell whether there was none."""
+    upload = read_upload(storage, event, defaults=option_defaults(settings), max_bytes=settings.max_bytes)
+    if upload is None:
+        return False
+    with sessions.begin() as session:
+        return jobs.accept(
+            session,
+            bucket=upload.bucket,
+            key=upload.key,
+            etag=upload.etag,
+            size=upload.size,
+            content_type=upload.content_type,
+            options=upload.options,
+            refusal=upload.refusal,
+            source="sweep",
+            modified_at=upload.modified_at,
+        ).created

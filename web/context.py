@@ -1,7 +1,7 @@
 """What every request needs, made once an app."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from face3d.settings import Settings
 from storage.client import Storage
+from storage.sns import SnsClient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class Context:
     settings: Settings
     sessions: sessionmaker[Session]
     storage: Storage
+    sns: SnsClient = field(default_factory=SnsClient)
 
 
 def get_context(connection: HTTPConnection) -> Context:

@@ -1,25 +1,36 @@
 """Upload events: what storages POST when a photo appears."""
 
+from collections import Counter
 from http import HTTPStatus
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import DataError, IntegrityError
 
 from db.jobs import accept
+from face3d.errors import Face3DError, InvalidEvent
 from face3d.messages import ObjectCreated
-from storage.errors import SubscriptionPending
+from storage.errors import ObjectRefused
+from storage.event_json import SubscriptionRequest
 from storage.events import parse_events
 from storage.intake import option_defaults, read_upload
 from web.auth import require_events
 from web.context import Context, ContextOf
-from web.problems import refuse
+from web.problems import Problem, refuse
+from web.subscriptions import receive_request
 
 log = structlog.get_logger(__name__)
 
 #: AWS sends 256 KB at most, through SQS; SeaweedFS lists the chunks of large files.
 MAX_EVENT_BYTES = 1024 * 1024
+
+#: So many records after another that database or storage fail mean that the rest would wait in vain.
+MAX_FAILURES_IN_A_ROW = 2
+
+#: Why a record makes no job, ever.
+INVALID_EVENT, KEY_REFUSED, NOT_STORABLE = "invalid_event", "key_refused", "not_storable"
 
 router = APIRouter(tags=["storage events"], dependencies=[Depends(require_events)])
 
@@ -29,8 +40,16 @@ class EventReport(BaseModel):
 
     events: int = Field(description="Uploads that it announced in the inbox bucket.")
     jobs: list[str] = Field(description="Ids of their jobs, new or known.")
+    refused: dict[str, int] = Field(
+        default_factory=dict,
+        description="Records that can make no job, by code: invalid_event, key_refused, not_storable.",
+    )
     pending_subscription: str | None = Field(
-        default=None, description="ARN of an SNS topic whose subscription a person must confirm."
+        default=None,
+        description="ARN of an SNS topic whose subscription waits for a person: `face3d events confirm`.",
+    )
+    confirmed_subscription: str | None = Field(
+        default=None, description="ARN of an SNS topic whose subscription is confirmed."
     )
 
 
@@ -44,7 +63,7 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-@router.post("/events/storage/{kind}")
+@router.post("/events/storage/{kind}", responses={400: {"model": Problem}, 503: {"model": Problem}})
 def receive_event(
     request: Request,
     context: ContextOf,
@@ -53,18 +72,62 @@ def receive_event(
 ) -> EventReport:
     """Take a storage's notification and make jobs of the uploads that it announces.
 
-    Tests, deletes, folders and parts of uploads are answered with 200 and no job. An answer of 503 asks the
-    storage to send the notification again; one that does not (SeaweedFS) leaves the photo to the sweep. Needs
-    the event token, as Bearer or as the password of Basic.
+    Tests, deletes, folders and parts of uploads are answered with 200 and no job. Of several records each
+    counts for itself: `refused` tells how many can make no job, and why; 400 says that none can. An answer of
+    503 asks the storage to send the notification again; one that does not (SeaweedFS) leaves the photo to the
+    sweep. Needs the event token, as Bearer or as the password of Basic.
     """
-    try:
-        announced = parse_events(kind, body, request.headers)
-    except SubscriptionPending as pending:
-        log.warning("an SNS subscription waits for confirmation by a person", topic=pending.topic)
-        return EventReport(events=0, jobs=[], pending_subscription=pending.topic)
-    ours = [event for event in announced if event.bucket == context.settings.bucket_inbox]
-    jobs = [job_id for event in ours if (job_id := _accept(context, event))]
-    return EventReport(events=len(ours), jobs=jobs)
+    announced = parse_events(kind, body, request.headers)
+    report = EventReport(events=0, jobs=[])
+    refused = Counter({INVALID_EVENT: len(announced.refused)})
+    reasons: list[Face3DError] = list(announced.refused)
+    failures: list[Exception] = []
+    in_a_row = 0
+    for event in announced.created:
+        if event.bucket != context.settings.bucket_inbox:
+            continue
+        report.events += 1
+        try:
+            job_id = _accept(context, event)
+        except ObjectRefused as error:
+            refused[KEY_REFUSED] += 1
+            reasons.append(error)
+        except (DataError, IntegrityError, ValueError) as error:
+            # Of the driver, too: it raises ValueErrors of its own before the server sees a value.
+            log.error("event.not_storable", error=type(error).__name__)
+            refused[NOT_STORABLE] += 1
+            reasons.append(InvalidEvent("The object's description cannot be stored."))
+        except Exception as error:
+            # Worth another try; what the others made stays, and is found again then.
+            failures.append(error)
+            in_a_row += 1
+            if in_a_row == MAX_FAILURES_IN_A_ROW:
+                break
+            continue
+        else:
+            report.jobs += [job_id] if job_id else []
+        in_a_row = 0
+    for asked in announced.subscriptions:
+        try:
+            _take_subscription(context, asked, report)
+        except InvalidEvent as error:
+            refused[INVALID_EVENT] += 1
+            reasons.append(error)
+    if failures:
+        raise failures[0]
+    report.refused = dict(+refused)
+    if report.refused:
+        log.warning("event.refused", kind=kind, **report.refused)
+    if reasons and len(reasons) >= report.events + len(announced.refused) + len(announced.subscriptions):
+        raise reasons[0]
+    return report
+
+
+def _take_subscription(context: Context, asked: SubscriptionRequest, report: EventReport) -> None:
+    if receive_request(context, asked):
+        report.confirmed_subscription = asked.topic
+    else:
+        report.pending_subscription = asked.topic
 
 
 def _accept(context: Context, event: ObjectCreated) -> str | None:
@@ -87,4 +150,5 @@ def _accept(context: Context, event: ObjectCreated) -> str | None:
             options=upload.options,
             refusal=upload.refusal,
             source="event",
+            modified_at=upload.modified_at,
         ).job_id

@@ -96,9 +96,15 @@ def look_up(
 ) -> JobView:
     """Find the newest job of an upload: for clients that PUT by S3 and follow here.
 
-    404 until the storage's event has arrived; ask again.
+    The key may be the one that was PUT where the store keeps it under another (SeaweedFS: `/a.jpg` as
+    `a.jpg`, `x//y.jpg` as `x/y.jpg`). 404 until the storage's event has arrived; ask again.
     """
-    job = find_by_photo(session, bucket=bucket, key=key, etag=etag.strip('"') if etag else None)
+    tag = etag.strip('"') if etag else None
+    job = find_by_photo(session, bucket=bucket, key=key, etag=tag)
+    if job is None and bucket == context.settings.bucket_inbox:
+        stored = context.storage.stored_key(bucket, key)
+        if stored != key:
+            job = find_by_photo(session, bucket=bucket, key=stored, etag=tag)
     if job is None:
         raise JobNotFound("There is no job of that upload (yet).")
     return load_job(context, session, job.id)

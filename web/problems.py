@@ -12,9 +12,12 @@ from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Mount
 
+from db.delivery_list import DeliveryNotFound, NotRedeliverable
 from db.jobs import JobNotFound, WrongJobState
-from db.webhooks import EndpointNotFound
+from db.subscriptions import SubscriptionNotFound
+from db.webhooks import EndpointDisabled, EndpointNotFound
 from face3d.errors import (
     EngineUnavailable,
     ErrorCode,
@@ -23,7 +26,8 @@ from face3d.errors import (
     RefusedError,
     StorageUnavailable,
 )
-from storage.errors import ObjectMissing
+from storage.errors import ObjectMissing, ObjectRefused
+from storage.sns import AmazonUnavailable, NotConfirmed
 
 log = structlog.get_logger(__name__)
 
@@ -64,8 +68,15 @@ def refuse(status: HTTPStatus, code: str, message: str) -> ApiError:
 _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
     JobNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     EndpointNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    DeliveryNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    EndpointDisabled: (HTTPStatus.CONFLICT, "wrong_state"),
+    NotRedeliverable: (HTTPStatus.CONFLICT, "wrong_state"),
+    SubscriptionNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     ObjectMissing: (HTTPStatus.NOT_FOUND, "not_found"),
     WrongJobState: (HTTPStatus.CONFLICT, "wrong_state"),
+    ObjectRefused: (HTTPStatus.BAD_REQUEST, "key_refused"),
+    NotConfirmed: (HTTPStatus.CONFLICT, "not_confirmed"),
+    AmazonUnavailable: (HTTPStatus.BAD_GATEWAY, "amazon_unavailable"),
     InvalidEvent: (HTTPStatus.BAD_REQUEST, "invalid_event"),
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.STORAGE_UNAVAILABLE.value),
     EngineUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.ENGINE_UNAVAILABLE.value),
@@ -105,10 +116,27 @@ def _answer_ours(_: Request, error: Exception) -> JSONResponse:
     return _answer_unknown(_, error)
 
 
-def _answer_http(_: Request, error: Exception) -> JSONResponse:
+def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     status = HTTPStatus(error.status_code)
-    return _json(status, Problem(code=status.name.lower(), message=status.description or status.phrase))
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED and (methods := _allowed_methods(request)):
+        headers["Allow"] = ", ".join(methods)
+    problem = Problem(code=status.name.lower(), message=status.description or status.phrase)
+    return _json(status, problem, headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of all routes of a path: the router's own answer names those of the first one only.
+
+    None for files, whose mount takes every method and names the allowed ones itself.
+    """
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    return [
+        method
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 def _answer_validation(_: Request, error: Exception) -> JSONResponse:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 
-from db.jobs import accept
-from face3d.options import METADATA_PREFIX, OPTION_NAMES, allowed_values, parse_options
+from db.jobs import API_SOURCE, accept
+from face3d.options import METADATA_PREFIX, OPTION_NAMES, allowed_values, is_text, parse_options
 from face3d.states import Tier
 from storage.intake import option_defaults, refuse_size
 from storage.layout import upload_key
@@ -19,6 +20,12 @@ from web.problems import refuse
 
 #: The form's field that holds the photo; every other field is an option.
 PHOTO_FIELD = "photo"
+
+#: What browsers and HTTP libraries write in a form; Latin-1 is how one reads bytes that are not UTF-8.
+FORM_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii", b"iso-8859-1", b"latin-1", b"latin1"})
+
+#: Longest name that the file systems of Linux, macOS and Windows hold.
+MAX_NAME = 255
 
 #: Room for the multipart frame and the options beside the photo.
 FORM_OVERHEAD_BYTES = 64 * 1024
@@ -32,6 +39,8 @@ class PhotoForm:
     content_type: str
     #: Option name to text.
     options: dict[str, str]
+    #: The file's name without its folders.
+    name: str | None = None
 
 
 def form_schema() -> dict[str, Any]:
@@ -51,10 +60,13 @@ async def read_form(request: Request, *, max_bytes: int) -> PhotoForm:
         RefusedError: `image_too_large`.
         ApiError: it is no such form.
     """
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    media_type, parameters = parse_options_header(request.headers.get("content-type", ""))
+    if media_type.lower() != b"multipart/form-data":
         raise refuse(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "bad_request", "Send the photo as multipart/form-data."
         )
+    if parameters.get(b"charset", b"utf-8").lower() not in FORM_CHARSETS:
+        raise refuse(HTTPStatus.BAD_REQUEST, "bad_request", "Send the form's text as UTF-8.")
 
     async def limited() -> AsyncIterator[bytes]:
         received = 0
@@ -84,7 +96,12 @@ async def read_form(request: Request, *, max_bytes: int) -> PhotoForm:
         if len(data) > max_bytes:
             raise refuse_size(len(data), max_bytes)
         options = {name: value for name, value in form.items() if isinstance(value, str)}
-        return PhotoForm(data=data, content_type=_media_type(photo.content_type), options=options)
+        return PhotoForm(
+            data=data,
+            content_type=_media_type(photo.content_type),
+            options=options,
+            name=clean_name(photo.filename or ""),
+        )
     finally:
         await form.close()
 
@@ -120,8 +137,16 @@ def accept_upload(context: Context, form: PhotoForm) -> str:
             size=len(form.data),
             content_type=form.content_type,
             options=options,
-            source="api",
+            source=API_SOURCE,
+            name=form.name,
         ).job_id
+
+
+def clean_name(given: str) -> str | None:
+    """Return a file's name as it can be shown: no folders, no control characters, 255 letters at most."""
+    name = given.replace("\\", "/").rpartition("/")[2]
+    name = "".join(letter for letter in name if is_text(letter)).strip()
+    return name[:MAX_NAME] or None
 
 
 def _media_type(given: str | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, Field
 
+from db.jobs import API_SOURCE
 from db.models import Artifact, Job, Stage
 from face3d.states import JobState, Quality, StageName, StageState, Tier
 from web.problems import Problem
@@ -57,6 +58,9 @@ class JobView(BaseModel):
     state: JobState
     percent: float = Field(description="0 to 100 over all stages.")
     ref: str | None = Field(description="The caller's own string.")
+    name: str | None = Field(
+        description="The photo's file: as it was uploaded here, or the end of its key; null once erased."
+    )
     tier: Tier
     source: str = Field(description="How the photo came: event, sweep or api.")
     quality: Quality | None = Field(description="Verdict of the quality report, once ready.")
@@ -103,6 +107,7 @@ def view_job(
         state=JobState(job.state),
         percent=100.0 if job.state == JobState.READY else _overall(stages, typical_seconds),
         ref=job.ref,
+        name=_name(job),
         tier=Tier(job.tier),
         source=job.source,
         quality=Quality(job.quality) if job.quality else None,
@@ -169,6 +174,12 @@ def _seconds(timed: _Timed) -> float | None:
         return None
     end = timed.finished_at or datetime.now(UTC)
     return round(max((end - timed.started_at).total_seconds(), 0.0), 3)
+
+
+def _name(job: Job) -> str | None:
+    if job.name is not None or job.source == API_SOURCE or job.state == JobState.ERASED:
+        return job.name
+    return job.key.rpartition("/")[2]
 
 
 def _error(job: Job) -> Problem | None:

@@ -66,6 +66,8 @@ def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[st
 def notification_toml(endpoint: str, token: str, bucket: str) -> str:
     """Return SeaweedFS's configuration of upload events of one bucket.
 
+    It sends an event once: its settings of retries change nothing, and are left out.
+
     Args:
         endpoint: URL that each event is POSTed to, with the token as bearer.
     """
@@ -75,9 +77,6 @@ enabled = true
 endpoint = {json.dumps(endpoint)}
 bearer_token = {json.dumps(token)}
 timeout_seconds = 5
-max_retries = 5
-backoff_seconds = 1
-max_backoff_seconds = 10
 workers = 5
 buffer_size = 10000
 event_types = ["create", "update", "rename"]

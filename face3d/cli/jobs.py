@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from face3d.cli.api import open_api
@@ -50,14 +51,19 @@ def print_list(jobs: list[dict[str, Any]]) -> None:
         errors.print("no jobs yet; make one with: face3d submit PHOTO")
     elif output.is_terminal:
         # A narrow terminal shows what fits beside whole ids.
-        names = ("job", "state", "made", "stage or verdict", "tier", "engine")
+        names = ("job", "state", "made", "stage or verdict", "tier", "engine", "photo")
         shown = names if output.width >= _WIDE else names[:4]
         table = Table(*shown, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        rows = [_cells(job, "%m-%d %H:%M")[: len(shown)] for job in jobs]
         for column in table.columns:
             column.no_wrap = True
         table.columns[0].min_width = max(len(job["id"]) for job in jobs)
-        for job in jobs:
-            table.add_row(*_cells(job, "%m-%d %H:%M")[: len(shown)])
+        if shown == names:
+            # A long name of a photo is cut, and nothing else for its sake.
+            widths = [max(map(len, cells)) + 2 for cells in zip(names, *rows, strict=True)]
+            table.columns[-1].max_width = max(output.width - sum(widths[:-1]), len(names[-1]))
+        for row in rows:
+            table.add_row(*map(escape, row))
         output.print(table)
     else:
         for job in jobs:
@@ -69,12 +75,19 @@ def _cells(job: dict[str, Any], time_format: str) -> tuple[str, ...]:
     active = next((s["name"] for s in job["stages"] if s["state"] in ("dispatched", "running")), "")
     verdict = job["error"]["code"] if job["error"] else job["quality"] or active
     made = datetime.fromisoformat(job["created_at"]).astimezone().strftime(time_format)
-    return (job["id"], job["state"], made, verdict, job["tier"], job["options"].get("engine", ""))
+    engine = job["options"].get("engine", "")
+    return (job["id"], job["state"], made, verdict, job["tier"], engine, _photo(job))
+
+
+def _photo(job: dict[str, Any]) -> str:
+    """Return the photo's name, without what would move a terminal's cursor or part a line's fields."""
+    return "".join(letter if letter.isprintable() else "?" for letter in job.get("name") or "")
 
 
 def print_job(job: dict[str, Any]) -> None:
     """Print one job with its stages and files."""
-    output.print(f"{job['id']}  {job['state']}  {job['quality'] or ''}", markup=False, soft_wrap=True)
+    line = f"{job['id']}  {job['state']}  {job['quality'] or ''}"
+    output.print(f"{line}  {_photo(job)}".rstrip(), markup=False, soft_wrap=True)
     if job["error"]:
         error = job["error"]
         output.print(f"  {error['code']}: {error['message']}", markup=False, soft_wrap=True)

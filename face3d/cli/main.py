@@ -20,6 +20,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "jobs",
     "explain",
     "webhook",
+    "events",
     "processes",
     "bench",
     "plan",

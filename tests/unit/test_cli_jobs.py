@@ -16,6 +16,7 @@ def a_job() -> dict[str, Any]:
     stage = {"name": "texture", "state": "running", "attempt": 1, "seconds": 1.5}
     return {
         "id": ID,
+        "name": "[red]me\t.jpg",
         "state": "running",
         "created_at": "2026-01-02T03:04:05+00:00",
         "stages": [{**stage, "queue": "texture.rtx-pro-6000-blackwell.interactive"}],
@@ -58,7 +59,8 @@ def test_a_pipe_gets_one_tab_separated_line_a_job(monkeypatch: pytest.MonkeyPatc
     lines = text.getvalue().splitlines()
     assert len(lines) == 2
     cells = lines[0].split("\t")
-    assert (cells[0], cells[1], cells[3:]) == (ID, "running", ["texture", "interactive", "anny"])
+    photo = ["texture", "interactive", "anny", "[red]me?.jpg"]
+    assert (cells[0], cells[1], cells[3:]) == (ID, "running", photo)
 
 
 def test_no_jobs_are_no_lines_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +73,20 @@ def test_one_job_has_a_line_a_stage_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -
     text = shown(monkeypatch, terminal=False, width=40)
     print_job(a_job())
     assert len(text.getvalue().splitlines()) == 2
+
+
+def test_a_photos_name_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown(monkeypatch, terminal=True, width=200)
+    print_list([a_job()])
+    print_job(a_job())
+    assert text.getvalue().count("[red]me?.jpg") == 2
+
+
+@pytest.mark.parametrize("width", [110, 120, 200])
+def test_a_long_name_of_a_photo_is_cut_and_nothing_else(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    text = shown(monkeypatch, terminal=True, width=width)
+    print_list([{**a_job(), "name": "x" * 255}])
+    (line,) = [line for line in text.getvalue().splitlines() if ID in line]
+    assert line.split()[:2] == [ID, "running"]
+    assert line.split()[-4:-1] == ["texture", "interactive", "anny"]
+    assert line.split()[-1].startswith("xxxx")

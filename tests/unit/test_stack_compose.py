@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from compose.local.seaweedfs import notification_toml
 from compose.local.stack import PROGRAMS
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "compose"
@@ -67,3 +68,5 @@ def test_upload_events_are_configured_as_in_the_local_stack() -> None:
     assert webhook["endpoint"] == "http://web:8080/events/storage/seaweedfs"
     assert webhook["path_prefixes"] == ["/buckets/face3d-inbox/"]
     assert webhook["enabled"] is True
+    local = tomllib.loads(notification_toml(webhook["endpoint"], webhook["bearer_token"], "face3d-inbox"))
+    assert local["notification"]["webhook"] == webhook

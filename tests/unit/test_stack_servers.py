@@ -140,6 +140,8 @@ def test_upload_events_go_to_the_web_server_with_the_token() -> None:
     # With the slash: /buckets/inbox-archive must not match.
     assert webhook["path_prefixes"] == ["/buckets/inbox/"]
     assert "create" in webhook["event_types"]
+    # SeaweedFS sends an event once, whatever these say.
+    assert not {"max_retries", "backoff_seconds", "max_backoff_seconds"} & set(webhook)
 
 
 def test_our_programs_use_this_stack_whatever_the_caller_has_set(

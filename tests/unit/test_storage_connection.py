@@ -1,7 +1,9 @@
-"""The S3 client: what it signs."""
+"""The S3 client: what it signs, and what it makes of odd answers."""
 
 import pytest
 
+from face3d.errors import StorageUnavailable
+from storage.client import ObjectInfo, Storage
 from storage.connection import StorageConfig, connect
 
 
@@ -22,3 +24,46 @@ def test_bytes_are_signed_where_somebody_could_change_them(endpoint: str | None,
         endpoint=endpoint, public_endpoint=None, region="us-east-1", access_key="key", secret_key="secret"
     )
     assert connect(config, endpoint).meta.config.s3["payload_signing_enabled"] is signs
+
+
+class Answer:
+    """What an HTTP library hands to botocore."""
+
+    status_code = 200
+    content = b""
+    raw = None
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.headers = headers
+
+
+def head_answered_with(headers: dict[str, str]) -> ObjectInfo:
+    """Return what a HEAD finds where the store answers with these headers."""
+    config = StorageConfig(
+        endpoint="http://127.0.0.1:9",
+        public_endpoint=None,
+        region="us-east-1",
+        access_key="k",
+        secret_key="s",
+    )
+    storage = Storage(config)
+    usual = {"ETag": '"ab"', "Content-Length": "3", "Last-Modified": "Tue, 01 Dec 2026 11:31:35 GMT"}
+
+    def answer(**_: object) -> Answer:
+        return Answer(usual | headers)
+
+    storage._client().meta.events.register("before-send.s3.HeadObject", answer)
+    return storage.head("bucket", "key")
+
+
+@pytest.mark.parametrize(
+    "expires", ["0", "-1", "tomorrow", "9" * 40, "2026-13-45", "Thu, 99 Foo 2026 99:99:99 GMT"]
+)
+def test_an_uploaders_expires_is_any_text(expires: str) -> None:
+    assert head_answered_with({"Expires": expires}).etag == "ab"
+
+
+@pytest.mark.parametrize("headers", [{"Last-Modified": "x"}, {"ETag": ""}, {"x-amz-missing-meta": "some"}])
+def test_an_answer_that_cannot_be_understood_is_the_stores_fault(headers: dict[str, str]) -> None:
+    with pytest.raises(StorageUnavailable):
+        head_answered_with(headers)

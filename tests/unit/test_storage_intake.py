@@ -1,6 +1,7 @@
 """Intake, sweep, key layout and metadata, without a server."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from face3d.errors import ErrorCode
 from face3d.messages import ObjectCreated
+from face3d.options import METADATA_PREFIX, OPTION_NAMES
 from face3d.states import StageName, Tier
 from storage import layout
 from storage.client import ObjectInfo, Storage
@@ -101,6 +103,80 @@ def test_sweep_finds_exactly_what_has_no_job() -> None:
     assert max(asked) <= SWEEP_PAGE
 
 
+def test_a_key_that_no_database_holds_costs_its_page_nothing() -> None:
+    objects = {key: info(key) for key in ("a", "b\x00", "\ud800", "k" * 1025, "z")}
+    asked: list[str] = []
+
+    def known(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        asked.extend(key for key, _ in pairs)
+        return set()
+
+    found = [event.key for event in find_unknown(FakeStorage(objects), "inbox", known)]
+    assert (found, asked) == (list(objects), ["a", "z"])
+
+
+@pytest.mark.parametrize("content_type", ["image/\x00", "\ud800", "x" * 5000, "image/é"])
+def test_any_content_type_is_one_that_a_row_can_hold(content_type: str) -> None:
+    found = upload(info("a", content_type=content_type))
+    assert found is not None
+    assert found.options is not None
+    assert len(found.content_type) <= 255
+    assert "\x00" not in found.content_type
+    found.content_type.encode()
+
+
+def test_metadata_that_cannot_be_read_are_a_refusal() -> None:
+    found = upload(replace(info("a"), unreadable=True))
+    assert found is not None
+    assert found.options is None
+    assert found.refusal is not None
+    assert found.refusal.code is ErrorCode.BAD_OPTION
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([f"x-amz-meta-{METADATA_PREFIX}{name}" for name in OPTION_NAMES])
+        | st.text(max_size=30),
+        st.binary(max_size=60) | st.sampled_from([b"1024", b"on", b"glb,obj", b"anny", b"batch", b""]),
+        max_size=5,
+    ),
+    st.binary(max_size=40),
+)
+def test_whatever_a_client_sends_is_an_upload_that_the_database_holds(
+    headers: dict[str, bytes], content_type: bytes
+) -> None:
+    metadata = decode_metadata(
+        {name.removeprefix("x-amz-meta-"): value.decode("latin-1") for name, value in headers.items()}
+    )
+    found = upload(replace(info("a"), metadata=metadata, content_type=f"x/{content_type.decode('latin-1')}"))
+    assert found is not None
+    assert (found.options is None) is (found.refusal is not None)
+    told = [found.content_type]
+    if found.options is not None:
+        told += [found.options.model_dump_json(by_alias=True), found.options.digest()]
+    if found.refusal is not None:
+        assert found.refusal.code is ErrorCode.BAD_OPTION
+        told += [found.refusal.message, str(found.refusal.value), str(found.refusal.limit)]
+    for text in told:
+        text.encode()
+        assert "\x00" not in text
+
+
+@pytest.mark.parametrize("key", ["a.versions/b", "in/a.versions/b/c", ".uploads/a", ".versions/a"])
+def test_hidden_keys_are_told_from_others(key: str) -> None:
+    assert layout.is_hidden_key(key)
+    assert not layout.is_hidden_key(key.replace("/", "-"))
+    assert not layout.is_hidden_key(f"in{key.replace('.', '')}")
+
+
+@given(st.text(max_size=30))
+def test_a_key_as_a_path_has_no_empty_names_and_stays_as_it_is(key: str) -> None:
+    path = layout.as_path(key)
+    assert layout.as_path(path) == path
+    assert "//" not in path
+    assert not path.startswith("/")
+
+
 def test_keys_of_the_layout() -> None:
     assert layout.artifact_key("j", StageName.TEXTURE, 2, "uv.png") == "j/texture/2/uv.png"
     assert layout.asset_key("j", 1, "head.glb") == "j/1/head.glb"
@@ -109,7 +185,7 @@ def test_keys_of_the_layout() -> None:
     assert layout.upload_key() != layout.upload_key()
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a.versions", ".uploads"])
 def test_a_name_cannot_leave_its_prefix(name: str) -> None:
     with pytest.raises(ValueError, match="segment"):
         layout.asset_key("j", 1, name)

@@ -1,17 +1,19 @@
 """The app's edges that need no server: who may call, what every answer carries, how errors look."""
 
 import base64
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from face3d.options import OPTION_NAMES
 from face3d.settings import Settings
+from storage.events import EVENT_KINDS
 from tests.web_client import TestClient
 from web.app import create_app
 from web.auth import COOKIE
 
-API, EVENTS = "api-token", "event-token"
+API, EVENTS = "api-token-for-the-tests-only", "event-token-for-the-tests-only"
 
 
 def settings_with(api_token: str, event_token: str) -> Settings:
@@ -82,13 +84,72 @@ def test_events_of_other_buckets_make_no_jobs(client: TestClient) -> None:
         "message": {"new_entry": {"name": "a.jpg"}},
     }
     answer = client.post("/events/storage/seaweedfs", headers=bearer(EVENTS), json=event)
-    assert answer.json() == {"events": 0, "jobs": [], "pending_subscription": None}
+    assert answer.json() == {
+        "events": 0,
+        "jobs": [],
+        "refused": {},
+        "pending_subscription": None,
+        "confirmed_subscription": None,
+    }
 
 
-def test_a_subscription_is_reported(client: TestClient) -> None:
-    body = {"Type": "SubscriptionConfirmation", "TopicArn": "arn:aws:sns:r:1:t", "SubscribeURL": "https://x/"}
-    answer = client.post("/events/storage/s3", headers=bearer(EVENTS), json=body)
-    assert answer.json()["pending_subscription"] == "arn:aws:sns:r:1:t"
+@pytest.mark.parametrize("topic", ["arn:aws:sns:r:1:t", "https://example.org/", "\ud800"])
+def test_a_subscription_that_amazon_cannot_have_sent_is_refused(client: TestClient, topic: str) -> None:
+    body = json.dumps({"Type": "SubscriptionConfirmation", "TopicArn": topic, "SubscribeURL": "https://x/"})
+    answer = client.post("/events/storage/s3", headers=bearer(EVENTS), content=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_event")
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff\xfe", b"\x80", b"[" * 100_000, b'{"a":' * 50_000, b'"' + b"\xc3", b"", b"5", b"\x00"]
+)
+def test_a_body_that_is_no_event_is_400(client: TestClient, body: bytes) -> None:
+    for kind in EVENT_KINDS:
+        answer = client.post(f"/events/storage/{kind}", headers=bearer(EVENTS), content=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_event")
+
+
+FORM = b'--B\r\nContent-Disposition: form-data; name="ref"\r\n\r\nxn--a\x80\r\n--B--\r\n'
+
+
+@pytest.mark.parametrize("charset", ["idna", "punycode", "undefined", "utf-7", "utf-16", "x-odd", "\xe9", ""])
+def test_a_form_in_an_odd_charset_is_400(client: TestClient, charset: str) -> None:
+    kind = f"multipart/form-data; boundary=B; charset={charset}".encode("latin-1")
+    answer = client.post(
+        "/v1/jobs",
+        headers=[(b"authorization", f"Bearer {API}".encode()), (b"content-type", kind)],
+        content=FORM,
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "kind", ["Multipart/Form-Data; boundary=B", 'MULTIPART/FORM-DATA; Charset="UTF-8"; Boundary=B']
+)
+def test_capitals_in_a_content_type_change_nothing(client: TestClient, kind: str) -> None:
+    answer = client.post("/v1/jobs", headers={**bearer(API), "Content-Type": kind}, content=FORM)
+    assert (answer.status_code, answer.json()["message"]) == (422, "The form has no file 'photo'.")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PATCH", "/v1/jobs", "GET, POST"),
+        ("PUT", "/v1/jobs/x", "DELETE, GET"),
+        ("GET", "/v1/jobs/x/retry", "POST"),
+        ("GET", "/events/storage/s3", "POST"),
+        ("DELETE", "/v1/webhooks", "GET, POST"),
+        ("POST", "/healthz", "GET"),
+        ("PUT", "/", "GET"),
+        ("POST", "/static/app.js", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(
+    client: TestClient, method: str, path: str, allowed: str
+) -> None:
+    answer = client.request(method, path, headers=bearer(API))
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert answer.json()["code"] == "method_not_allowed"
 
 
 def test_a_link_with_the_token_starts_a_session(client: TestClient) -> None:

@@ -12,7 +12,7 @@ from db.models import Artifact, Job, Stage
 from face3d.errors import ErrorCode, RefusedError
 from face3d.states import STAGES, StageState
 from web.problems import ApiError
-from web.uploads import FORM_OVERHEAD_BYTES, read_form
+from web.uploads import FORM_OVERHEAD_BYTES, clean_name, read_form
 from web.views import estimate_percent, view_job
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -101,6 +101,7 @@ def test_a_form_is_read() -> None:
     form = asyncio.run(read_form(form_request(form_body(b"\x00data", ref="é", tier="batch")), max_bytes=100))
     assert (form.data, form.content_type) == (b"\x00data", "image/png")
     assert form.options == {"ref": "é", "tier": "batch"}
+    assert form.name == "p"
 
 
 def test_a_photo_that_is_too_large_is_refused_and_not_read_to_its_end() -> None:
@@ -117,3 +118,35 @@ def test_a_photo_that_is_too_large_is_refused_and_not_read_to_its_end() -> None:
 def test_a_form_without_a_photo_is_refused() -> None:
     with pytest.raises(ApiError, match="photo"):
         asyncio.run(read_form(form_request(form_body(None, ref="no photo")), max_bytes=1000))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"source": "api", "key": "api/0123", "name": "me.jpg"}, "me.jpg"),
+        ({"source": "api", "key": "api/0123"}, None),
+        ({"source": "event", "key": "in/José.jpg"}, "José.jpg"),
+        ({"source": "sweep", "key": "a.jpg"}, "a.jpg"),
+        ({"source": "event", "key": "erased/j", "state": "erased"}, None),
+    ],
+)
+def test_a_job_has_its_photos_name(changes: dict[str, object], name: str | None) -> None:
+    job = a_job("waiting", "waiting", "waiting", "waiting", **changes)
+    assert view_job(job, typical_seconds={}).name == name
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("me.jpg", "me.jpg"),
+        ("C:\\Users\\me\\José.HEIC", "José.HEIC"),
+        ("../../etc/passwd", "passwd"),
+        ("a\x00b\x1b[2J.jpg", "ab[2J.jpg"),
+        ("\ud800.jpg", ".jpg"),
+        ("x" * 300, "x" * 255),
+        (" ", None),
+        ("folder/", None),
+    ],
+)
+def test_a_files_name_is_kept_without_folders_and_control_characters(given: str, name: str | None) -> None:
+    assert clean_name(given) == name

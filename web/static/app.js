@@ -193,7 +193,7 @@ async function refreshRecent() {
   const rows = jobs.map((job) => {
     const dot = make("span", { className: "dot", title: job.state });
     dot.dataset.state = job.state;
-    const name = state.names.get(job.id) ?? job.ref ?? (job.source === "api" ? "Uploaded photo" : job.photo.key.split("/").pop());
+    const name = state.names.get(job.id) ?? (job.source === "api" ? job.name : null) ?? job.ref ?? job.name ?? "Uploaded photo";
     const label = make("span", { textContent: name }, make("span", { className: "visually-hidden", textContent: `, ${job.state}` }));
     const button = make("button", { type: "button" }, dot, label, make("time", { textContent: ago(job.created_at), dateTime: job.created_at }));
     button.dataset.id = job.id;
