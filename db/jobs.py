@@ -12,12 +12,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import and_, case, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session, selectinload
 
+from db import erasures
+from db.deliveries import forget_answers
 from db.locks import keep_endpoints, lock_job
 from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
 from db.notices import RELAY_CHANNEL, notify_relay
 from db.webhooks import insert_deliveries
 from face3d.errors import ErrorCode, Face3DError, RefusedError
-from face3d.options import JobOptions
+from face3d.options import FREE_TEXT_OPTIONS, OPTION_NAMES, JobOptions
 from face3d.states import STAGES, TERMINAL_JOB_STATES, AttemptOutcome, JobState, StageState, Tier
 
 #: Source of a job whose photo came through the API.
@@ -52,12 +54,16 @@ def accept(
     options: JobOptions | None,
     refusal: RefusedError | None = None,
     source: str,
+    modified_at: datetime | None = None,
     name: str | None = None,
 ) -> Accepted:
     """Write the job and its outbox row, or return the job that exists; the caller commits.
 
+    A photo that was erased makes no new job: its erased one is returned, until it is uploaded anew.
+
     Args:
         options: None when they were refused; then `refusal` says why and the job ends `failed` at once.
+        modified_at: when the object was written, as its storage says; None for one that is new for certain.
         source: `event`, `sweep` or `api`. The storage's event of an upload through the API may come first:
             the job that it made becomes the API's.
         name: the uploaded file's, where the caller knows it.
@@ -80,10 +86,15 @@ def accept(
             "size": size,
             "content_type": content_type,
             "failed": failed,
+            "photo_digest": erasures.photo_digest(bucket, key, etag),
+            "modified_at": modified_at,
         },
     ).scalar()
     if job_id is None:
-        existing = session.execute(select(Job.id).filter_by(**photo)).scalar_one()
+        existing = session.execute(select(Job.id).filter_by(**photo)).scalar_one_or_none()
+        if existing is None:
+            erased = erasures.find_erased(session, bucket, key, etag)
+            return Accepted(job_id=erased, created=False)
         if source == API_SOURCE:
             session.execute(update(Job).where(Job.id == existing).values(source=source, name=name))
         return Accepted(job_id=existing, created=False)
@@ -100,10 +111,13 @@ _ACCEPT = text(f"""
         INSERT INTO jobs (id, bucket, key, etag, options_digest, options, stated, ref, tier, source, name,
                           size, content_type, state, finished_at,
                           error_code, error_message, error_value, error_limit)
-        VALUES (:id, :bucket, :key, :etag, :options_digest, CAST(:options AS jsonb), CAST(:stated AS jsonb),
-                :ref, :tier, :source, :name, :size, :content_type,
-                CASE WHEN :failed THEN 'failed' ELSE 'accepted' END,
-                CASE WHEN :failed THEN now() END, :error_code, :error_message, :error_value, :error_limit)
+        SELECT CAST(:id AS uuid), :bucket, :key, :etag, :options_digest, CAST(:options AS jsonb),
+               CAST(:stated AS jsonb), :ref, :tier, :source, :name, CAST(:size AS bigint), :content_type,
+               CASE WHEN :failed THEN 'failed' ELSE 'accepted' END,
+               CASE WHEN :failed THEN now() END, :error_code, :error_message, :error_value, :error_limit
+         WHERE NOT EXISTS (
+               SELECT 1 FROM erased_photos erased WHERE erased.digest = :photo_digest
+                  AND CAST(:modified_at AS timestamptz) <= coalesce(erased.modified_at, erased.erased_at))
         ON CONFLICT ON CONSTRAINT uq_jobs_photo_and_options DO NOTHING
      RETURNING id),
     planned AS (
@@ -251,6 +265,8 @@ def retry(session: Session, job_id: str) -> None:
     job = _lock(session, job_id)
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
         raise WrongJobState(f"Only failed or cancelled jobs can be retried; this one is {job.state}.")
+    if job.erasure_asked_at is not None:
+        raise WrongJobState("The job is being erased.")
     if not job.options:
         raise WrongJobState("The job's options were refused; upload the photo with other options.")
     session.execute(
@@ -262,6 +278,7 @@ def retry(session: Session, job_id: str) -> None:
             dispatch=Job.dispatch + 1,
             finished_at=None,
             tidied_at=None,
+            asked_at=func.now(),
             error_code=None,
             error_message=None,
             error_value=None,
@@ -340,6 +357,30 @@ def end_tidying(session: Session, job_id: str, *, work_bucket: str) -> None:
     session.execute(update(Job).where(Job.id == job_id).values(tidied_at=func.now()))
 
 
+def end_overdue(session: Session, job_id: str, *, days: float) -> bool:
+    """Make a job `failed` that did not end within some days; tell whether it was one.
+
+    Raises:
+        JobNotFound
+    """
+    job = _lock(session, job_id)
+    if (
+        job.state in TERMINAL_JOB_STATES
+        or (job.asked_at or job.created_at)
+        > session.execute(
+            text("SELECT now() - make_interval(secs => :age)"), {"age": days * 86400.0}
+        ).scalar_one()
+    ):
+        return False
+    _release_stages(session, job_id)
+    end_job(
+        session,
+        job_id,
+        RefusedError(ErrorCode.NEVER_FINISHED, "The job did not end within the time that photos are kept."),
+    )
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhotoToErase:
     """Where an erased job's photo lies."""
@@ -347,12 +388,15 @@ class PhotoToErase:
     bucket: str
     key: str
     etag: str
-    #: Another job that has not ended still needs it, as its own photo or as the one that view-of names.
+    #: Another job of the same photo has not ended: the photo goes with that one.
     keep_photo: bool
 
 
 def begin_erasure(session: Session, job_id: str) -> PhotoToErase:
     """Stop a job that is to be erased, and return what the caller must delete before it calls `erase`.
+
+    From here on nobody makes a new job of the photo. A job that names it in `view-of` does not keep it: if it
+    has not read it by then, it ends `view_missing`.
 
     Raises:
         JobNotFound
@@ -360,57 +404,74 @@ def begin_erasure(session: Session, job_id: str) -> PhotoToErase:
     _check_id(job_id)
     job = _lock(session, job_id)
     photo = {"bucket": job.bucket, "key": job.key, "etag": job.etag}
-    needed = or_(and_(Job.key == job.key, Job.etag == job.etag), Job.options["view-of"].astext == job.key)
     unfinished = Job.state.in_([JobState.ACCEPTED, JobState.RUNNING])
-    others = select(Job.id).where(Job.bucket == job.bucket, Job.id != job_id, unfinished, needed)
+    same = and_(Job.bucket == job.bucket, Job.key == job.key, Job.etag == job.etag)
+    others = select(Job.id).where(same, Job.id != job_id, unfinished)
     keep_photo = session.execute(others.limit(1)).scalar() is not None
     if job.state not in TERMINAL_JOB_STATES:
         cancel(session, job_id)
+    if job.state != JobState.ERASED:
+        erasures.remember(session, job_id, **photo)
+        session.execute(update(Job).where(Job.id == job_id).values(erasure_asked_at=func.now()))
     return PhotoToErase(**photo, keep_photo=keep_photo)
 
 
-def erase(session: Session, job_id: str) -> None:
-    """Forget a job's personal data; the caller deletes its objects afterwards.
+#: What an erased job's row keeps beside its id; every other column is emptied, those of later versions too.
+_KEPT = frozenset(
+    {
+        "id", "bucket", "key", "etag", "options_digest", "options", "stated", "tier", "source", "size",
+        "state", "dispatch", "run", "created_at", "asked_at", "started_at", "finished_at", "upkeep_failures",
+    }
+)  # fmt: skip
 
-    The row stays with its id, times and stage statistics; keys, reference and deliveries go. A later upload
-    of the same photo makes a new job.
+#: Options that are one of a few words of ours; all others hold what the caller wrote.
+_KEPT_OPTIONS = tuple(name for name in OPTION_NAMES if name not in FREE_TEXT_OPTIONS)
 
+
+def erase(session: Session, job_id: str, *, modified_at: datetime | None = None) -> None:
+    """Forget a job's personal data, after the caller deleted its objects.
+
+    The row stays with its id, times and stage statistics; key, reference, file names and messages go. A later
+    upload of the same photo makes a new job.
+
+    Args:
+        modified_at: when the photo's object had been written; None where it was gone already.
     Raises:
         JobNotFound
     """
-    _lock(session, job_id)
+    job = _lock(session, job_id)
     _release_stages(session, job_id)
+    session.execute(update(Attempt).where(Attempt.job_id == job_id).values(error_message=None))
+    if job.state != JobState.ERASED:
+        erasures.date(session, job_id, modified_at)
     session.execute(text("DELETE FROM artifacts WHERE job_id = :job_id"), {"job_id": job_id})
     keep_endpoints(session, job_id)
+    forget_answers(session, job_id)
     session.execute(
         update(Delivery)
         .where(Delivery.job_id == job_id)
         .values(
             payload={},
             due_at=None,
+            last_error=None,
             state=case((Delivery.state == "pending", "failed"), else_=Delivery.state),
         )
     )
+    columns = Job.__table__.columns
+    emptied = {column.name: None for column in columns if column.name not in _KEPT and column.nullable}
+    kept = {name: value for name, value in job.options.items() if name in _KEPT_OPTIONS}
     session.execute(
         update(Job)
         .where(Job.id == job_id)
         .values(
+            **emptied,
             state=JobState.ERASED,
             finished_at=func.now(),
-            # Once more when what a worker still had in hand must have been written.
-            tidied_at=None,
             key=f"erased/{job_id}",
             etag="",
             # A refused job's holds what the caller wrote.
             options_digest="",
-            ref=None,
-            name=None,
-            options=func.jsonb_strip_nulls(Job.options.op("-")("ref").op("-")("view-of")),
-            asset_prefix=None,
-            quality=None,
-            error_code=None,
-            error_message=None,
-            error_value=None,
-            error_limit=None,
+            options=kept,
+            upkeep_failures=0,
         )
     )

@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from db.jobs import end_job, redispatch
 from db.locks import lock_job
-from db.notices import notify_relay
 from db.results import StoredFile
 from db.webhooks import insert_deliveries
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
@@ -205,14 +204,12 @@ def complete(
     timings: Mapping[str, float],
     ran: Mapping[str, Any] | None = None,
     quality: Quality | None = None,
-    held_seconds: float | None = None,
 ) -> list[str]:
     """Make this attempt's prefix the one that counts; the last stage makes the job ready.
 
-    Args:
-        held_seconds: see `insert_deliveries`.
     Returns:
-        Ids of the deliveries that wait for the caller to publish them.
+        Ids of the webhook endpoints that now have a message due: the caller publishes them, or the relay does
+        at its next poll.
     Raises:
         LeaseLost: another attempt owns the stage, or the job was cancelled.
     """
@@ -237,10 +234,7 @@ def complete(
             ),
             {"job_id": lease.job_id, "prefix": prefix, "quality": (quality or Quality.GOOD).value},
         )
-        ids = insert_deliveries(session, lease.job_id, held_seconds=held_seconds)
-        if held_seconds is not None:
-            return ids
-        notify_relay(session)
+        return insert_deliveries(session, lease.job_id)
     return []
 
 

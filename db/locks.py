@@ -14,10 +14,14 @@ LOCK_ORDER = (
     "stages",
     "attempts",
     "outbox",
+    "erased_photos",
     "artifacts",
     "webhook_endpoints",
     "deliveries",
+    "delivery_tries",
     "workers",
+    "relays",
+    "chores",
 )
 
 

@@ -75,6 +75,11 @@ class Job(Base):
         Index("ix_jobs_created_at", "created_at"),
         Index("ix_jobs_state_created_at", "state", "created_at"),
         Index("ix_jobs_untidied", "finished_at", postgresql_where=text("tidied_at IS NULL")),
+        Index(
+            "ix_jobs_unerased",
+            "finished_at",
+            postgresql_where=text("state IN ('ready', 'failed', 'cancelled')"),
+        ),
         Index("ix_jobs_finished_at", "finished_at", postgresql_where=text(f"state IN {_TERMINAL}")),
     )
 
@@ -112,6 +117,13 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
     #: When its artifacts and abandoned attempts were deleted, after its end.
     tidied_at: Mapped[datetime | None]
+    #: When a person last asked for it anew; null: never, it counts from its creation.
+    asked_at: Mapped[datetime | None]
+    #: How often in a row tidying or retention met an error with it, and when they may try again.
+    upkeep_failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    upkeep_due_at: Mapped[datetime | None]
+    #: When a person asked for its erasure; the relay ends one that broke off.
+    erasure_asked_at: Mapped[datetime | None]
 
     stages: Mapped[list["Stage"]] = relationship(
         order_by="Stage.ordinal", back_populates="job", passive_deletes=True
@@ -258,14 +270,25 @@ class WebhookEndpoint(Base):
 
     id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     url: Mapped[str]
-    #: Standard Webhooks secret, `whsec_...`.
+    #: Standard Webhooks secret, sealed by face3d/sealing.py; `whsec_...` where no key is set.
     secret: Mapped[str]
+    #: Secrets that were rotated out and still sign: [{"secret": sealed, "until": ISO time}], newest first.
+    previous_secrets: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default=text("'[]'"))
     enabled: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
+    #: Why it is not: `gone` (it answered 410) or `asked`.
+    disabled_reason: Mapped[str | None]
+    #: Nothing is sent before this time: the receiver asked for it by Retry-After.
+    paused_until: Mapped[datetime | None]
+    #: Its last answer did not come in time: it gets few places until one does.
+    hangs: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Delivery(Base):
-    """One webhook message to one endpoint; its id stays the same through all retries."""
+    """One webhook message to one endpoint; its id stays the same through all retries.
+
+    A copy of it in the broker carries the number of its claim. Only the newest claim may send, once.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (
@@ -274,6 +297,14 @@ class Delivery(Base):
         CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="due"),
         Index("ix_deliveries_endpoint_id", "endpoint_id"),
         Index("ix_deliveries_due_at", "due_at", postgresql_where=text("state = 'pending'")),
+        Index("ix_deliveries_waiting", "endpoint_id", "due_at", postgresql_where=text("state = 'pending'")),
+        Index(
+            "ix_deliveries_claimed",
+            "endpoint_id",
+            "claimed_until",
+            postgresql_where=text("claimed_until IS NOT NULL"),
+        ),
+        Index("ix_deliveries_created_at", "created_at", "id"),
     )
 
     #: `msg_...`: the webhook-id header.
@@ -287,12 +318,39 @@ class Delivery(Base):
     event_type: Mapped[str]
     payload: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(server_default="pending")
+    #: Tries made since it was inserted, or sent again by hand.
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: When the next try is due; no claim moves it, only a try does.
     due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    #: Number of the newest claim: older copies send nothing.
+    claim: Mapped[int] = mapped_column(Integer, server_default="0")
+    #: Until then nobody else claims it; a claim that began to send outlives the request's deadline.
+    claimed_until: Mapped[datetime | None]
+    #: The newest claim under which a send began: a doubled copy sends nothing.
+    begun: Mapped[int] = mapped_column(Integer, server_default="0")
     last_status: Mapped[int | None] = mapped_column(Integer)
     last_error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
+
+    tries: Mapped[list["DeliveryTry"]] = relationship(order_by="DeliveryTry.number", viewonly=True)
+
+
+class DeliveryTry(Base):
+    """One request of a delivery; without milliseconds while it runs, or when its worker died with it."""
+
+    __tablename__ = "delivery_tries"
+
+    delivery_id: Mapped[str] = mapped_column(
+        ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    milliseconds: Mapped[int | None] = mapped_column(Integer)
+    status: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[str | None]
+    #: The beginning of what a receiver that refused had to say.
+    answer: Mapped[str | None]
 
 
 class EventSubscription(Base):
@@ -332,3 +390,51 @@ class Worker(Base):
     health: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ErasedPhoto(Base):
+    """A photo that must not come back: whoever still speaks of it meets the erased job."""
+
+    __tablename__ = "erased_photos"
+    __table_args__ = (
+        Index("ix_erased_photos_erased_at", "erased_at"),
+        Index("ix_erased_photos_job_id", "job_id"),
+    )
+
+    #: SHA-256 of bucket, key and etag: it tells nothing to those who do not hold the photo.
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), ForeignKey("jobs.id", ondelete="CASCADE"))
+    #: When the erased object was written, as its storage says; one written later is a new upload.
+    modified_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Relay(Base):
+    """A relay's last round."""
+
+    __tablename__ = "relays"
+
+    #: `<host>:<process id>`.
+    name: Mapped[str] = mapped_column(primary_key=True)
+    #: Whether it holds the lock of the periodic work.
+    leads: Mapped[bool] = mapped_column(Boolean)
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    round_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Chore(Base):
+    """How periodic work of the leading relay went last."""
+
+    __tablename__ = "chores"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    every_seconds: Mapped[float] = mapped_column(Float)
+    #: The relay that did it last.
+    relay: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    succeeded_at: Mapped[datetime | None]
+    #: In a row, up to now.
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    failures_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    #: The kind of the last error; its text could hold a key.
+    last_error: Mapped[str | None]

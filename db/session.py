@@ -30,7 +30,9 @@ def make_engine(settings: Settings, *, pool_size: int = 5) -> Engine:
         connect_args={
             "connect_timeout": 5,
             "application_name": "face3d",
-            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c timezone=UTC",
+            "options": "-c statement_timeout=30000 -c lock_timeout=10000 -c timezone=UTC"
+            # A process that froze in a transaction must not hold its rows for ever.
+            " -c idle_in_transaction_session_timeout=30000",
         },
     )
     event.listen(engine, "checkin", _note_use)

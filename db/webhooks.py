@@ -1,44 +1,178 @@
-"""Webhook endpoints, and the deliveries of finished jobs to them."""
+"""Webhook endpoints and their secrets, and the messages of finished jobs to them."""
 
 import secrets
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from db.deliveries import end_pending
 from db.models import Delivery, Job, WebhookEndpoint
 from db.notices import notify_relay
 from face3d.errors import Face3DError
+from face3d.sealing import SecretBox, SecretUnreadable
 from face3d.states import JobState
+
+#: How long a secret that was rotated out still signs beside its successor.
+ROTATION_OVERLAP = timedelta(days=1)
+#: Rotated again and again within that time, as many old ones are kept: each is a signature in the header.
+_PREVIOUS_SECRETS = 4
+
+_UNSEALED = SecretBox()
 
 
 class EndpointNotFound(Face3DError):
     """There is no webhook endpoint of that id or URL."""
 
 
-def add_endpoint(session: Session, url: str, secret: str | None = None) -> WebhookEndpoint:
-    """Add a URL, or return the one that exists; the secret is made here unless the caller brings one."""
-    existing = session.execute(select(WebhookEndpoint).where(WebhookEndpoint.url == url)).scalar_one_or_none()
-    if existing is not None:
-        return existing
-    endpoint = WebhookEndpoint(
-        id=str(uuid4()),
-        url=url,
-        secret=secret or "whsec_" + b64encode(secrets.token_bytes(32)).decode(),
-    )
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """An endpoint that was added, or was there."""
+
+    endpoint: WebhookEndpoint
+    #: The secret that was made or taken now; None when the endpoint keeps the one that it had.
+    secret: str | None
+    created: bool
+
+
+def add_endpoint(
+    session: Session, url: str, secret: str | None = None, *, box: SecretBox = _UNSEALED
+) -> Registration:
+    """Add a URL; one that exists is enabled, and gets the secret if the caller brings one.
+
+    The secret is made here unless the caller brings one, and is told this once.
+
+    Args:
+        box: seals the secret.
+    """
+    endpoint = _lock(session, WebhookEndpoint.url == url)
+    if endpoint is not None:
+        _enable(endpoint)
+        if secret is not None:
+            _rotate(session, endpoint, secret, box)
+        session.flush()
+        return Registration(endpoint=endpoint, secret=secret, created=False)
+    secret = secret or new_secret()
+    endpoint = WebhookEndpoint(id=str(uuid4()), url=url, secret=box.seal(secret))
     session.add(endpoint)
     session.flush()
-    return endpoint
+    return Registration(endpoint=endpoint, secret=secret, created=True)
+
+
+def new_secret() -> str:
+    """Return a new Standard Webhooks secret of 32 bytes."""
+    return "whsec_" + b64encode(secrets.token_bytes(32)).decode()
+
+
+def rotate_secret(
+    session: Session, id_or_url: str, secret: str | None = None, *, box: SecretBox = _UNSEALED
+) -> Registration:
+    """Give an endpoint another secret; for a day its messages carry signatures of both.
+
+    Raises:
+        EndpointNotFound
+    """
+    endpoint = _find(session, id_or_url)
+    secret = secret or new_secret()
+    _rotate(session, endpoint, secret, box)
+    session.flush()
+    return Registration(endpoint=endpoint, secret=secret, created=False)
+
+
+def _rotate(session: Session, endpoint: WebhookEndpoint, secret: str, box: SecretBox) -> None:
+    try:
+        if box.open(endpoint.secret) == secret:
+            return
+    except SecretUnreadable:
+        # The key is lost: it will not sign, and a new secret is the way out.
+        endpoint.previous_secrets = []
+        endpoint.secret = box.seal(secret)
+        return
+    now: datetime = session.execute(select(func.now())).scalar_one()
+    before = {"secret": endpoint.secret, "until": (now + ROTATION_OVERLAP).isoformat()}
+    endpoint.previous_secrets = [before, *_still_valid(endpoint, now)][:_PREVIOUS_SECRETS]
+    endpoint.secret = box.seal(secret)
+
+
+def _still_valid(endpoint: WebhookEndpoint, now: datetime) -> list[dict[str, str]]:
+    return [entry for entry in endpoint.previous_secrets if datetime.fromisoformat(entry["until"]) > now]
+
+
+def seal_secrets(session: Session, box: SecretBox) -> int:
+    """Seal what is not sealed with the present key, and forget secrets that sign no more.
+
+    Returns:
+        How many endpoints were changed.
+    """
+    now: datetime = session.execute(select(func.now())).scalar_one()
+    changed = 0
+    for known in list_endpoints(session):
+        valid = _still_valid(known, now)
+        stored = [known.secret, *(entry["secret"] for entry in valid)]
+        if len(valid) == len(known.previous_secrets) and all(box.is_current(secret) for secret in stored):
+            continue
+        endpoint = _lock(session, WebhookEndpoint.id == known.id)
+        if endpoint is None:
+            continue
+        try:
+            endpoint.secret = _sealed_anew(endpoint.secret, box)
+            endpoint.previous_secrets = [
+                {**entry, "secret": _sealed_anew(entry["secret"], box)}
+                for entry in _still_valid(endpoint, now)
+            ]
+        except SecretUnreadable:
+            session.expire(endpoint)
+            continue
+        changed += 1
+    return changed
+
+
+def _sealed_anew(stored: str, box: SecretBox) -> str:
+    return stored if box.is_current(stored) else box.seal(box.open(stored))
 
 
 def list_endpoints(session: Session) -> Sequence[WebhookEndpoint]:
     """Return all endpoints, oldest first."""
     return session.execute(select(WebhookEndpoint).order_by(WebhookEndpoint.created_at)).scalars().all()
+
+
+def enable_endpoint(session: Session, id_or_url: str) -> WebhookEndpoint:
+    """Send messages to an endpoint again, at once if it had asked for a pause.
+
+    Raises:
+        EndpointNotFound
+    """
+    endpoint = _find(session, id_or_url)
+    _enable(endpoint)
+    session.flush()
+    notify_relay(session)
+    return endpoint
+
+
+def _enable(endpoint: WebhookEndpoint) -> None:
+    endpoint.enabled = True
+    endpoint.disabled_reason = None
+    endpoint.paused_until = None
+
+
+def disable_endpoint(session: Session, id_or_url: str) -> WebhookEndpoint:
+    """Send nothing to an endpoint any more; its pending messages end.
+
+    Raises:
+        EndpointNotFound
+    """
+    endpoint = _find(session, id_or_url)
+    if endpoint.enabled:
+        endpoint.enabled = False
+        endpoint.disabled_reason = "asked"
+        session.flush()
+        end_pending(session, endpoint.id)
+    return endpoint
 
 
 def remove_endpoint(session: Session, id_or_url: str) -> None:
@@ -52,12 +186,15 @@ def remove_endpoint(session: Session, id_or_url: str) -> None:
 
 
 def test_endpoint(session: Session, id_or_url: str) -> str:
-    """Queue a `webhook.test` message to one endpoint; return the delivery's id.
+    """Queue a `webhook.test` message to one endpoint, whatever pause it asked for; return the delivery's id.
 
     Raises:
-        EndpointNotFound
+        EndpointNotFound, EndpointDisabled
     """
     endpoint = _find(session, id_or_url)
+    if not endpoint.enabled:
+        raise EndpointDisabled
+    endpoint.paused_until = None
     delivery_id = _new_delivery_id()
     session.add(
         Delivery(
@@ -72,25 +209,38 @@ def test_endpoint(session: Session, id_or_url: str) -> str:
     return delivery_id
 
 
+class EndpointDisabled(Face3DError):
+    """The webhook endpoint is disabled; enable it first."""
+
+
 def _find(session: Session, id_or_url: str) -> WebhookEndpoint:
-    for endpoint in list_endpoints(session):
-        if id_or_url in (endpoint.id, endpoint.url):
-            return endpoint
+    """Return an endpoint, locked: endpoints come before deliveries."""
+    for known in list_endpoints(session):
+        if id_or_url in (known.id, known.url):
+            endpoint = _lock(session, WebhookEndpoint.id == known.id)
+            if endpoint is not None:
+                return endpoint
     raise EndpointNotFound
+
+
+def _lock(session: Session, condition: ColumnElement[bool]) -> WebhookEndpoint | None:
+    return session.execute(
+        select(WebhookEndpoint)
+        .where(condition)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).scalar_one_or_none()
 
 
 def _new_delivery_id() -> str:
     return f"msg_{secrets.token_urlsafe(18)}"
 
 
-def insert_deliveries(session: Session, job_id: str, *, held_seconds: float | None = None) -> list[str]:
+def insert_deliveries(session: Session, job_id: str) -> list[str]:
     """Insert one delivery an enabled endpoint for a job that just ended, in the same transaction.
 
-    Args:
-        held_seconds: the relay leaves them alone for so long, since the caller publishes them itself; it
-            sends them at once when omitted.
     Returns:
-        Their ids.
+        The endpoints' ids.
     """
     # Locked: one that is removed meanwhile would take the job's end with it.
     enabled = select(WebhookEndpoint.id).where(WebhookEndpoint.enabled).order_by(WebhookEndpoint.id)
@@ -101,25 +251,21 @@ def insert_deliveries(session: Session, job_id: str, *, held_seconds: float | No
         select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
     ).scalar_one()
     payload = terminal_payload(job)
-    ids = [_new_delivery_id() for _ in endpoints]
-    statement = insert(Delivery)
-    if held_seconds is not None:
-        statement = statement.values(due_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, held_seconds))
     session.execute(
-        statement,
+        insert(Delivery),
         [
             {
-                "id": delivery_id,
+                "id": _new_delivery_id(),
                 "job_id": job_id,
                 "run": job.run,
                 "endpoint_id": endpoint_id,
                 "event_type": payload["type"],
                 "payload": payload,
             }
-            for delivery_id, endpoint_id in zip(ids, endpoints, strict=True)
+            for endpoint_id in endpoints
         ],
     )
-    return ids
+    return list(endpoints)
 
 
 def terminal_payload(job: Job) -> dict[str, Any]:
@@ -144,76 +290,3 @@ def terminal_payload(job: Job) -> dict[str, Any]:
             "limit": job.error_limit,
         }
     return {"type": "asset.ready" if job.state == JobState.READY else "asset.failed", "data": data}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outgoing:
-    """A message to send."""
-
-    id: str
-    url: str
-    secret: str
-    payload: dict[str, Any]
-    created_at: datetime
-    attempts: int
-
-
-def claim_due_deliveries(session: Session, *, limit: int, guard_seconds: float) -> list[str]:
-    """Return ids of deliveries that are due, and push their due time on while they are in flight.
-
-    A worker that dies with one makes it due again after the guard.
-    """
-    rows = session.execute(
-        text(
-            "UPDATE deliveries SET due_at = now() + make_interval(secs => :guard) WHERE id IN ("
-            " SELECT id FROM deliveries WHERE state = 'pending' AND due_at <= now()"
-            " ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING id"
-        ),
-        {"guard": guard_seconds, "limit": limit},
-    )
-    return [row[0] for row in rows]
-
-
-def load_outgoing(session: Session, delivery_id: str) -> Outgoing | None:
-    """Return a pending delivery, or None when it is not pending any more."""
-    row = session.execute(
-        select(Delivery, WebhookEndpoint)
-        .join(WebhookEndpoint, WebhookEndpoint.id == Delivery.endpoint_id)
-        .where(Delivery.id == delivery_id, Delivery.state == "pending")
-    ).one_or_none()
-    if row is None:
-        return None
-    delivery, endpoint = row
-    return Outgoing(
-        id=delivery.id,
-        url=endpoint.url,
-        secret=endpoint.secret,
-        payload=delivery.payload,
-        created_at=delivery.created_at,
-        attempts=delivery.attempts,
-    )
-
-
-def record_delivery(
-    session: Session,
-    delivery_id: str,
-    *,
-    status: int | None,
-    error: str | None,
-    waits: Sequence[float],
-) -> None:
-    """Record one try: delivered on 2xx, else due again after the next wait, else failed."""
-    delivery = session.execute(
-        select(Delivery).where(Delivery.id == delivery_id).with_for_update()
-    ).scalar_one_or_none()
-    if delivery is None or delivery.state != "pending":
-        return
-    values: dict[str, Any] = {"attempts": delivery.attempts + 1, "last_status": status, "last_error": error}
-    if error is None:
-        values |= {"state": "delivered", "due_at": None, "finished_at": func.now()}
-    elif delivery.attempts < len(waits):
-        wait = func.make_interval(0, 0, 0, 0, 0, 0, waits[delivery.attempts])
-        values["due_at"] = func.now() + wait
-    else:
-        values |= {"state": "failed", "due_at": None, "finished_at": func.now()}
-    session.execute(update(Delivery).where(Delivery.id == delivery_id).values(**values))

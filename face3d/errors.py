@@ -37,6 +37,7 @@ class ErrorCode(StrEnum):
     VIEW_MISSING = "view_missing"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     WORKER_DIED = "worker_died"
+    NEVER_FINISHED = "never_finished"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     INTERNAL_ERROR = "internal_error"
 

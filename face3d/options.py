@@ -20,6 +20,9 @@ _MAX_TEXT = 500
 #: What a GPU type's profile decides for jobs that say nothing.
 PROFILE_OPTIONS = ("input-size", "sharpen", "compile")
 
+#: What the caller wrote in words of its own: personal data.
+FREE_TEXT_OPTIONS = ("view-of", "ref")
+
 EngineName = Literal["anny", "hrn", "null"]
 TextureSize = Literal[4096, 1024, 2048, 8192]
 TextureFormat = Literal["png", "webp", "jpeg"]

@@ -10,11 +10,21 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from face3d.errors import ConfigurationError
 
 #: The checkout (or the folder that holds the installed packages).
 ROOT = Path(__file__).resolve().parent.parent
+
+#: Shorter ones can be guessed; `openssl rand -hex 32` makes 64 characters.
+TOKEN_LENGTH = 24
+
+#: What example files hold where a secret belongs.
+PLACEHOLDER = "change-me"
+
+HOW_TO_MAKE_ONE = "`openssl rand -hex 32` makes one"
 
 BrokerKind = Literal["redis", "amqp"]
 
@@ -33,7 +43,10 @@ def default_state_dir() -> Path:
 class Settings(BaseSettings):
     """All settings; each reads `FACE3D_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="FACE3D_", extra="ignore", frozen=True)
+    # A value that is refused may be a secret: no error repeats it.
+    model_config = SettingsConfigDict(
+        env_prefix="FACE3D_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     # -- servers
     database_url: SecretStr = Field(
@@ -62,10 +75,12 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:8080", description="Where people reach the page; used in links."
     )
     api_token: SecretStr = Field(
-        default=SecretStr(""), description="Bearer token of the API; the API refuses all when empty."
+        default=SecretStr(""),
+        description="Bearer token of the API, 24 characters at least; the web server does not start without.",
     )
     event_token: SecretStr = Field(
-        default=SecretStr(""), description="Bearer token of storage events; refuses all when empty."
+        default=SecretStr(""),
+        description="Bearer token of storage events, 24 characters at least; they are refused when empty.",
     )
 
     sns_topics: tuple[str, ...] = Field(
@@ -162,13 +177,27 @@ class Settings(BaseSettings):
     )
 
     # -- webhooks
-    webhook_timeout_seconds: float = Field(default=10.0, description="Time a receiver has to answer.")
+    secret_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that seals webhook secrets in the database, 24 random characters or more; several "
+        "with commas between them: the first seals, all open. Empty: secrets lie there in plain text.",
+    )
+    webhook_timeout_seconds: float = Field(
+        default=10.0, description="Time for a whole request, from the name's look-up to the answer's headers."
+    )
     webhook_retry_seconds: tuple[float, ...] = Field(
         default=(5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600),
         description="Waits before the retries of a webhook, seconds (JSON list).",
     )
     webhook_allow_private: bool = Field(
-        default=False, description="Allow webhooks to loopback and private addresses (the local stack does)."
+        default=False,
+        description="Allow webhooks to loopback and private addresses, on any port (the local stack does).",
+    )
+    webhook_ports: tuple[int, ...] = Field(
+        default=(80, 443), description="Ports that webhooks may call (JSON list)."
+    )
+    webhook_endpoint_places: int = Field(
+        default=2, ge=1, description="Messages on their way to one endpoint at once."
     )
 
     # -- local stack and logs
@@ -185,6 +214,37 @@ class Settings(BaseSettings):
             raise ValueError("a number below 0 makes no sense here")
         return value
 
+    @field_validator("*")
+    @classmethod
+    def _no_placeholder(cls, value: Any) -> Any:
+        if isinstance(value, SecretStr) and PLACEHOLDER in value.get_secret_value().lower():
+            raise ValueError(f"{PLACEHOLDER} is no secret: {HOW_TO_MAKE_ONE}")
+        return value
+
+    @field_validator("api_token", "event_token")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < TOKEN_LENGTH:
+            raise ValueError(f"a token has at least {TOKEN_LENGTH} characters: {HOW_TO_MAKE_ONE}")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _each_long_enough(cls, value: SecretStr) -> SecretStr:
+        keys = [key.strip() for key in value.get_secret_value().split(",")]
+        if any(0 < len(key) < TOKEN_LENGTH for key in keys):
+            raise ValueError(f"a key has at least {TOKEN_LENGTH} characters: {HOW_TO_MAKE_ONE}")
+        return value
+
+    def require_api_token(self) -> None:
+        """Return if the web server may start.
+
+        Raises:
+            ConfigurationError: nobody could use it.
+        """
+        if not self.api_token.get_secret_value():
+            raise ConfigurationError(f"FACE3D_API_TOKEN is empty: {HOW_TO_MAKE_ONE}")
+
     @property
     def broker_kind(self) -> BrokerKind:
         """Return which family of brokers `broker_url` names: the only place that looks."""
@@ -193,8 +253,13 @@ class Settings(BaseSettings):
 
     @property
     def delivery_guard_seconds(self) -> float:
-        """Return how long after its publication a webhook message may still be on its way."""
+        """Return how long after its publication a webhook message may still be on its way to a worker."""
         return self.webhook_timeout_seconds + 50.0
+
+    @property
+    def delivery_hold_seconds(self) -> float:
+        """Return how long a send that began holds its message: past the request's deadline by a margin."""
+        return self.webhook_timeout_seconds + 5.0
 
     @property
     def urgency_across_queues(self) -> bool:
@@ -211,5 +276,12 @@ def get_settings() -> Settings:
     """Return the process's settings, read once.
 
     A running local stack writes `<state_dir>/stack.env`; FACE3D_ENV_FILE names such a file.
+
+    Raises:
+        ConfigurationError: a value makes no sense, or a secret is none.
     """
-    return Settings(_env_file=os.environ.get("FACE3D_ENV_FILE"))  # type: ignore[call-arg]
+    try:
+        return Settings(_env_file=os.environ.get("FACE3D_ENV_FILE"))  # type: ignore[call-arg]
+    except ValidationError as error:
+        told = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigurationError("; ".join(told)) from None

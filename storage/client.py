@@ -7,6 +7,7 @@ round trip are off.
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,11 +20,21 @@ from storage.connection import StorageConfig, connect, translate_errors
 from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectUnreadable
 from storage.layout import as_path, can_be_key, is_hidden_key
 from storage.metadata import content_disposition, decode_metadata, encode_metadata
+from storage.versions import (
+    ObjectVersion,
+    UnfinishedUpload,
+    list_uploads,
+    list_versions,
+    read_versioning,
+)
 
 __all__ = ["ObjectInfo", "Storage", "StorageConfig"]
 
 #: S3's own limit of keys in one DeleteObjects request.
 DELETE_BATCH = 1000
+
+#: How long the answer counts whether a bucket keeps versions.
+VERSIONING_SECONDS = 60.0
 
 #: Bytes that `stream` hands on at a time.
 STREAM_CHUNK = 256 * 1024
@@ -58,6 +69,8 @@ class Storage:
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._pid = os.getpid()
+        #: Bucket to whether it keeps versions, and until when that counts.
+        self._versioning: dict[str, tuple[bool, float]] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Storage":
@@ -205,9 +218,32 @@ class Storage:
             )
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; one that is not there is no error. A bucket with versions keeps the old ones."""
         with translate_errors():
             self._client().delete_object(Bucket=bucket, Key=key)
+
+    def erase(self, bucket: str, key: str, etag: str) -> datetime | None:
+        """Delete an object for good: every version of these bytes; others under the key stay as they are.
+
+        Returns:
+            When the newest of them was written; None where there was none.
+        """
+        if not self.keeps_versions(bucket):
+            try:
+                info = self.head(bucket, key)
+            except ObjectMissing:
+                return None
+            if info.etag != etag:
+                return None
+            self.delete(bucket, key)
+            return info.last_modified
+        mine = [one for one in self.versions(bucket, key) if one.key == key and one.etag == etag]
+        if any(one.is_latest for one in mine):
+            # Otherwise the version below would come up, and look like a new upload.
+            self.delete(bucket, key)
+        self.delete_versions(bucket, mine)
+        self.drop_bare_markers(bucket, key)
+        return max((one.last_modified for one in mine), default=None)
 
     # -- many objects
 
@@ -235,26 +271,76 @@ class Storage:
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
-    def delete_prefix(self, bucket: str, prefix: str) -> int:
-        """Delete all objects under a prefix and return how many there were.
+    def delete_prefix(self, bucket: str, prefix: str, *, keep: str | None = None) -> int:
+        """Delete all objects under a prefix for good, old versions too, and return how many there were.
 
+        Args:
+            bucket: where.
+            prefix: whose objects.
+            keep: leave those under this prefix.
         Raises:
             ValueError: the prefix is empty or does not end with a slash (it would reach its neighbours).
         """
         if not prefix.strip("/") or not prefix.endswith("/"):
             raise ValueError("a prefix to delete is not empty and ends with a slash")
-        keys = [info.key for info in self.list(bucket, prefix)]
-        for start in range(0, len(keys), DELETE_BATCH):
-            self._delete_batch(bucket, keys[start : start + DELETE_BATCH])
-        return len(keys)
+        found: list[dict[str, str]]
+        if self.keeps_versions(bucket):
+            found = [{"Key": one.key, "VersionId": one.version_id} for one in self.versions(bucket, prefix)]
+        else:
+            found = [{"Key": info.key} for info in self.list(bucket, prefix)]
+        if keep:
+            found = [one for one in found if not one["Key"].startswith(keep)]
+        self._delete_batches(bucket, found)
+        return len(found)
 
-    def _delete_batch(self, bucket: str, keys: Sequence[str]) -> None:
-        with translate_errors():
-            answer = self._client().delete_objects(
-                Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            )
-        if errors := answer.get("Errors"):
-            raise StorageUnavailable(f"The object store kept {len(errors)} of {len(keys)} objects.")
+    def _delete_batches(self, bucket: str, objects: Sequence[dict[str, str]]) -> None:
+        kept = 0
+        for start in range(0, len(objects), DELETE_BATCH):
+            batch = objects[start : start + DELETE_BATCH]
+            with translate_errors():
+                answer = self._client().delete_objects(
+                    Bucket=bucket, Delete={"Objects": list(batch), "Quiet": True}
+                )
+            kept += len(answer.get("Errors", ()))
+        if kept:
+            raise StorageUnavailable(f"The object store kept {kept} of {len(objects)} objects.")
+
+    # -- what a plain listing does not show
+
+    def versioning(self, bucket: str) -> str:
+        """Return `Enabled`, `Suspended`, empty, or `unknown` where the keys may not ask."""
+        return read_versioning(self._client(), bucket)
+
+    def keeps_versions(self, bucket: str) -> bool:
+        """Tell whether a bucket may hold old versions; what was learned counts for a minute."""
+        known = self._versioning.get(bucket)
+        if known is None or time.monotonic() > known[1]:
+            keeps = self.versioning(bucket) in ("Enabled", "Suspended")
+            known = self._versioning[bucket] = (keeps, time.monotonic() + VERSIONING_SECONDS)
+        return known[0]
+
+    def versions(self, bucket: str, prefix: str = "") -> Iterator[ObjectVersion]:
+        """Yield all versions and markers under a prefix."""
+        return list_versions(self._client(), bucket, prefix)
+
+    def delete_versions(self, bucket: str, versions: Sequence[ObjectVersion]) -> None:
+        """Delete versions, or markers, for good."""
+        self._delete_batches(bucket, [{"Key": one.key, "VersionId": one.version_id} for one in versions])
+
+    def drop_bare_markers(self, bucket: str, key: str) -> None:
+        """Delete the markers of a key under which no version is left: its name stays in them."""
+        left = [one for one in self.versions(bucket, key) if one.key == key]
+        if all(one.is_marker for one in left):
+            self.delete_versions(bucket, left)
+
+    def unfinished_uploads(self, bucket: str) -> Iterator[UnfinishedUpload]:
+        """Yield the uploads in parts that were begun and not ended."""
+        return list_uploads(self._client(), bucket)
+
+    def abort_upload(self, bucket: str, upload: UnfinishedUpload) -> None:
+        """Delete the parts of an upload; one that has ended meanwhile is no error."""
+        with translate_errors(tolerate=("NoSuchUpload",)):
+            self._client().abort_multipart_upload(Bucket=bucket, Key=upload.key, UploadId=upload.upload_id)
 
     # -- links and buckets
 
@@ -287,11 +373,6 @@ class Storage:
             )
             with translate_errors(tolerate=("BucketAlreadyOwnedByYou", "BucketAlreadyExists")):
                 self._client().create_bucket(Bucket=bucket, **constraint)
-
-    def has_versions(self, bucket: str) -> bool:
-        """Tell whether a bucket keeps old versions of its objects, or did once."""
-        with translate_errors():
-            return bool(self._client().get_bucket_versioning(Bucket=bucket).get("Status"))
 
     def ping(self, bucket: str | None = None) -> None:
         """Return if the store answers (and the bucket exists).

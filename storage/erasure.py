@@ -1,8 +1,9 @@
 """Deleting all that the storage holds of one job."""
 
+from datetime import datetime
+
 from face3d.settings import Settings
 from storage.client import Storage
-from storage.errors import ObjectMissing
 from storage.layout import job_prefix
 
 
@@ -15,19 +16,19 @@ def delete_job_objects(
     key: str,
     etag: str,
     keep_photo: bool = False,
-) -> None:
-    """Delete a job's photo, artifacts and asset; what is gone already is no error.
+) -> datetime | None:
+    """Delete a job's photo, artifacts and asset for good, old versions too; what is gone already is no error.
 
     The photo goes only while it still is the job's: another one may lie under that key by now. It stays
-    where the caller knows another job that needs it.
+    where the caller knows another job of it that has not ended.
 
+    Returns:
+        When the photo's object had been written; None where it was gone, or stays.
     Raises:
         StorageUnavailable: not all objects could be deleted; the same call can be made again.
     """
     storage.delete_prefix(settings.bucket_work, job_prefix(job_id))
     storage.delete_prefix(settings.bucket_assets, job_prefix(job_id))
-    try:
-        if etag and not keep_photo and storage.head(bucket, key).etag == etag:
-            storage.delete(bucket, key)
-    except ObjectMissing:
-        pass
+    if not etag or keep_photo:
+        return None
+    return storage.erase(bucket, key, etag)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import ObjectCreated
@@ -38,6 +39,8 @@ class Upload:
     options: JobOptions | None
     #: `bad_option` or `image_too_large`: the job is made all the same, and ends with it.
     refusal: RefusedError | None
+    #: When it was written, as the storage says.
+    modified_at: datetime | None = None
     #: The options as the caller wrote them.
     raw_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,6 +83,7 @@ def read_upload(
         content_type=clean_content_type(info.content_type),
         options=options,
         refusal=refusal,
+        modified_at=info.last_modified,
         raw_options=raw,
     )
 

@@ -86,21 +86,35 @@ class HostCache:
         shutil.rmtree(self._folder / job_id, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Delete old files, and the oldest beyond the limit; at most twice a minute."""
+        """Delete old files, and the oldest beyond the limit; at most twice a minute.
+
+        Raises:
+            OSError: one could not be deleted, after all others were.
+        """
         now = time.time()
         if now - self._swept_at < _CACHE_SECONDS / 10 or not self._folder.is_dir():
             return
         self._swept_at = now
-        files = [path for path in self._folder.glob("*/*") if path.is_file()]
-        entries = sorted(((path.stat(), path) for path in files), key=lambda entry: entry[0].st_mtime)
+        entries = []
+        for path in filter(Path.is_file, self._folder.glob("*/*")):
+            # Another process of this host may have deleted it since it was listed.
+            with contextlib.suppress(FileNotFoundError):
+                entries.append((path.stat(), path))
+        entries.sort(key=lambda entry: entry[0].st_mtime)
         total = sum(stat.st_size for stat, _ in entries)
+        trouble: OSError | None = None
         for stat, path in entries:
             if now - stat.st_mtime > _CACHE_SECONDS or total > self._max_bytes:
                 total -= stat.st_size
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    trouble = error
         for folder in self._folder.iterdir():
             with contextlib.suppress(OSError):
                 folder.rmdir()  # Only an empty one goes.
+        if trouble is not None:
+            raise trouble
 
 
 def open_cache(settings: Settings) -> HostCache:

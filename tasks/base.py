@@ -44,6 +44,7 @@ from gpu_workers.profiles import Profile, effective_options, memory_budget_mb, p
 from gpu_workers.watch import RunningStages, watch_dir
 from storage.client import Storage
 from tasks.artifacts import ArtifactStore, open_cache
+from tasks.delivery_queue import publish_due
 from tasks.leasing import HeldLease, LeaseKeeper
 from tasks.routing import Placed, get_router, publish_next
 
@@ -254,7 +255,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             output = function(context)
             held.check()
             with sessions.begin() as session:
-                deliveries = leases.complete(
+                endpoints = leases.complete(
                     session,
                     job.lease,
                     prefix=output.prefix,
@@ -262,13 +263,12 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
                     timings=timings.seconds,
                     ran=context.ran,
                     quality=output.quality,
-                    held_seconds=runtime.settings.delivery_guard_seconds,
                 )
                 # One commit instead of two: the chain's next publication needs none of its own.
                 placed = self._place_following(session, job.lease)
             if placed is not None:
                 publish_next(placed)
-            self._send(deliveries)
+            self._send(runtime, sessions, endpoints)
             log.info("stage.done", seconds=round(time.perf_counter() - started, 3), **_steps(timings))
         except LeaseLost:
             log.warning("stage.lease_lost")
@@ -306,13 +306,14 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             return None
         return get_router().place_in(session, STAGES[following], lease.job_id)
 
-    def _send(self, deliveries: Sequence[str]) -> None:
+    def _send(self, runtime: Runtime, sessions: sessionmaker[Session], endpoints: Sequence[str]) -> None:
         """Publish the webhook messages of a job that just ended; the relay sends those that get lost here."""
-        for delivery_id in deliveries:
-            try:
-                self.app.send_task("face3d.deliver", args=(delivery_id,))
-            except Exception:
-                log.warning("webhook.not_published", delivery=delivery_id, exc_info=True)
+        if not endpoints:
+            return
+        try:
+            publish_due(self.app, sessions, runtime.settings, endpoints=endpoints)
+        except Exception:
+            log.warning("webhook.not_published", exc_info=True)
 
     def _end(self, sessions: sessionmaker[Session], lease: Lease, error: RefusedError) -> None:
         try:

@@ -87,6 +87,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_url": settings.broker_url.get_secret_value(),
         "broker_transport_options": transport,
         "broker_connection_retry_on_startup": True,
+        # By default a worker gives up after a hundred tries, within the hour.
+        "broker_connection_max_retries": None,
         "task_queues": [make_queue(name, kind) for name in all_queue_names()],
         "task_default_queue": DELIVERY_QUEUE,
         "task_default_queue_type": "quorum" if kind == "amqp" else "classic",
@@ -132,8 +134,9 @@ def publisher_options(kind: BrokerKind) -> dict[str, Any]:
 
 def drop_connections(app: Celery) -> None:
     """Close publishers' connections after one failed: a late answer must not pass for the next one's."""
-    app.amqp.producer_pool.force_close_all(close_pool=False)
-    app.pool.force_close_all(close_pool=False)
+    # Closing alone leaves the pools empty for ever: who then takes a producer waits without an end.
+    for pool in (app.amqp.producer_pool, app.pool):
+        pool.resize(pool.limit, reset=True)
 
 
 def queue_depth(app: Celery, name: str) -> int:

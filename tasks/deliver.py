@@ -1,127 +1,85 @@
-"""Webhook messages: Standard Webhooks over HTTPS (or HTTP), one id through all retries."""
+"""The task behind queue `delivery`: one copy of a webhook message, sent if it is the newest, once."""
 
-import ipaddress
-import json
-import socket
-from datetime import UTC, datetime
+import time
 
-import httpx
 import structlog
-from standardwebhooks import Webhook
+from sqlalchemy.orm import Session, sessionmaker
 
+from db.deliveries import Claim, Outgoing, begin, finish
 from db.session import make_session_factory
-from db.webhooks import Outgoing, load_outgoing, record_delivery
-from face3d import __version__
-from face3d.errors import Face3DError
+from face3d.sealing import SecretBox, SecretUnreadable
 from face3d.settings import Settings, get_settings
 from tasks.app import app
+from tasks.delivery_queue import DELIVER_TASK, publish_due
+from tasks.webhook_client import send
+from tasks.webhook_network import Deadline
 
 log = structlog.get_logger(__name__)
 
+#: Left of a hold when a request must be over at the latest, seconds.
+_MARGIN = 2.0
 
-@app.task(name="face3d.deliver")
-def deliver(delivery_id: str) -> None:
-    """Send one webhook message that is due, and record how it went."""
+
+@app.task(name=DELIVER_TASK)
+def deliver(delivery_id: str, claim: int = 0) -> None:
+    """Send a webhook message, record how it went, and publish what its endpoint has room for now.
+
+    Args:
+        claim: the number of this copy; an older one, and one of before there were numbers, sends nothing.
+    """
     settings = get_settings()
     sessions = make_session_factory(settings)
-    with sessions() as session:
-        outgoing = load_outgoing(session, delivery_id)
-    if outgoing is None:
-        return
-    status, error = send(outgoing, settings)
-    with sessions.begin() as session:
-        record_delivery(
-            session, delivery_id, status=status, error=error, waits=settings.webhook_retry_seconds
-        )
-    log.info("webhook.sent", delivery=delivery_id, status=status, error=error, tries=outgoing.attempts + 1)
-
-
-def send(outgoing: Outgoing, settings: Settings) -> tuple[int | None, str | None]:
-    """POST a message; the answer's body is never read.
-
-    Returns:
-        (HTTP status or None, what went wrong or None).
-    """
-    sent_at = datetime.now(UTC)
-    body = json.dumps(
-        {**outgoing.payload, "timestamp": outgoing.created_at.isoformat()}, separators=(",", ":")
-    )
-    headers = {
-        "content-type": "application/json",
-        "user-agent": f"Face3D/{__version__}",
-        "webhook-id": outgoing.id,
-        "webhook-timestamp": str(int(sent_at.timestamp())),
-        "webhook-signature": Webhook(outgoing.secret).sign(outgoing.id, sent_at, body),
-    }
+    started = time.monotonic()
     try:
-        url = httpx.URL(outgoing.url)
-        address = allowed_address(url, settings)
-        request = _client(settings).build_request(
-            "POST",
-            # The address that was examined is the one that is called: a name could resolve anew.
-            url.copy_with(host=address),
-            content=body,
-            headers={**headers, "host": url.netloc.decode("ascii")},
-            extensions={"sni_hostname": url.host},
-        )
-        # A redirect could lead anywhere, a private address included: Standard Webhooks says not to follow.
-        answer = _client(settings).send(request, stream=True)
-        answer.close()
-    except AddressRefused as error:
-        return None, error.message
-    except Exception as error:
-        # Whatever a customer's URL makes a library raise is a failed try, counted like any other.
-        return None, type(error).__name__
-    if answer.is_success:
-        return answer.status_code, None
-    return answer.status_code, f"HTTP {answer.status_code}"
+        opened = open_send(sessions, settings, Claim(delivery_id=delivery_id, number=claim))
+    except SecretUnreadable as error:
+        # Nothing was begun. The message waits until the key is right.
+        log.error("webhook.secret_unreadable", delivery=delivery_id, reason=error.message)
+        return
+    if opened is None:
+        log.debug("webhook.stale", delivery=delivery_id, claim=claim)
+        return
+    outgoing, secrets = opened
+    # A process that froze since then must find its time over, not send beside its successor.
+    late = started + settings.delivery_hold_seconds - _MARGIN - time.monotonic()
+    outcome = send(outgoing, secrets, settings, Deadline(min(settings.webhook_timeout_seconds, late)))
+    with sessions.begin() as session:
+        disabled = finish(session, outgoing, outcome, waits=settings.webhook_retry_seconds)
+    report = log.info if outcome.error is None else log.warning
+    report(
+        "webhook.sent",
+        job_id=outgoing.job_id,
+        delivery=outgoing.id,
+        endpoint=outgoing.endpoint_id,
+        status=outcome.status,
+        error=outcome.error,
+        tries=outgoing.attempts,
+        seconds=round(outcome.seconds, 3),
+    )
+    if disabled:
+        log.warning("endpoint.disabled", endpoint=outgoing.endpoint_id, reason="gone")
+    try:
+        publish_due(app, sessions, settings, endpoints=[outgoing.endpoint_id])
+    except Exception:
+        log.warning("webhook.not_published", exc_info=True)
 
 
-class AddressRefused(Face3DError):
-    """A webhook must not be sent to a private address."""
-
-
-def allowed_address(url: httpx.URL, settings: Settings) -> str:
-    """Return an address of a URL's host that may be called.
-
-    A customer's URL must not make our network talk to itself.
+def open_send(
+    sessions: sessionmaker[Session], settings: Settings, claim: Claim
+) -> tuple[Outgoing, list[str]] | None:
+    """Begin a send and return it with the secrets that sign it; undone when they cannot be read.
 
     Raises:
-        AddressRefused: every address is private, or the name has none.
+        SecretUnreadable
     """
-    port = url.port or (443 if url.scheme == "https" else 80)
-    try:
-        infos = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise AddressRefused("The host's name is not known.") from error
-    for info in infos:
-        address = str(info[4][0])
-        if settings.webhook_allow_private or is_public(address):
-            return address
-    raise AddressRefused
-
-
-def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the public internet; one that wraps a private IPv4 is not."""
-    parsed = ipaddress.ip_address(address)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo or (None, None))[1]
-        if inner is None and any(parsed in network for network in _WRAPPING_IPV4):
-            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return parsed.is_global and not parsed.is_multicast
-
-
-#: NAT64 (RFC 6052) and IPv4-compatible addresses (RFC 4291): the last 32 bits are an IPv4 address.
-_WRAPPING_IPV4 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-
-
-_clients: dict[float, httpx.Client] = {}
-
-
-def _client(settings: Settings) -> httpx.Client:
-    timeout = settings.webhook_timeout_seconds
-    if timeout not in _clients:
-        _clients[timeout] = httpx.Client(timeout=timeout, follow_redirects=False, trust_env=False)
-    return _clients[timeout]
+    with sessions.begin() as session:
+        outgoing = begin(
+            session,
+            claim,
+            waits=settings.webhook_retry_seconds,
+            hold_seconds=settings.delivery_hold_seconds,
+        )
+        if outgoing is None:
+            return None
+        box = SecretBox.from_settings(settings)
+        return outgoing, [box.open(secret) for secret in outgoing.secrets]

@@ -7,7 +7,7 @@ import sys
 from face3d.settings import get_settings
 from tasks.broker import DELIVERY_QUEUE
 
-_THREADS = 8
+_THREADS = 32
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from celery import Celery, signals
 from db import recovery, workers
 from db.session import make_session_factory
 from face3d.errors import ConfigurationError
+from face3d.outages import Outage
 from face3d.settings import Settings, get_settings
 from face3d.states import STAGES
 from gpu_workers.health import HealthJudge, describe_host, open_probe
@@ -88,12 +89,15 @@ class Heart:
             log.warning("worker.hand_back_failed", exc_info=True)
 
     def _run(self) -> None:
+        outage = Outage(log, "heartbeat")
         while not self._stopped.is_set():
             started = time.monotonic()
             try:
                 self._beat()
-            except Exception:
-                log.warning("heartbeat.failed", exc_info=True)
+            except Exception as error:
+                outage.failed(error)
+            else:
+                outage.ended()
             self._stopped.wait(max(0.0, self._settings.heartbeat_seconds - (time.monotonic() - started)))
 
     def _beat(self) -> None:

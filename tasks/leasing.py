@@ -1,7 +1,8 @@
-"""Keeps the leases of this process alive from a thread of its own."""
+"""Keeps the leases of this process alive from a thread of its own, and looks twice before one is taken."""
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -10,6 +11,7 @@ from db import leases
 from db.leases import Lease
 from db.session import make_session_factory
 from face3d.errors import LeaseLost
+from face3d.outages import is_expected
 from face3d.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -73,6 +75,30 @@ class LeaseKeeper:
             with make_session_factory(self._settings).begin() as session:
                 if not leases.renew(session, held.lease, self._settings.lease_seconds):
                     held.lost.set()
-        except Exception:
+        except Exception as error:
             # The database may come back before the lease runs out; if not, the fence decides.
-            log.warning("lease.renewal_failed", job_id=held.lease.job_id, exc_info=True)
+            trace = None if is_expected(error) else error
+            log.warning(
+                "lease.renewal_failed",
+                job_id=held.lease.job_id,
+                error=type(error).__name__,
+                exc_info=trace,
+            )
+
+
+class SecondLook:
+    """Tells which leases had run out a moment ago already.
+
+    After a frozen database wakes, renewals that waited for it arrive together with the relay's question: what
+    looks run out at the first look may be renewed at the second.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._apart = min(1.0, settings.lease_seconds / 4)
+        self._first: dict[str, float] = {}
+
+    def confirm(self, found: Sequence[Lease]) -> list[Lease]:
+        """Return those of the leases found now that were found long enough ago, too."""
+        now = time.monotonic()
+        self._first = {lease.token: self._first.get(lease.token, now) for lease in found}
+        return [lease for lease in found if now - self._first[lease.token] >= self._apart]

@@ -26,10 +26,10 @@ log = structlog.get_logger(__name__)
 BATCH = 50
 
 #: How long claimed rows are one relay's. Of one that dies with them another publishes them after that.
-CLAIM_SECONDS = 20.0
+CLAIM_SECONDS = 30.0
 
-#: No publication begins later than this after its claim: it may be tried twice.
-_BEGIN_SECONDS = CLAIM_SECONDS - 2 * PUBLISH_SECONDS - 2.0
+#: No publication begins later than this after its claim; with its retry it takes three such waits at most.
+_BEGIN_SECONDS = CLAIM_SECONDS - 3 * PUBLISH_SECONDS - 5.0
 
 #: When a chain that could not be published is tried again.
 _PUT_OFF_SECONDS = 5.0
@@ -64,7 +64,10 @@ def publish_chains(app: Celery, sessions: sessionmaker[Session]) -> int:
         if trouble is not None and not published:
             waiting.extend(put_off)
             put_off.clear()
+            # One outage, whoever waits: the caller tells of it, once.
             raise BrokerUnavailable from trouble
+        for publication in put_off:
+            log.warning("chain.put_off", job_id=publication.job_id, dispatch=publication.dispatch)
     finally:
         if claimed:
             with sessions.begin() as session:
@@ -83,11 +86,10 @@ def _publish(app: Celery, publication: Publication) -> bool:
     job_id = publication.job_id
     try:
         job_chain(app, publication).apply_async(retry_policy={"max_retries": 1})
-    except OperationalError:
-        log.warning("chain.not_published", job_id=job_id, dispatch=publication.dispatch)
-        raise
     except Exception as error:
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
+        if isinstance(error, OperationalError) or (
+            isinstance(error, DBAPIError) and error.connection_invalidated
+        ):
             raise
         log.exception("chain.not_published", job_id=job_id, dispatch=publication.dispatch)
         return False

@@ -5,11 +5,12 @@ the one that leads. Woken by NOTIFY, and by a poll where no notice came. It wait
 for the broker for seconds at most: while that is away, what needs the database alone goes on.
 """
 
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import psycopg
@@ -19,48 +20,50 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import outbox, recovery, webhooks, workers
+from db import outbox, recovery, relay_health, webhooks, workers
 from db.leases import Lease
 from db.notices import RELAY_CHANNEL
 from db.outbox import OverdueDispatch
 from db.session import make_session_factory
+from face3d.errors import Face3DError
 from face3d.logs import configure_logs
+from face3d.outages import Outage
+from face3d.sealing import SecretBox
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
 from tasks.artifacts import open_cache
 from tasks.broker import declare_dead_letters, drop_connections, queue_depth
-from tasks.deliver import deliver
+from tasks.chores import Chore, do_due
+from tasks.delivery_queue import publish_due
 from tasks.leadership import Leadership, connect
+from tasks.leasing import SecondLook
+from tasks.leftovers import abort_stale_uploads, age_inbox
 from tasks.publication import BATCH, BrokerUnavailable, publish_chains
-from tasks.retention import erase_expired, tidy_jobs
+from tasks.retention import ROUND, end_endless, erase_expired, tidy_jobs
 from tasks.sweep import sweep_inbox
 
 log = structlog.get_logger(__name__)
 
 _Item = TypeVar("_Item", Lease, OverdueDispatch)
 
-#: Webhook messages that are claimed at once.
-_BATCH = 50
+#: The longest that a worker waits for a renewal (db/session.py); a shorter freeze is seen by a second look.
+_RENEWAL_SECONDS = 30.0
 
 #: Pause after the broker took no message.
 _BROKER_PAUSE_SECONDS = 1.0
 
-
-def publish_deliveries(sessions: sessionmaker[Session], settings: Settings) -> int:
-    """Publish the webhook messages that are due; return how many."""
-    with sessions.begin() as session:
-        due = webhooks.claim_due_deliveries(
-            session, limit=_BATCH, guard_seconds=settings.delivery_guard_seconds
-        )
-    for delivery_id in due:
-        deliver.delay(delivery_id)
-    return len(due)
+#: Pause between two notes of a relay that it made a round.
+_TELL_SECONDS = 2.0
 
 
-def expire_leases(sessions: sessionmaker[Session], settings: Settings) -> int:
-    """Take the leases that ran out; return how many."""
+def expire_leases(
+    sessions: sessionmaker[Session], settings: Settings, second_look: SecondLook | None = None
+) -> int:
+    """Take the leases that ran out, those that a second look confirms; return how many."""
     with sessions() as session:
         found = recovery.find_expired(session)
+    if second_look is not None:
+        found = second_look.confirm(found)
 
     def take(lease: Lease) -> bool:
         with sessions.begin() as session:
@@ -123,22 +126,16 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
 
     def send_again(item: OverdueDispatch) -> bool:
         with sessions.begin() as session:
-            return outbox.redispatch_lost(session, item)
+            sent = outbox.redispatch_lost(session, item)
+        if sent:
+            log.warning("dispatch.lost", job_id=item.job_id, stage=item.stage.value, queue=item.queue)
+        return sent
 
-    count = _each(lost, send_again, "dispatch.not_mended")
-    if count:
-        log.warning("dispatch.lost", count=count)
-    return count
+    return _each(lost, send_again, "dispatch.not_mended")
 
 
-@dataclass
-class _Chore:
-    """Periodic work of the leading relay."""
-
-    name: str
-    every_seconds: float
-    run: Callable[[], object]
-    due_at: float = field(default=0.0)
+class SweepIncomplete(Face3DError):
+    """Some objects of the inbox could not be taken; all others were."""
 
 
 class Relay:
@@ -156,18 +153,26 @@ class Relay:
         self._chores_at = 0.0
         self._blind_until = 0.0
         self._round_began = time.monotonic()
+        self._second_look = SecondLook(settings)
         self._publish_at = 0.0
         self._urgent = [
-            _Chore("expire_leases", min(settings.lease_seconds / 6, 5.0), self._expire_leases),
-            _Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
+            Chore("expire_leases", min(settings.lease_seconds / 12, 2.5), self._expire_leases),
+            Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
         ]
         self._slow = [
-            _Chore("sweep_inbox", settings.sweep_seconds, self._sweep),
-            _Chore("forget_dead_workers", 60.0, self._forget_dead_workers),
-            _Chore("sweep_cache", 60.0, self._cache.sweep),
-            _Chore("tidy_jobs", 60.0, self._tidy_jobs),
-            _Chore("retention", 600.0, self._retention),
+            Chore("sweep_inbox", settings.sweep_seconds, self._sweep),
+            Chore("forget_dead_workers", 60.0, self._forget_dead_workers),
+            Chore("sweep_cache", 60.0, self._cache.sweep),
+            Chore("tidy_jobs", 60.0, self._tidy_jobs),
+            Chore("retention", 600.0, self._retention),
+            Chore("leftovers", 3600.0, self._leftovers),
+            Chore("seal_secrets", 600.0, self._seal_secrets),
         ]
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._round_told_at = 0.0
+        self._swept = False
+        self._outage = Outage(log, "relay.round")
+        self._broker_outage = Outage(log, "relay.broker")
 
     def stop(self, *_: object) -> None:
         """Ask the loop to end after its present round."""
@@ -186,15 +191,19 @@ class Relay:
                 self._publish()
                 if time.monotonic() >= self._chores_at:
                     self._chores_at = time.monotonic() + min(1.0, self._settings.relay_poll_seconds)
-                    if self._leadership.ask():
+                    leads = self._leadership.ask()
+                    self._tell_round(leads=leads)
+                    if leads:
                         self._do_chores(self._urgent)
-            except Exception:
-                log.exception("relay.round_failed")
+                self._outage.ended()
+            except Exception as error:
+                self._outage.failed(error)
                 self._blind()
                 self._disconnect()
                 self._stopping.wait(1.0)
         slow.join(timeout=5.0)
         self._disconnect()
+        self._say_goodbye()
         log.info("relay.stopped")
 
     def _blind(self) -> None:
@@ -202,9 +211,9 @@ class Relay:
         self._blind_until = time.monotonic() + self._settings.lease_seconds
 
     def _notice_pause(self) -> None:
-        """See that a round took as long as a lease lives: the database or this process was frozen."""
+        """See that a round took so long that workers gave up renewals: the database was frozen."""
         before, self._round_began = self._round_began, time.monotonic()
-        if self._round_began - before > self._settings.lease_seconds:
+        if self._round_began - before > _RENEWAL_SECONDS:
             self._blind()
 
     def _run_slow_chores(self) -> None:
@@ -219,10 +228,13 @@ class Relay:
         try:
             while publish_chains(self._app, self._sessions) == BATCH:
                 pass
-            while publish_deliveries(self._sessions, self._settings) == _BATCH:
+            # Each round takes places, which are freed by answers only: it ends.
+            while publish_due(self._app, self._sessions, self._settings):
                 pass
+            self._broker_outage.ended()
         except (BrokerUnavailable, OperationalError) as error:
-            log.warning("relay.broker_unavailable", error=type(error.__cause__ or error).__name__)
+            cause = error.__cause__
+            self._broker_outage.failed(cause if isinstance(cause, Exception) else error)
             drop_connections(self._app)
             self._publish_at = time.monotonic() + _BROKER_PAUSE_SECONDS
 
@@ -235,16 +247,23 @@ class Relay:
         for _ in self._notices.notifies(timeout=self._settings.relay_poll_seconds, stop_after=1):
             pass
 
-    def _do_chores(self, chores: Sequence[_Chore]) -> None:
-        for chore in chores:
-            now = time.monotonic()
-            if now < chore.due_at or self._stopping.is_set():
-                continue
-            chore.due_at = now + chore.every_seconds
-            try:
-                chore.run()
-            except Exception:
-                log.exception("relay.chore_failed", chore=chore.name)
+    def _do_chores(self, chores: Sequence[Chore]) -> None:
+        do_due(chores, self._sessions, self._name, self._stopping.is_set)
+
+    def _tell_round(self, *, leads: bool) -> None:
+        """Write that this relay made a round, every other second."""
+        if time.monotonic() < self._round_told_at + _TELL_SECONDS:
+            return
+        with self._sessions.begin() as session:
+            relay_health.note_round(session, self._name, leads=leads)
+        self._round_told_at = time.monotonic()
+
+    def _say_goodbye(self) -> None:
+        try:
+            with self._sessions.begin() as session:
+                relay_health.forget_relay(session, self._name)
+        except Exception:
+            log.warning("relay.farewell_failed", exc_info=True)
 
     def _disconnect(self) -> None:
         self._leadership.resign()
@@ -255,23 +274,44 @@ class Relay:
     def _expire_leases(self) -> None:
         if time.monotonic() < self._blind_until:
             return
-        expire_leases(self._sessions, self._settings)
+        expire_leases(self._sessions, self._settings, self._second_look)
 
     def _mend(self) -> None:
         mend_lost_dispatches(self._app, self._sessions, self._settings)
 
     def _sweep(self) -> None:
-        sweep_inbox(self._storage, self._sessions, self._settings)
+        result = sweep_inbox(self._storage, self._sessions, self._settings)
+        self._swept = True
+        if result.failures:
+            raise SweepIncomplete(f"{result.failures} objects of the inbox could not be taken.")
 
     def _forget_dead_workers(self) -> None:
         with self._sessions.begin() as session:
             workers.forget_dead(session, silent_seconds=600.0)
+            relay_health.forget_silent_relays(session)
 
-    def _tidy_jobs(self) -> None:
-        tidy_jobs(self._storage, self._sessions, self._settings, self._cache)
+    def _tidy_jobs(self) -> bool:
+        return tidy_jobs(self._storage, self._sessions, self._settings, self._cache) == ROUND
 
-    def _retention(self) -> None:
-        erase_expired(self._storage, self._sessions, self._settings, self._cache)
+    def _retention(self) -> bool:
+        ended = end_endless(self._storage, self._sessions, self._settings)
+        erased = erase_expired(self._storage, self._sessions, self._settings, self._cache)
+        return ROUND in (ended, erased)
+
+    def _leftovers(self) -> None:
+        abort_stale_uploads(self._storage, self._settings)
+        # What was uploaded while no relay ran has no job before the sweep saw it.
+        if self._swept:
+            age_inbox(self._storage, self._sessions, self._settings)
+
+    def _seal_secrets(self) -> None:
+        box = SecretBox.from_settings(self._settings)
+        if not box.seals:
+            return
+        with self._sessions.begin() as session:
+            changed = webhooks.seal_secrets(session, box)
+        if changed:
+            log.info("webhook.secrets_sealed", endpoints=changed)
 
 
 def main() -> int:

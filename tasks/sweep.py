@@ -86,4 +86,5 @@ def _accept(
             options=upload.options,
             refusal=upload.refusal,
             source="sweep",
+            modified_at=upload.modified_at,
         ).created

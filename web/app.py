@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from db.session import make_session_factory
 from face3d.settings import Settings
 from storage.client import Storage
-from web import events, health, jobs, metrics, page, subscriptions, webhooks
+from web import deliveries, events, health, jobs, metrics, page, subscriptions, webhooks
 from web.context import Context
 from web.problems import install_handlers
 from web.security import SecurityMiddleware
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_handlers(app)
     app.add_middleware(SecurityMiddleware)
-    for room in (events, subscriptions, jobs, webhooks, health, metrics, page):
+    for room in (events, subscriptions, jobs, webhooks, deliveries, health, metrics, page):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
     return app

@@ -19,6 +19,6 @@ def erase_job(context: Context, job_id: str) -> None:
     """
     with context.sessions.begin() as session:
         photo = begin_erasure(session, job_id)
-    delete_job_objects(context.storage, context.settings, job_id=job_id, **asdict(photo))
+    modified_at = delete_job_objects(context.storage, context.settings, job_id=job_id, **asdict(photo))
     with context.sessions.begin() as session:
-        erase(session, job_id)
+        erase(session, job_id, modified_at=modified_at)

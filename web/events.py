@@ -150,4 +150,5 @@ def _accept(context: Context, event: ObjectCreated) -> str | None:
             options=upload.options,
             refusal=upload.refusal,
             source="event",
+            modified_at=upload.modified_at,
         ).job_id

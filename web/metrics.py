@@ -14,7 +14,9 @@ from sqlalchemy.orm import Session
 
 from db.models import Worker
 from db.statistics import Statistics, read_statistics
+from db.symptoms import Facts, read_facts
 from db.workers import live_workers
+from face3d.settings import Settings
 from web.auth import require_api
 from web.context import ContextOf, SessionOf
 
@@ -42,8 +44,9 @@ _PLACE = ("worker", "gpu_type", "device")
 class Snapshot(Collector):
     """One scrape's values."""
 
-    def __init__(self, statistics: Statistics, workers: Iterable[Worker]) -> None:
+    def __init__(self, statistics: Statistics, facts: Facts, workers: Iterable[Worker]) -> None:
         self._statistics = statistics
+        self._facts = facts
         self._workers = list(workers)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -60,7 +63,47 @@ class Snapshot(Collector):
         yield _gauge(
             "face3d_outbox_age_seconds", "Age of the oldest of them.", (), [(counts.outbox_age_seconds,)]
         )
+        yield from self._upkeep_metrics()
         yield from self._device_metrics()
+
+    def _upkeep_metrics(self) -> Iterator[GaugeMetricFamily]:
+        """Yield what tells of relays, their periodic work, and of what waits for too long."""
+        facts = self._facts
+        rounds = [(relay.name, str(int(relay.leads)), relay.round_age) for relay in facts.relays]
+        yield _gauge(
+            "face3d_relay_last_round_seconds", "Since a relay's last round.", ("relay", "leads"), rounds
+        )
+        successes = [(chore.name, chore.success_time or 0.0) for chore in facts.chores]
+        yield _gauge(
+            "face3d_chore_last_success_timestamp_seconds",
+            "When the relay's periodic work last succeeded; 0: never.",
+            ("chore",),
+            successes,
+        )
+        failures = [(chore.name, chore.failures) for chore in facts.chores]
+        yield _gauge("face3d_chore_failures", "Failures in a row.", ("chore",), failures)
+        waiting = [(queue.name, queue.oldest_seconds) for queue in facts.queues]
+        yield _gauge("face3d_queue_oldest_seconds", "Age of what waits longest.", ("queue",), waiting)
+        for name, text, value in (
+            ("face3d_delivery_late_seconds", "How long a webhook has been due.", facts.delivery_seconds),
+            (
+                "face3d_delivery_worker_beat_seconds",
+                "Since the last heartbeat of a delivery worker; -1 without any.",
+                min(facts.delivery_workers, default=-1.0),
+            ),
+            (
+                "face3d_retention_overdue_seconds",
+                "How much longer than it should the oldest photo is kept.",
+                facts.overdue.retention_seconds,
+            ),
+            (
+                "face3d_upkeep_failing_jobs",
+                "Jobs that could not be tidied or erased the last time.",
+                facts.overdue.failing_jobs,
+            ),
+            ("face3d_database_bytes", "Size of the database.", facts.database_bytes),
+        ):
+            yield _gauge(name, text, (), [(value,)])
 
     def _device_metrics(self) -> Iterator[GaugeMetricFamily]:
         places = [(worker, (worker.name, worker.gpu_type, worker.device)) for worker in self._workers]
@@ -89,16 +132,15 @@ def _gauge(
     return family
 
 
-def render_metrics(session: Session, worker_timeout_seconds: float) -> bytes:
+def render_metrics(session: Session, settings: Settings) -> bytes:
     """Return the text of a scrape."""
     registry = CollectorRegistry()
-    workers = live_workers(session, timeout_seconds=worker_timeout_seconds)
-    registry.register(Snapshot(read_statistics(session), workers))
+    workers = live_workers(session, timeout_seconds=settings.worker_timeout_seconds)
+    registry.register(Snapshot(read_statistics(session), read_facts(session, settings), workers))
     return generate_latest(registry)
 
 
 @router.get("/metrics", include_in_schema=False)
 def show_metrics(context: ContextOf, session: SessionOf) -> Response:
     """Answer a scrape."""
-    text = render_metrics(session, context.settings.worker_timeout_seconds)
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
+    return Response(render_metrics(session, context.settings), media_type=CONTENT_TYPE_LATEST)

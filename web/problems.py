@@ -14,9 +14,10 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
+from db.delivery_list import DeliveryNotFound, NotRedeliverable
 from db.jobs import JobNotFound, WrongJobState
 from db.subscriptions import SubscriptionNotFound
-from db.webhooks import EndpointNotFound
+from db.webhooks import EndpointDisabled, EndpointNotFound
 from face3d.errors import (
     EngineUnavailable,
     ErrorCode,
@@ -67,6 +68,9 @@ def refuse(status: HTTPStatus, code: str, message: str) -> ApiError:
 _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
     JobNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     EndpointNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    DeliveryNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    EndpointDisabled: (HTTPStatus.CONFLICT, "wrong_state"),
+    NotRedeliverable: (HTTPStatus.CONFLICT, "wrong_state"),
     SubscriptionNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     ObjectMissing: (HTTPStatus.NOT_FOUND, "not_found"),
     WrongJobState: (HTTPStatus.CONFLICT, "wrong_state"),

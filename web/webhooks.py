@@ -1,4 +1,4 @@
-"""Webhook endpoints: who hears of finished jobs."""
+"""Webhook endpoints and their secrets: who hears of finished jobs."""
 
 import base64
 import binascii
@@ -9,14 +9,29 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 import httpx
-from fastapi import APIRouter, Depends
+import structlog
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
 from db.models import WebhookEndpoint
-from db.webhooks import add_endpoint, list_endpoints, remove_endpoint, test_endpoint
+from db.webhooks import (
+    Registration,
+    add_endpoint,
+    disable_endpoint,
+    enable_endpoint,
+    list_endpoints,
+    remove_endpoint,
+    rotate_secret,
+    test_endpoint,
+)
+from face3d.networks import is_public
+from face3d.sealing import SecretBox
+from face3d.settings import Settings
 from web.auth import require_api
 from web.context import ContextOf, SessionOf
 from web.problems import ApiError, Problem
+
+log = structlog.get_logger(__name__)
 
 #: Of the key behind `whsec_`, bytes: what Standard Webhooks recommends.
 SECRET_BYTES = range(24, 65)
@@ -38,19 +53,35 @@ class NewEndpoint(BaseModel):
     ] = None
 
 
+class NewSecret(BaseModel):
+    """Another secret of an endpoint."""
+
+    secret: Annotated[
+        str | None, Field(description="Standard Webhooks secret `whsec_<base64>`; made here when missing.")
+    ] = None
+
+
 class EndpointView(BaseModel):
     """A webhook endpoint."""
 
     id: str
     url: str
     enabled: bool
+    disabled_reason: str | None = Field(
+        default=None, description="`gone`: it answered 410; `asked`: somebody disabled it here."
+    )
+    paused_until: datetime | None = Field(
+        default=None, description="It asked by Retry-After to be left alone until then."
+    )
     created_at: datetime
 
 
 class EndpointWithSecret(EndpointView):
-    """A webhook endpoint with the secret that signs its messages."""
+    """A webhook endpoint, and the secret that it just got."""
 
-    secret: str = Field(description="Keep it; it is shown only when the URL is added, or added again.")
+    secret: str | None = Field(
+        description="Keep it: it is shown this once. Null when the URL was there and keeps its secret."
+    )
 
 
 class TestReport(BaseModel):
@@ -63,19 +94,33 @@ def _view(endpoint: WebhookEndpoint) -> EndpointView:
     return EndpointView.model_validate(endpoint, from_attributes=True)
 
 
-@router.post("", status_code=HTTPStatus.CREATED, responses={422: {"model": Problem}})
-def add_webhook(context: ContextOf, session: SessionOf, new: NewEndpoint) -> EndpointWithSecret:
+def _view_secret(registration: Registration) -> EndpointWithSecret:
+    view = _view(registration.endpoint)
+    return EndpointWithSecret(**view.model_dump(), secret=registration.secret)
+
+
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses={200: {"model": EndpointWithSecret}, 422: {"model": Problem}},
+)
+def add_webhook(
+    context: ContextOf, session: SessionOf, new: NewEndpoint, response: Response
+) -> EndpointWithSecret:
     """Tell this URL of every job that ends (`asset.ready`, `asset.failed`), signed by Standard Webhooks.
 
-    Adding a URL again returns the endpoint that exists.
+    Adding a URL again answers 200 and enables it. With a secret it rotates to that one; without, it keeps its
+    own, which is not shown again.
     """
-    _check_url(new.url, allow_private=context.settings.webhook_allow_private)
+    _check_url(new.url, context.settings)
     if new.secret is not None:
         _check_secret(new.secret)
-    endpoint = add_endpoint(session, new.url, new.secret)
+    registration = add_endpoint(session, new.url, new.secret, box=_box(context.settings))
     session.commit()
-    session.refresh(endpoint)
-    return EndpointWithSecret.model_validate(endpoint, from_attributes=True)
+    session.refresh(registration.endpoint)
+    if not registration.created:
+        response.status_code = HTTPStatus.OK
+    return _view_secret(registration)
 
 
 @router.get("")
@@ -91,6 +136,36 @@ def remove_webhook(session: SessionOf, endpoint_id: str) -> None:
     session.commit()
 
 
+@router.post("/{endpoint_id}/rotate", responses={422: {"model": Problem}})
+def rotate_webhook_secret(
+    context: ContextOf, session: SessionOf, endpoint_id: str, new: NewSecret | None = None
+) -> EndpointWithSecret:
+    """Give an endpoint another secret; for a day messages carry the signatures of both."""
+    secret = new.secret if new else None
+    if secret is not None:
+        _check_secret(secret)
+    registration = rotate_secret(session, endpoint_id, secret, box=_box(context.settings))
+    session.commit()
+    session.refresh(registration.endpoint)
+    return _view_secret(registration)
+
+
+@router.post("/{endpoint_id}/enable")
+def enable_webhook(session: SessionOf, endpoint_id: str) -> EndpointView:
+    """Send messages to an endpoint again: one that answered 410, was disabled, or asked for a pause."""
+    endpoint = enable_endpoint(session, endpoint_id)
+    session.commit()
+    return _view(endpoint)
+
+
+@router.post("/{endpoint_id}/disable")
+def disable_webhook(session: SessionOf, endpoint_id: str) -> EndpointView:
+    """Send nothing to an endpoint any more; what waited for it fails, and can be sent again later."""
+    endpoint = disable_endpoint(session, endpoint_id)
+    session.commit()
+    return _view(endpoint)
+
+
 @router.post("/{endpoint_id}/test", status_code=HTTPStatus.ACCEPTED)
 def test_webhook(session: SessionOf, endpoint_id: str) -> TestReport:
     """Send a `webhook.test` message to an endpoint."""
@@ -99,24 +174,34 @@ def test_webhook(session: SessionOf, endpoint_id: str) -> TestReport:
     return TestReport(delivery_id=delivery_id)
 
 
-def _check_url(url: str, *, allow_private: bool) -> None:
+def _box(settings: Settings) -> SecretBox:
+    box = SecretBox.from_settings(settings)
+    if not box.seals:
+        log.warning("webhook.secret_not_sealed", reason="FACE3D_SECRET_KEY is empty")
+    return box
+
+
+def _check_url(url: str, settings: Settings) -> None:
     """Refuse what can never be delivered; names are resolved, and checked again, at every delivery."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
         httpx.URL(url).host.encode("idna")
     except (ValueError, httpx.InvalidURL):
         raise _bad("The URL cannot be read.") from None
     if parts.scheme not in ("http", "https") or not host or parts.username or parts.password:
         raise _bad("The URL must be http or https, with a host and without user or password.")
-    if allow_private:
+    if settings.webhook_allow_private:
         return
+    port = port or (443 if parts.scheme == "https" else 80)
+    if port not in settings.webhook_ports:
+        allowed = ", ".join(str(number) for number in settings.webhook_ports)
+        message = f"Webhooks go to the ports {allowed} only (FACE3D_WEBHOOK_PORTS)."
+        raise _bad(message, value=port, limit=allowed)
     try:
-        address = ip_address(host)
+        private = not is_public(str(ip_address(host)))
     except ValueError:
         private = host == "localhost" or host.endswith(".localhost")
-    else:
-        private = not address.is_global
     if private:
         raise _bad("Webhooks to private addresses are not allowed here.")
 
@@ -130,5 +215,6 @@ def _check_secret(secret: str) -> None:
         raise _bad("The secret must be whsec_ and base64 of 24 to 64 bytes.")
 
 
-def _bad(message: str) -> ApiError:
-    return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, Problem(code="bad_request", message=message))
+def _bad(message: str, *, value: float | None = None, limit: str | None = None) -> ApiError:
+    problem = Problem(code="bad_request", message=message, value=value, limit=limit)
+    return ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, problem)

@@ -13,6 +13,7 @@ CREDENTIAL_NAMES = (
     "s3_secret_key",
     "api_token",
     "event_token",
+    "secret_key",
     "flower_password",
 )
 

@@ -80,7 +80,15 @@ def _flower(layout: Layout) -> Service:
     return _program(
         layout,
         "flower",
-        ("celery", "-A", "tasks.app", "flower", "--address=127.0.0.1", f"--port={port}"),
+        (
+            "celery",
+            "-A",
+            "tasks.app",
+            "flower",
+            "--address=127.0.0.1",
+            f"--port={port}",
+            "--purge_offline_workers=60",
+        ),
         http_answers(port, "/healthcheck"),
         # By environment: the process list is public.
         extra_env={"FLOWER_BASIC_AUTH": f"face3d:{layout.credentials['flower_password']}"},

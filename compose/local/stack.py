@@ -173,6 +173,7 @@ class Stack:
             "public_url": layout.web_url,
             "api_token": layout.credentials["api_token"],
             "event_token": layout.credentials["event_token"],
+            "secret_key": layout.credentials["secret_key"],
             "webhook_allow_private": "true",
             "state_dir": str(layout.state_dir),
             # For people and `face3d status`; no setting of the programs.

@@ -1,8 +1,10 @@
 """`face3d demo`: the whole way of one photo, from the bucket to a verified webhook."""
 
 import json
+import secrets
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -164,8 +166,9 @@ def webhook_receiver(api: Api) -> Iterator[WebhookReceiver]:
     """Register a receiver of ours for the time being."""
     receiver = WebhookReceiver()
     thread = threading.Thread(target=receiver.server.serve_forever, daemon=True)
-    endpoint = api.call("POST", "/v1/webhooks", json={"url": receiver.url})
-    receiver.secret = endpoint["secret"]
+    # Of its own: a demo that was killed may have left an endpoint of the same URL behind.
+    receiver.secret = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
+    endpoint = api.call("POST", "/v1/webhooks", json={"url": receiver.url, "secret": receiver.secret})
     thread.start()
     try:
         yield receiver

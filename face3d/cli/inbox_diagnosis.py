@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from db.jobs import find_hidden_photo
 from db.session import make_session_factory
 from db.subscriptions import list_subscriptions
-from face3d.cli.diagnosis import Finding
+from face3d.cli.probing import Finding
 from face3d.settings import Settings
 from storage.client import Storage
 
@@ -36,7 +36,7 @@ def examine_inbox(settings: Settings) -> Iterator[Finding]:
             detail=f"wait: {', '.join(waiting)}",
             remedy="face3d events confirm",
         )
-    if Storage.from_settings(settings).has_versions(bucket):
+    if Storage.from_settings(settings).keeps_versions(bucket):
         yield Finding(
             subject="inbox versions",
             ok=True,

@@ -1,7 +1,8 @@
 """The product's relay, which a test can hold in the middle of a publication.
 
 While the file `FACE3D_TEST_HOLD` exists, the relay stops between what it has published and its word in the
-database that it has; it makes `<file>.held` first. `FACE3D_TEST_CLAIM_SECONDS` shortens its claims.
+database that it has; it makes `<file>.held` first. `FACE3D_TEST_CLAIM_SECONDS` shortens its claims,
+`FACE3D_TEST_PUBLISH_SECONDS` its waits for the broker.
 """
 
 import os
@@ -14,7 +15,12 @@ from sqlalchemy.orm import Session
 
 from db import outbox
 from db.outbox import Publication
-from tasks import publication, relay
+from tasks import broker
+
+# Before the app is made, whose connections wait for so long.
+broker.PUBLISH_SECONDS = float(os.environ.get("FACE3D_TEST_PUBLISH_SECONDS", broker.PUBLISH_SECONDS))
+
+from tasks import publication, relay  # noqa: E402
 
 _end = outbox.end_publications
 

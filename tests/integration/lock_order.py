@@ -73,7 +73,7 @@ class LockRecorder:
                 event.remove(engine, name, listener)
 
     def _end(self, connection: Connection) -> None:
-        if connection.info.pop("held", None) is not None:
+        if not connection.invalidated and connection.info.pop("held", None) is not None:
             with self._lock:
                 self.transactions += 1
 

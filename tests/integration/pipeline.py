@@ -238,6 +238,9 @@ def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all its descendants with SIGKILL."""
+    if process.poll() is None:
+        # A child that it forks meanwhile would live on, with its connections.
+        process.send_signal(signal.SIGSTOP)
     for one in tree(process):
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()

@@ -1,6 +1,5 @@
 """The database's own promises: schema, constraints, leases, fences."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -9,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, leases, migrate, recovery, webhooks
+from db import deliveries, jobs, leases, migrate, recovery, webhooks
 from db.leases import Verdict, WorkerIdentity
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.settings import Settings
@@ -113,26 +112,21 @@ def test_wrong_states_are_impossible(sessions: sessionmaker[Session], statement:
         session.execute(text(statement))
 
 
-def test_a_delivery_that_the_worker_publishes_is_the_relays_again_when_it_got_lost(
+def test_the_worker_that_ends_a_job_learns_which_endpoints_have_a_message_due(
     sessions: sessionmaker[Session],
 ) -> None:
     with sessions.begin() as session:
-        webhooks.add_endpoint(session, "https://example.com/hook")
+        endpoint = webhooks.add_endpoint(session, "https://example.com/hook").endpoint.id
     job_id = accept(sessions).job_id
     for stage in STAGES:
         _, job = take(sessions, job_id, stage)
         assert job is not None
         with sessions.begin() as session:
-            held = leases.complete(session, job.lease, prefix="p/", files=[], timings={}, held_seconds=0.5)
-        assert len(held) == (stage is STAGES[-1])
+            due = leases.complete(session, job.lease, prefix="p/", files=[], timings={})
+        assert due == ([endpoint] if stage is STAGES[-1] else [])
     with sessions.begin() as session:
-        assert webhooks.claim_due_deliveries(session, limit=10, guard_seconds=60) == []
-        outgoing = webhooks.load_outgoing(session, held[0])
-        assert outgoing is not None
-        assert outgoing.payload["type"] == "asset.ready"
-    time.sleep(0.6)
-    with sessions.begin() as session:
-        assert webhooks.claim_due_deliveries(session, limit=10, guard_seconds=60) == held
+        assert len(deliveries.claim_due(session, places=2, guard_seconds=60, endpoints=due)) == 1
+        assert deliveries.claim_due(session, places=2, guard_seconds=60) == []
 
 
 def test_a_job_ends_ready_once_with_one_delivery(sessions: sessionmaker[Session]) -> None:

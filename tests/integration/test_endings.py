@@ -94,7 +94,10 @@ class Bench:
             queue.purge()
 
 
-@pytest.fixture(scope="module", params=["valkey", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+RABBITMQ = pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.slow])
+
+
+@pytest.fixture(scope="module", params=["valkey", RABBITMQ])
 def bench(
     request: pytest.FixtureRequest, server_stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
@@ -150,7 +153,7 @@ def restore(bench: Bench) -> None:
 def taken_once(bench: Bench, job_id: str) -> None:
     """Wait until a message was taken, and see that it is not taken again."""
     until(lambda: bool(bench.takes(job_id)), "it is taken", seconds=10)
-    time.sleep(1.0)
+    time.sleep(0.5)
     assert len(bench.takes(job_id)) == 1
 
 

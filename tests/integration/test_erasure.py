@@ -134,35 +134,6 @@ def test_erasing_one_of_two_jobs_keeps_the_photo_that_the_other_needs(
     assert not list(storage.list(inbox))
 
 
-def test_erasing_a_frontal_photo_keeps_it_while_an_unfinished_job_views_it(
-    sessions: sessionmaker[Session], clean_servers: Settings
-) -> None:
-    storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
-    settings = clean_servers.model_copy(update={"bucket_inbox": "inbox"})
-    storage.ensure_bucket("inbox")
-
-    def erase_frontal() -> bool:
-        etag = storage.put("inbox", "front.jpg", b"photo", content_type="image/jpeg")
-        with sessions.begin() as session:
-            job_id = jobs.accept(
-                session,
-                bucket="inbox",
-                key="front.jpg",
-                etag=etag,
-                size=5,
-                content_type=None,
-                options=JobOptions(),
-                source="event",
-            ).job_id
-        erase_job(storage, sessions, settings, cache, job_id)
-        return "front.jpg" not in {info.key for info in storage.list("inbox")}
-
-    turned = accept(sessions, "turned.jpg", **{"view-of": "front.jpg"}).job_id
-    assert not erase_frontal()
-    run_all(sessions, turned)
-    assert erase_frontal()
-
-
 def test_erasing_a_refused_job_forgets_what_the_caller_wrote(
     sessions: sessionmaker[Session], clean_servers: Settings
 ) -> None:

@@ -247,7 +247,7 @@ def test_metrics_tell_of_jobs_queues_and_workers(pipeline: Pipeline) -> None:
         seconds=10,
     )
     with pipeline.sessions() as session:
-        lines = render_metrics(session, 10.0).decode().splitlines()
+        lines = render_metrics(session, pipeline.settings).decode().splitlines()
     assert 'face3d_jobs{state="ready",tier="batch"} 1.0' in lines
     assert 'face3d_queue_stages{queue="geometry.a100.batch",state="dispatched"} 1.0' in lines
     assert 'face3d_worker_ready{device="cpu",gpu_type="t4",reason="",worker="t4@test"} 1.0' in lines

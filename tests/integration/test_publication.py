@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from celery import Celery
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import jobs, outbox
+from db.locks import lock_job, try_lock_job
 from face3d.settings import Settings
 from tasks import publication, routing
 from tasks.app import make_app
@@ -123,3 +125,16 @@ def test_the_claim_of_a_relay_that_died_runs_out_and_its_late_word_counts_no_mor
     with sessions.begin() as session:
         outbox.put_back(session, heir)
     assert [one.job_id for one in claim(20)] == [job_id]
+
+
+def test_a_process_that_freezes_in_a_transaction_loses_its_locks(sessions: sessionmaker[Session]) -> None:
+    job_id = accept(sessions).job_id
+    with sessions() as frozen:
+        assert frozen.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "30s"
+        frozen.execute(text("SET idle_in_transaction_session_timeout = 300"))
+        lock_job(frozen, job_id)
+        time.sleep(0.6)
+        with sessions.begin() as session:
+            assert try_lock_job(session, job_id)
+        with pytest.raises(DBAPIError):
+            frozen.execute(text("SELECT 1"))

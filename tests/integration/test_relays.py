@@ -18,7 +18,7 @@ from face3d.settings import Settings
 from face3d.states import StageName
 from tasks.leadership import silence_seconds
 from tests.integration.job_rows import accept, take
-from tests.integration.pipeline import QUICK, Pipeline, frozen, open_pipeline, until
+from tests.integration.pipeline import QUICK, Pipeline, frozen, until
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +31,10 @@ LEADER = (
 )
 
 
-@pytest.fixture
-def pipeline(server_stack: Stack, clean_servers: Settings, tmp_path: Path) -> Iterator[Pipeline]:
+@contextmanager
+def opened(settings: Settings, env_file: Path, logs: Path, **environment: str) -> Iterator[Pipeline]:
     """A delivery worker, a stage worker and a receiver; the tests start the relays."""
-    made = Pipeline(clean_servers, server_stack.layout.env_file, tmp_path, QUICK)
+    made = Pipeline(settings, env_file, logs, {**QUICK, **environment})
     with made.sessions.begin() as session:
         webhooks.add_endpoint(session, made.receiver.url)
     made.start_delivery()
@@ -43,6 +43,12 @@ def pipeline(server_stack: Stack, clean_servers: Settings, tmp_path: Path) -> It
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def pipeline(server_stack: Stack, clean_servers: Settings, tmp_path: Path) -> Iterator[Pipeline]:
+    with opened(clean_servers, server_stack.layout.env_file, tmp_path) as made:
+        yield made
 
 
 def start_relay(pipeline: Pipeline, **environment: str) -> Any:
@@ -136,13 +142,13 @@ def test_a_frozen_broker_stops_neither_the_relay_nor_its_other_work(
     if broker == "rabbitmq":
         url = request.getfixturevalue("rabbitmq")
     env_file = server_stack.layout.env_file
-    with open_pipeline(clean_servers, env_file, tmp_path, FACE3D_BROKER_URL=url) as pipeline:
-        pipeline.start_worker("plain")
+    with opened(clean_servers, env_file, tmp_path, FACE3D_BROKER_URL=url) as pipeline:
+        start_relay(pipeline, FACE3D_TEST_PUBLISH_SECONDS="1")
         jobs = [pipeline.submit("before.jpg")]
         assert pipeline.wait_for_end(jobs[0]).state == "ready"
         with frozen_server(make_url(url).port or 0):
             jobs += [pipeline.submit(f"{number}.jpg") for number in range(3)]
-            log = next(tmp_path.glob("*tasks_relay.log"))
+            log = next(tmp_path.glob("*held_relay.log"))
             until(lambda: b"relay.broker_unavailable" in log.read_bytes(), "the relay says so", seconds=25)
             # A stage whose worker is gone: found although the broker is frozen.
             gone = accept(pipeline.sessions, "gone.jpg").job_id

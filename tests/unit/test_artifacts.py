@@ -1,6 +1,7 @@
 """Artifacts of attempts: in parts, side by side, and read back as they were."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,26 @@ def test_nothing_counts_as_written_when_one_object_is_not(broken: str, tmp_path:
         uploads.add_result("result.x", bytes(3_000_000))
         with pytest.raises(StorageUnavailable):
             uploads.finish()
+
+
+def test_one_file_that_stays_keeps_no_other_in_the_host_s_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = HostCache(tmp_path, max_bytes=2**30)
+    for number in range(5):
+        cache.put(f"job{number}/geometry/1/result.x", b"a face")
+    files = sorted(tmp_path.glob("*/*"))
+    assert len(files) == 5
+    for file in files:
+        os.utime(file, (0, 0))
+    stubborn, unlink = files[1], Path.unlink
+
+    def refuse_one(path: Path, missing_ok: bool = False) -> None:
+        if path == stubborn:
+            raise PermissionError
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse_one)
+    with pytest.raises(PermissionError):
+        HostCache(tmp_path, max_bytes=2**30).sweep()
+    assert sorted(tmp_path.glob("*/*")) == [stubborn]

@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def open_api(handler: Handler) -> Api:
-    settings = Settings(public_url="http://face3d.test", api_token=SecretStr("token"))
+    settings = Settings(public_url="http://face3d.test", api_token=SecretStr("token-for-the-tests-only"))
     return Api(settings, transport=httpx.MockTransport(handler))
 
 

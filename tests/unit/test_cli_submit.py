@@ -16,7 +16,9 @@ from face3d.settings import Settings
 from storage.client import Storage
 
 SETTINGS = Settings(
-    public_url="http://face3d.test", api_token=SecretStr("token"), s3_endpoint="http://127.0.0.1:9"
+    public_url="http://face3d.test",
+    api_token=SecretStr("token-for-the-tests-only"),
+    s3_endpoint="http://127.0.0.1:9",
 )
 ITEM = Uploaded(label="portrait.jpg", key="cli/0123.jpg", etag="e7a9")
 

@@ -34,3 +34,44 @@ def test_a_setting_that_is_no_number_is_one_sentence_on_standard_error() -> None
     assert ended.returncode == 1
     assert "max_megapixels: Input should be a valid number" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["api_token", "event_token"])
+@pytest.mark.parametrize("weak", ["change-me", "x", "a" * 23, "Change-Me-And-More-Of-The-Same"])
+def test_a_weak_token_is_refused_with_the_way_to_make_one(name: str, weak: str) -> None:
+    with pytest.raises(ValidationError, match="openssl rand -hex 32") as refused:
+        Settings(**{name: weak})
+    assert repr(weak) not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["s3_secret_key", "broker_url", "database_url"])
+def test_no_secret_is_the_example_s(name: str) -> None:
+    with pytest.raises(ValidationError, match="openssl rand -hex 32"):
+        Settings(**{name: "amqp://face3d:change-me@rabbitmq//"})
+
+
+def test_a_strong_token_and_none_are_taken() -> None:
+    assert Settings(api_token="a" * 24, event_token="").api_token.get_secret_value() == "a" * 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token"),
+    [
+        (("-m", "web"), "change-me"),
+        (("-m", "web"), ""),
+        (("-m", "tasks.relay"), "short"),
+        (("-m", "tasks.delivery_worker"), "short"),
+        (("-c", "import sys; sys.argv[1:] = ['jobs']; from face3d.cli import main; main()"), "short"),
+    ],
+)
+def test_no_process_starts_with_a_weak_token(arguments: tuple[str, ...], token: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "FACE3D_API_TOKEN": token, "FACE3D_S3_ACCESS_KEY": "k"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert "`openssl rand -hex 32` makes one" in ended.stderr.splitlines()[-1]

@@ -13,7 +13,7 @@ from tests.web_client import TestClient
 from web.app import create_app
 from web.auth import COOKIE
 
-API, EVENTS = "api-token", "event-token"
+API, EVENTS = "api-token-for-the-tests-only", "event-token-for-the-tests-only"
 
 
 def settings_with(api_token: str, event_token: str) -> Settings:

@@ -21,6 +21,7 @@ const HINTS = {
   photo_replaced: "Another photo was put in its place while it waited. Upload it again.",
   photo_gone: "The photo was deleted before it was read. Upload it again.",
   view_missing: "Upload the frontal photo first, then the turned one.",
+  never_finished: "This photo waited too long and was given up. Please send it again.",
   worker_died: "This photo stopped our worker more than once. Please tell us.",
   engine_unavailable: "The machine that makes heads is not ready. Try again in a while.",
   storage_unavailable: "The storage did not answer. Try again in a while.",

