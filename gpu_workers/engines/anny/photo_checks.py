@@ -5,6 +5,7 @@ margin to all normal ones (portraits down to 40 pixels between the eyes, JPEG qu
 light).
 """
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -162,8 +163,8 @@ def refuse_bad_face(
             raise RefusedError(
                 ErrorCode.FACE_TURNED_AWAY,
                 "The face does not look into the camera.",
-                value=f"{name} {np.sign(angle) * tell_apart(abs(angle), limit, 0):g} degrees",
-                limit=f"{name} {limit:g} degrees",
+                value=f"{name} {_plain(tell_apart(angle, math.copysign(limit, angle), 0))} degrees",
+                limit=f"{name} {_plain(limit)} degrees",
             )
     for check in _checks(limits.min_eye_distance_px, max_disagreement):
         value = float(getattr(quality, check.measure))
@@ -174,6 +175,11 @@ def refuse_bad_face(
                 value=tell_apart(value, check.limit, check.digits),
                 limit=check.limit,
             )
+
+
+def _plain(number: float) -> str:
+    """Return a number with all of its digits, and none that it does not have."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def refuse_dark_photo(photo: NDArray[np.uint8]) -> None:
