@@ -224,7 +224,7 @@ REASONS: Mapping[ReasonCode, ReasonKind] = {
         label="forehead covered",
         message="A hat, a band or hair hides most of the forehead, which is completed.",
         measure="share of the forehead that has not the skin's colour",
-        usable=0.70,
+        usable=0.62,
     ),
     ReasonCode.FACE_PARTLY_COVERED: _K(
         label="face partly covered",

@@ -74,7 +74,7 @@ class Engine(Protocol):
         Returns:
             Tensors hold a `face3d.head.Head` (see `head_to_tensors`), with the expression that
             `options.expression` asks for in its positions. Facts hold `scale_from`, `quality` (see
-            `face3d.states.Quality`) with `quality_reasons`, and the coefficients.
+            `face3d.states.Quality`) with `quality_reasons` (see `face3d.quality`), and the coefficients.
         """
 
     def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:

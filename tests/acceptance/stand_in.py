@@ -17,6 +17,7 @@ from db.models import Job
 from db.results import StoredFile
 from db.session import make_session_factory
 from face3d.errors import ErrorCode, RefusedError
+from face3d.quality import ReasonCode, judge
 from face3d.settings import Settings
 from face3d.states import STAGES, JobState, StageName
 from storage.client import Storage
@@ -24,6 +25,10 @@ from storage.layout import artifact_prefix, asset_key, asset_prefix
 
 WORKER = WorkerIdentity(name="stand-in", gpu_type="cpu", device="CPU")
 
+#: What speaks against every head of the stand-in.
+REASONS = [
+    reason.facts() for reason in (*judge(ReasonCode.SMALL_FACE, 80.0), *judge(ReasonCode.EYES_COVERED, 2))
+]
 #: A photo of this many bytes or fewer is refused.
 TOO_SMALL = 200
 
@@ -152,7 +157,7 @@ class StandIn:
     def _write_asset(self, job_id: str, attempt: int) -> list[StoredFile]:
         contents = {
             "head.glb": ("model/gltf-binary", self._glb),
-            "manifest.json": ("application/json", b"{}"),
+            "manifest.json": ("application/json", json.dumps({"quality_reasons": REASONS}).encode()),
         }
         bucket, files = self._settings.bucket_assets, []
         for name, (content_type, data) in contents.items():

@@ -12,7 +12,7 @@ from PIL import Image
 from compose.local import SERVERS, Stack, temporary_state_dir
 from face3d.settings import Settings
 from tests.acceptance.chromium import Browser, find_chromium
-from tests.acceptance.stand_in import StandIn
+from tests.acceptance.stand_in import REASONS, StandIn
 
 pytestmark = [
     pytest.mark.browser,
@@ -114,6 +114,10 @@ def test_a_photo_becomes_a_head(page: Browser, photo: Path, studio: Settings) ->
     scene = (slice(60, 500), slice(60, 560))
     assert (np.abs(picture(page)[scene] - before[scene]).max(axis=-1) > 24).mean() > 0.01
 
+    page.wait_for("document.querySelectorAll('#reasons li').length")
+    reasons = page.evaluate("[...document.querySelectorAll('#reasons li')].map(item => item.innerText)")
+    assert reasons == [REASONS[1]["message"], REASONS[0]["message"]], "the gravest first"
+
     names = "[...document.querySelectorAll('#file-list a')].map(link => link.download)"
     assert page.evaluate(names) == ["head.glb", "manifest.json"]
     click(page, "uv")
@@ -143,6 +147,14 @@ def test_a_refusal_says_why_and_the_next_photo_works(page: Browser, photo: Path,
     assert page.evaluate("document.getElementById('refusal').hidden") is True
     click(page, "go")
     page.wait_for(f"{VIEW} === 'ready'")
+
+
+def test_a_refused_value_never_looks_like_its_limit(page: Browser) -> None:
+    shown = page.evaluate(
+        "import('/static/words.js').then(({ measured }) => { const problem = { value: 0.0304, limit: 0.03 };"
+        " return [measured(problem, problem.value), measured(problem, problem.limit)]; })"
+    )
+    assert shown[0] != shown[1]
 
 
 def test_a_bad_option_is_refused_with_the_allowed_values(page: Browser, photo: Path) -> None:

@@ -117,7 +117,7 @@ CASES: tuple[Case, ...] = (
     ),
     _case(
         "hand_over_an_eye",
-        SHORT_HAIRED,
+        None,
         _with(drawing.hand, (-0.36, 0.0), 0.5),
         "review",
         "eye_covered",

@@ -10,9 +10,10 @@ from gpu_workers.engines.anny.face_crop import Region, crop_region
 from gpu_workers.engines.anny.face_crop_device import sample_regions
 from gpu_workers.engines.anny.face_models import DETECTOR, EXPRESSION, LANDMARKS, HostFaceModels
 from gpu_workers.engines.anny.face_models_device import DeviceFaceModels, _place
-from gpu_workers.engines.anny.landmarker import MODEL_FILE
+from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker
 from gpu_workers.engines.anny.tflite_torch import TorchModel, UnknownOperator, _build
-from tests.unit.anny_support import astronaut, model_dir
+from gpu_workers.engines.anny.upright import find_upright_face
+from tests.unit.anny_support import astronaut, head_data, model_dir
 from tests.unit.waiting import NoWaiting
 
 CPU = torch.device("cpu")
@@ -87,6 +88,25 @@ def test_a_look_waits_for_no_value_of_the_device(device: DeviceFaceModels) -> No
         with NoWaiting():
             device._find(photos[:1], places[:1])
             device._look(photos, places)
+
+
+def test_a_turned_photo_is_found_upright_on_a_device_too(
+    device: DeviceFaceModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = head_data().landmark_mirror
+    host = FaceLandmarker(model_dir() / MODEL_FILE)
+    plain = find_upright_face(host, astronaut(), mirror, 0.5)
+    monkeypatch.setattr(host, "_models", device)
+    for quarters in (0, 1, 2):
+        photo = torch.tensor(np.rot90(astronaut(), quarters).copy())
+        found = find_upright_face(host, photo, mirror, 0.5)
+        assert found.degrees == 90 * quarters
+        assert isinstance(found.photo, torch.Tensor)
+        assert torch.equal(found.photo, torch.tensor(astronaut()))
+        assert found.face is not None
+        assert plain.face is not None
+        # The device resamples a little otherwise than Pillow.
+        assert np.abs(found.face.points - plain.face.points).max() < 1
 
 
 def test_what_nobody_asks_for_is_left_out(contents: dict[str, bytes]) -> None:

@@ -143,12 +143,11 @@ def test_too_blurred():
     assert error.code is ErrorCode.TOO_BLURRED
 
 
-@pytest.mark.parametrize("colour", [(120, 170, 200), (30, 30, 30)])
-def test_covered_by_a_mask(colour):
+def test_covered_by_a_mask():
     covered = astronaut().copy()
     low, high = face_box()
     nose = int(mediapipe_astronaut()["points"][4][1])
-    covered[nose - 4 : high[1] + 8, low[0] : high[0]] = colour
+    covered[nose - 4 : high[1] + 8, low[0] : high[0]] = (120, 170, 200)
     assert refusal(covered).code is ErrorCode.FACE_COVERED
 
 

@@ -22,6 +22,9 @@ async function ask(path, init) {
   return body;
 }
 
+/** A file of the asset that holds JSON. */
+export const readJson = async (path) => (await fetch(path)).json();
+
 export const getJob = (id) => ask(`/v1/jobs/${encodeURIComponent(id)}`);
 export const listJobs = async (limit) => (await ask(`/v1/jobs?limit=${limit}`)).jobs;
 

@@ -1,8 +1,8 @@
 // The studio: one photo in, one head out. `data-view` on the body is the state:
 // empty -> chosen -> running -> ready | failed.
 
-import { createJob, followJob, getJob, listJobs, Refusal } from "/static/api.js";
-import { ago, bytes, FILE_NOTES, hintFor, measured, seconds, STAGES } from "/static/words.js";
+import { createJob, followJob, getJob, listJobs, readJson, Refusal } from "/static/api.js";
+import { ago, bytes, FILE_NOTES, hintFor, measured, seconds, sortReasons, STAGES } from "/static/words.js";
 import { offerShapes, showHead, skinTexture } from "/static/viewer.js";
 
 const TERMINAL = new Set(["ready", "failed", "cancelled", "erased"]);
@@ -150,6 +150,7 @@ async function drawReady(job) {
   show("ready", "Here is the head", `Made in ${seconds(took)}. ${verdict}`);
   say("The head is ready.");
   drawFiles(job.files);
+  drawReasons(job);
   const glb = job.files.find((file) => file.name === "head.glb");
   at("viewer-note").textContent = glb ? "Loading the head …" : "This job has no model to show.";
   if (!glb) return;
@@ -166,6 +167,20 @@ async function drawReady(job) {
   } catch {
     at("viewer-note").textContent = "The head cannot be shown in this browser; the files can be downloaded.";
   }
+}
+
+// What speaks against the head, in the manifest's own sentences, the gravest first.
+async function drawReasons(job) {
+  const list = at("reasons");
+  list.replaceChildren();
+  const manifest = job.files.find((file) => file.name === "manifest.json");
+  const found = manifest ? await readJson(`${manifest.url}?disposition=inline&direct=true`).catch(() => null) : null;
+  if (state.job?.id !== job.id) return;
+  const rows = sortReasons(found?.quality_reasons ?? []).map((reason) => {
+    const figures = reason.value === null ? "" : ` (${reason.value}; limit ${reason.limit})`;
+    return make("li", { title: `${reason.code}${figures}` }, reason.message);
+  });
+  list.replaceChildren(...rows);
 }
 
 function drawFiles(files) {

@@ -16,6 +16,8 @@ const HINTS = {
   face_too_small: "Come closer, or use a photo with more pixels.",
   face_turned_away: "Look straight into the camera.",
   face_covered: "Take away hands, masks, dark glasses and hair from the face.",
+  landmarks_uncertain: "Take away what hides or distorts the face, shut the mouth and look straight into the camera.",
+  face_unclear: "Use a photo in which one face is clearly seen from the front.",
   too_blurred: "Use a sharper photo.",
   too_dark: "Use a photo with more, and even, light.",
   photo_replaced: "Another photo was put in its place while it waited. Upload it again.",
@@ -27,6 +29,11 @@ const HINTS = {
   storage_unavailable: "The storage did not answer. Try again in a while.",
 };
 
+const VERDICTS = ["review", "usable", "good"];
+
+export const sortReasons = (reasons) =>
+  [...reasons].sort((one, two) => VERDICTS.indexOf(one.verdict) - VERDICTS.indexOf(two.verdict));
+
 export const hintFor = (code) => HINTS[code] || "";
 
 const UNITS = { face_too_small: "px", face_turned_away: "°" };
@@ -35,7 +42,13 @@ export function measured(problem, figure) {
   if (figure === null || figure === undefined || figure === "") return null;
   if (typeof figure !== "number") return String(figure);
   if (problem.code === "image_too_large" && Math.abs(figure) >= 1e5) return bytes(figure);
-  const number = figure.toLocaleString("en", { maximumFractionDigits: Math.abs(figure) < 10 ? 2 : 0 });
+  const write = (value, digits) => value.toLocaleString("en", { maximumFractionDigits: digits });
+  let digits = Math.abs(figure) < 10 ? 2 : 0;
+  // A value never looks like the limit that it is beyond.
+  if (typeof problem.value === "number" && typeof problem.limit === "number" && problem.value !== problem.limit) {
+    while (digits < 12 && write(problem.value, digits) === write(problem.limit, digits)) digits += 1;
+  }
+  const number = write(figure, digits);
   const unit = UNITS[problem.code] || "";
   return unit === "°" ? number + unit : `${number} ${unit}`.trim();
 }

@@ -87,9 +87,9 @@ class FacePatch:
         return found
 
     @cached_property
-    def luma(self) -> FloatArray:
-        """(S, S) 0..255."""
-        return np.asarray(self.pixels.astype(np.float32) @ np.array(LUMA, np.float32))
+    def luma(self) -> NDArray[np.uint8]:
+        """(S, S) uint8, as Pillow weighs the channels; NumPy's product would wake threads that spin."""
+        return np.asarray(Image.fromarray(self.pixels).convert("L"))
 
     @cached_property
     def skin(self) -> FloatArray:

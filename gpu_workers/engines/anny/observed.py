@@ -103,11 +103,13 @@ def observe(patch: FacePatch, scores: NDArray[np.floating]) -> FaceLook:
     light = measure_light(patch)
     right, left = _BLINKS
     mouth = see_mouth(patch, colours=believable_colours(light))
-    # Where all is clipped, skin is as red as a tongue.
-    tongue = 0.0 if _beyond(ReasonCode.OVEREXPOSED, light.clipped) else tongue_share(patch)
+    mouth_seen = not _beyond(ReasonCode.MOUTH_COVERED, mouth)
+    # Where all is clipped, skin is as red as a tongue; a red thing before the mouth hides its line.
+    glare = _beyond(ReasonCode.OVEREXPOSED, light.clipped)
+    tongue = tongue_share(patch) if mouth_seen and not glare else 0.0
     observed = Observed(
         eyes=see_eyes(patch, (float(scores[right]), float(scores[left]))),
-        mouth=not _beyond(ReasonCode.MOUTH_COVERED, mouth),
+        mouth=mouth_seen,
         tongue=_beyond(ReasonCode.TONGUE_OUT, tongue),
         colours=believable_colours(light),
     )

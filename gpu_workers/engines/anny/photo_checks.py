@@ -5,6 +5,7 @@ margin to all normal ones (portraits down to 40 pixels between the eyes, JPEG qu
 light).
 """
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -137,7 +138,7 @@ def measure_quality(
         yaw=angles[0],
         pitch=angles[1],
         roll=angles[2],
-        sharpness=_sharpness(patch.on_device, patch.oval),
+        sharpness=_sharpness(patch),
         brightness=float(np.median(patch.luma[patch.oval])) if patch.oval.any() else 0.0,
         covered=_covered_share(patch),
         disagreement=face.disagreement,
@@ -162,8 +163,8 @@ def refuse_bad_face(
             raise RefusedError(
                 ErrorCode.FACE_TURNED_AWAY,
                 "The face does not look into the camera.",
-                value=f"{name} {np.sign(angle) * tell_apart(abs(angle), limit, 0):g} degrees",
-                limit=f"{name} {limit:g} degrees",
+                value=f"{name} {_plain(tell_apart(angle, math.copysign(limit, angle), 0))} degrees",
+                limit=f"{name} {_plain(limit)} degrees",
             )
     for check in _checks(limits.min_eye_distance_px, max_disagreement):
         value = float(getattr(quality, check.measure))
@@ -174,6 +175,11 @@ def refuse_bad_face(
                 value=tell_apart(value, check.limit, check.digits),
                 limit=check.limit,
             )
+
+
+def _plain(number: float) -> str:
+    """Return a number with all of its digits, and none that it does not have."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def refuse_dark_photo(photo: NDArray[np.uint8]) -> None:
@@ -196,16 +202,20 @@ def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(pixels.astype(np.float32) @ np.array(LUMA, np.float32))
 
 
-def _sharpness(patch: Tensor, oval: NDArray[np.bool_]) -> float:
-    # In torch, also on a CPU: NumPy's threads would spin while others compress.
-    luma = (patch.float() * torch.tensor(LUMA, device=patch.device)).sum(2)
-    levels = [blur @ luma @ blur.T for blur in _blurs(patch.device)]
-    differences = torch.stack([levels[0] - levels[1], levels[2] - levels[3]]).cpu().numpy()
+def _sharpness(patch: FacePatch) -> float:
+    down, across = patch.box
     # Taxicab distance: what so many erosions by a cross leave.
-    inside = ndimage.distance_transform_cdt(np.pad(oval, 1), "taxicab")[1:-1, 1:-1] > _EDGE
+    inside = (
+        ndimage.distance_transform_cdt(np.pad(patch.oval[down, across], 1), "taxicab")[1:-1, 1:-1] > _EDGE
+    )
     if not inside.any():
         return 0.0
-    fine, coarse = np.sqrt(np.mean(differences[:, inside] ** 2, axis=1)).tolist()
+    # In torch, also on a CPU: NumPy's threads would spin while others compress.
+    pixels = patch.on_device
+    luma = pixels.float() @ torch.tensor(LUMA, device=pixels.device)
+    levels = [blur[down] @ luma @ blur[across].T for blur in _blurs(pixels.device)]
+    differences = torch.stack([levels[0] - levels[1], levels[2] - levels[3]]).cpu().numpy()
+    fine, coarse = np.sqrt((np.square(differences) * inside).sum((1, 2)) / inside.sum()).tolist()
     return float(fine / max(coarse, 1e-3))
 
 
@@ -217,13 +227,13 @@ def _covered_share(patch: FacePatch) -> float:
     if not skin.any():
         return 1.0
     # What is blown out has no colour left and may well be skin.
-    skin &= (patch.pixels[box] < CLIPPED).all(2)
+    skin &= patch.pixels[box].max(2) < CLIPPED
     if not skin.any():
         return 0.0
     chroma = patch.lab[box][skin][:, 1:]
     origin = np.array([box[1].start, box[0].start])
     middle = np.median(_central(patch.points - origin, chroma, skin), axis=0)
-    return float((np.linalg.norm(chroma - middle, axis=1) > _SKIN_CHROMA).mean())
+    return float((np.hypot(*(chroma - middle).T) > _SKIN_CHROMA).mean())
 
 
 @cache

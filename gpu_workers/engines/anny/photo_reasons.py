@@ -41,10 +41,16 @@ def list_reasons(
         found += judge(ReasonCode.LOW_CONTRAST, light.contrast)
         grey = judge(ReasonCode.NO_COLOUR, light.colours)
         found += grey or judge(ReasonCode.COLOUR_CAST, light.cast)
-    found += _hidden_parts(look, spectacles, blurred=ReasonCode.SOFT_FOCUS in codes)
+    found += _hidden_parts(look, spectacles, blurred=_is_blurred(quality))
     found += judge(ReasonCode.FACE_PARTLY_COVERED, quality.covered)
     found += judge(ReasonCode.LANDMARKS_UNCERTAIN, quality.disagreement)
     return found
+
+
+def _is_blurred(quality: FaceQuality) -> bool:
+    """Return whether a face is so blurred that eyes and mouth cannot be told from what hides them."""
+    kind = REASONS[ReasonCode.SOFT_FOCUS]
+    return kind.beyond(quality.sharpness, kind.review)
 
 
 def _hidden_parts(look: FaceLook, spectacles: Spectacles, *, blurred: bool) -> list[QualityReason]:
@@ -55,7 +61,8 @@ def _hidden_parts(look: FaceLook, spectacles: Spectacles, *, blurred: bool) -> l
         (shut, ReasonCode.EYES_SHUT, ReasonCode.EYE_SHUT),
         (hidden, ReasonCode.EYES_COVERED, ReasonCode.EYE_COVERED),
     ):
-        found += judge(both if count > 1 else one, count)
+        if not blurred:
+            found += judge(both if count > 1 else one, count)
     glare = look.light.clipped > (REASONS[ReasonCode.OVEREXPOSED].usable or 0)
     if hidden < len(eyes) and (not glare or spectacles.frame > _FRAME_IN_GLARE):
         found += judge(ReasonCode.GLASSES, spectacles.frame)

@@ -70,7 +70,7 @@ def find_spectacles(patch: FacePatch) -> Spectacles:
     ]
     lines = _lines(patch, places)
     parts = np.split(lines, np.cumsum(_COLUMNS)[:-1], axis=1)
-    bridge, *others = (np.quantile(part, gaps, axis=1) for part, gaps in zip(parts, _GAPS, strict=True))
+    bridge, *others = (_crossing(part, gaps) for part, gaps in zip(parts, _GAPS, strict=True))
     under, temples = np.minimum(others[0], others[1]), np.minimum(others[2], others[3])
     # (3,) dark, light and coloured.
     kinds = np.minimum(bridge, np.maximum(under, temples)) / _BARE
@@ -100,6 +100,14 @@ def _lines(patch: FacePatch, places: list[_Strips]) -> NDArray[np.floating]:
     looked_at = (rows >= first) & (rows < last)
     kinds = np.stack([dark[..., 0], light[..., 0], coloured])
     return np.asarray(np.where(looked_at, kinds, 0).max(axis=1))
+
+
+def _crossing(lines: NDArray[np.floating], gaps: float) -> NDArray[np.floating]:
+    """Return the quantile (3,) of lines (3, N); NumPy's own takes a hundred times as long for so few."""
+    ordered = np.sort(lines, axis=1)
+    place = gaps * (lines.shape[1] - 1)
+    share = place - int(place)
+    return np.asarray((1 - share) * ordered[:, int(place)] + share * ordered[:, int(place) + 1])
 
 
 def _on_brows(patch: FacePatch, bridge: _Strips) -> bool:

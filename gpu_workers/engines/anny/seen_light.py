@@ -82,4 +82,6 @@ def _forehead_covered(patch: FacePatch) -> float:
         return 0.0
     nose = np.concatenate([patch.spot(x, y).reshape(-1, 3) for x, y in patch.points[[6, 195, 50, 280]]])
     moved = (patch.lab[rows, columns][inside] - np.median(nose, axis=0)) * [_LIGHTNESS_WEIGHT, 1, 1]
+    # A forehead is often lighter than the nose, and paler: that is the light on it.
+    moved[:, 0] = np.minimum(moved[:, 0], 0)
     return float((np.linalg.norm(moved, axis=1) > _NOT_SKIN).mean())

@@ -109,4 +109,9 @@ def _depth(column: NDArray[np.float32], low: int, high: int) -> float:
     if high <= low:
         return 0.0
     above, below = column[low - _LIPS : low + 1], column[high - 1 : high + _LIPS]
-    return float(min(np.median(above), np.median(below)) - column[low:high].min())
+    return min(_middle(above), _middle(below)) - float(column[low:high].min())
+
+
+def _middle(values: NDArray[np.float32]) -> float:
+    """Return the median of an odd number of values; NumPy's own takes ten times as long for so few."""
+    return float(np.sort(values)[len(values) // 2])

@@ -64,14 +64,17 @@ def find_upright_face(
     return best
 
 
-def lean(face: MeasuredFace) -> float:
-    """Return how far a face leans on the screen, degrees, -180 to 180."""
-    across = face.points[263, :2] - face.points[33, :2]
+def lean(points: NDArray[np.floating]) -> float:
+    """Return how far a face with landmarks (478, 3) leans on the screen, degrees, -180 to 180."""
+    across = points[263, :2] - points[33, :2]
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
 def _look(landmarker: FaceLandmarker, photo: Photo, mirror: NDArray[np.int32], quarters: int) -> UprightFace:
     faces = find_faces(landmarker, photo)
+    if quarters and faces and abs(lean(faces[0].points)) > MAX_LEAN:
+        # Not the turn that this face wants: a close look would not change that.
+        faces = []
     face = measure_face(landmarker, photo, faces[0], mirror) if faces else None
     return UprightFace(quarters, photo, faces, face)
 
@@ -79,14 +82,14 @@ def _look(landmarker: FaceLandmarker, photo: Photo, mirror: NDArray[np.int32], q
 def _is_good(look: UprightFace) -> bool:
     return (
         look.face is not None
-        and abs(lean(look.face)) <= MAX_LEAN
+        and abs(lean(look.face.points)) <= MAX_LEAN
         and look.face.disagreement <= GOOD_DISAGREEMENT
         and look.face.presence >= GOOD_PRESENCE
     )
 
 
 def _is_better(look: UprightFace, other: UprightFace, second_face_share: float) -> bool:
-    if look.face is None or abs(lean(look.face)) > MAX_LEAN:
+    if look.face is None or abs(lean(look.face.points)) > MAX_LEAN:
         return False
     if other.face is None:
         return True
@@ -94,7 +97,7 @@ def _is_better(look: UprightFace, other: UprightFace, second_face_share: float) 
     # Neither a small face nor several ones that a turn brings forth speak for the turn.
     if sum(face.size > smallest for face in look.faces) != 1:
         return False
-    if abs(lean(other.face)) > MAX_LEAN:
+    if abs(lean(other.face.points)) > MAX_LEAN:
         return look.face.presence >= min(other.face.presence, GOOD_PRESENCE)
     return look.face.disagreement < _BETTER * other.face.disagreement and look.face.presence >= min(
         other.face.presence, GOOD_PRESENCE
@@ -106,7 +109,7 @@ def _order(look: UprightFace) -> tuple[int, ...]:
     if look.face is None:
         return _QUARTERS
     # A turn by a quarter anticlockwise takes as many degrees off the lean.
-    likeliest = round(lean(look.face) / 90) % 4
+    likeliest = round(lean(look.face.points) / 90) % 4
     return tuple(sorted(_QUARTERS, key=lambda quarters: quarters != likeliest))
 
 
