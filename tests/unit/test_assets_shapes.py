@@ -38,7 +38,7 @@ def read_glb(data: bytes) -> tuple[dict, bytes]:
 def read_accessor(document: dict, binary: bytes, index: int) -> np.ndarray:
     accessor = document["accessors"][index]
     types = {5126: np.float32, 5125: np.uint32, 5123: np.uint16}
-    columns = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[accessor["type"]]
+    columns = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
 
     def view(number: int, kind: type) -> np.ndarray:
         part = document["bufferViews"][number]
@@ -261,7 +261,10 @@ def test_mtl_names_the_maps_beside_it() -> None:
 
 
 @pytest.mark.validator
-def test_khronos_validator_finds_nothing(glb: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("maps", [False, True])
+def test_khronos_validator_finds_nothing(maps: bool, tmp_path: Path) -> None:
+    further = {"skin.normal": TEXTURES["skin"], "skin.orm": TEXTURES["eyes"]} if maps else {}
+    glb = write_glb(clear_head(), {**TEXTURES, **further}, copyright_text="nobody")
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
