@@ -92,7 +92,10 @@ def test_another_program_s_reader_opens_the_whole_head(
 ) -> None:
     for name in ("head.glb", "head.obj", "head.mtl"):
         (tmp_path / name).write_bytes(customer.file(job, name))
-    glb, obj = (assimp_py.import_file(str(tmp_path / name), 0) for name in ("head.glb", "head.obj"))
+    glb, obj = (
+        assimp_py.import_file(str(tmp_path / name), assimp_py.Process_Triangulate)
+        for name in ("head.glb", "head.obj")
+    )
     assert {mesh.name for mesh in glb.meshes} == {mesh.name for mesh in obj.meshes}
     assert sum(mesh.num_vertices for mesh in glb.meshes) > 20_000
     skin = next(mesh for mesh in glb.meshes if mesh.name == "skin")
