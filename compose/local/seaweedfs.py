@@ -5,6 +5,7 @@ Its PutBucketNotificationConfiguration answers 200 and makes a bucket: events ar
 
 import json
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,14 @@ from compose.local.binaries import weed_program
 from compose.local.certificate import make_certificate
 from compose.local.layout import Layout
 from compose.local.service import Service, Step, scrubbed_environment
+from compose.local.vigil import Work
+from compose.local.writes import START_SECONDS, find_storage_fault
 
 if TYPE_CHECKING:
     from face3d.settings import Settings
 
+#: It writes nothing when less than one percent of the disk is free.
+_LEAST_FREE = 0.012
 #: The parts of SeaweedFS that speak gRPC to each other, as security.toml calls them.
 GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "msg_broker", "msg_agent", "mq", "client")
 
@@ -121,7 +126,13 @@ def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Ste
         ("grpc.crt", certificate),
     ):
         write_private(conf / name, text, layout.account)
-    port = layout.ports["s3"]
+    find_fault = partial(
+        find_storage_fault,
+        layout.ports["s3"],
+        (layout.credentials["s3_access_key"], layout.credentials["s3_secret_key"]),
+        settings.s3_region,
+        (settings.bucket_inbox, settings.bucket_work, settings.bucket_assets),
+    )
     service = Service(
         name="seaweedfs",
         argv=weed_arguments(weed_program(layout.account), home, layout.ports),
@@ -133,23 +144,11 @@ def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Ste
         cwd=conf,
         log=layout.logs / "seaweedfs.log",
         stop_seconds=6.0,
-        ready=lambda: _answers(port),
+        ready=lambda: find_fault(START_SECONDS) is None,
+        work=Work(find_fault=find_fault, folder=home / "data", room_part=_LEAST_FREE),
         account=layout.account,
     )
     return (service, Step(name="buckets", run=lambda: _prepare_buckets(settings), after=("seaweedfs",)))
-
-
-def _answers(port: int) -> bool:
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=0.8)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status in (200, 403)
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _prepare_buckets(settings: "Settings") -> None:
