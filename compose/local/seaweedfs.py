@@ -5,6 +5,7 @@ Its PutBucketNotificationConfiguration answers 200 and makes a bucket: events ar
 
 import json
 import secrets
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,15 @@ from compose.local.layout import Layout
 from compose.local.service import Service, Step, scrubbed_environment
 from compose.local.vigil import Work
 from compose.local.writes import START_SECONDS, find_storage_fault
+from face3d.errors import ConfigurationError, StorageUnavailable
 
 if TYPE_CHECKING:
     from face3d.settings import Settings
 
+#: Inbox, work, assets.
+BUCKETS = 3
+#: It has as many volumes as fit on the disk, and each bucket needs one of its own.
+_VOLUME_MB = 1024
 #: It writes nothing when less than one percent of the disk is free.
 _LEAST_FREE = 0.012
 #: The parts of SeaweedFS that speak gRPC to each other, as security.toml calls them.
@@ -42,7 +48,7 @@ def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[st
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=1024",
+        f"-master.volumeSizeLimitMB={_VOLUME_MB}",
         # The only master need not remember an election: while it resumes one, the first report of the volumes
         # may come too early, and then nothing can be written for 5 to 20 s. Volume and file numbers are
         # learned from the volumes' reports.
@@ -148,11 +154,26 @@ def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Ste
         work=Work(find_fault=find_fault, folder=home / "data", room_part=_LEAST_FREE),
         account=layout.account,
     )
-    return (service, Step(name="buckets", run=lambda: _prepare_buckets(settings), after=("seaweedfs",)))
+    return (service, Step(name="buckets", run=lambda: _prepare_buckets(settings, home), after=("seaweedfs",)))
 
 
-def _prepare_buckets(settings: "Settings") -> None:
+def _prepare_buckets(settings: "Settings", folder: Path) -> None:
+    """Make the buckets.
+
+    Raises:
+        StorageUnavailable: nothing can be written to one of them.
+        ConfigurationError: so it is, and the disk has no room for a volume of each.
+    """
     # boto3 is slow to import: in the step's thread, while the servers start.
     from compose.prepare import prepare_buckets
 
-    prepare_buckets(settings)
+    try:
+        prepare_buckets(settings)
+    except StorageUnavailable as error:
+        free = shutil.disk_usage(folder).free // 2**20
+        if free >= BUCKETS * _VOLUME_MB:
+            raise
+        raise ConfigurationError(
+            f"{error.message} SeaweedFS wants {_VOLUME_MB} MB for a volume of each of the {BUCKETS} buckets; "
+            f"{free} MB are free in {folder}: make room, or set FACE3D_STATE_DIR to a folder on another disk."
+        ) from error
