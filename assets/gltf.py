@@ -2,11 +2,12 @@
 
 Morph targets are sparse accessors: a shape moves a small share of the vertices. Every part has all 52, so
 that one set of weights drives the head; a shape that leaves a part alone points at shared zeros there.
+Parts with a normal map have tangents (3.7.2.1): without them each reader finds its own.
 """
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from assets.materials import NORMAL, ORM, find_surface
 from assets.mesh import TriangleMesh, split_vertices
 from assets.morphs import Morph, MorphFinder, SparseVectors
+from assets.tangents import find_tangents
 from assets.threads import ARRAY_THREADS
 from face3d.head import ARKIT_NAMES, FloatArray, Head, MeshPart
 from face3d.messages import Array
@@ -47,7 +49,8 @@ def write_glb(
     images: list[dict[str, Any]] = []
     names = list(dict.fromkeys(part.material for part in head.parts))
     materials = [_write_material(buffer, images, name, textures) for name in names]
-    meshes = _write_parts(buffer, head, names)
+    mapped = {name for name in names if name + NORMAL in textures}
+    meshes = _write_parts(buffer, head, names, mapped)
     nodes: list[dict[str, Any]] = [{"name": part.name, "mesh": i} for i, part in enumerate(head.parts)]
     nodes.append({"name": "head", "children": list(range(len(meshes)))})
     document: dict[str, Any] = {
@@ -108,7 +111,10 @@ def _write_material(
     return material
 
 
-def _write_parts(buffer: "_Buffer", head: Head, materials: Sequence[str]) -> list[dict[str, Any]]:
+def _write_parts(
+    buffer: "_Buffer", head: Head, materials: Sequence[str], mapped: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return a mesh a part; those whose material is `mapped` have the tangents that a normal map needs."""
     splits = [split_vertices(part) for part in head.parts]
     # Normals are found on unsplit vertices, so that shading does not break at UV seams.
     finders = [MorphFinder(*pair) for pair in zip(head.parts, splits, strict=True)]
@@ -118,7 +124,11 @@ def _write_parts(buffer: "_Buffer", head: Head, materials: Sequence[str]) -> lis
         # What is small is done here before another thread had taken it over.
         found = [begun.get(index) or list(finder.find_all()) for index, finder in enumerate(finders)]
         return [
-            _write_part(buffer, part, mesh, finder.normals, morphs, materials.index(part.material))
+            _write_part(
+                buffer,
+                *(part, mesh, finder.normals, morphs, materials.index(part.material)),
+                with_tangents=part.material in mapped,
+            )
             for part, mesh, finder, morphs in zip(head.parts, splits, finders, found, strict=True)
         ]
 
@@ -130,15 +140,21 @@ def _write_part(
     normals: FloatArray,
     morphs: Iterable[Morph],
     material: int,
+    *,
+    with_tangents: bool,
 ) -> dict[str, Any]:
     targets = [_write_shape(buffer, morph, len(mesh.vertices)) for morph in morphs]
     # glTF's v runs down the picture; ours runs up.
     uvs = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1)
+    positions, turned = part.positions[mesh.vertices], normals[mesh.vertices]
     attributes = {
-        "POSITION": buffer.add_dense(part.positions[mesh.vertices], bounds=True),
-        "NORMAL": buffer.add_dense(normals[mesh.vertices]),
+        "POSITION": buffer.add_dense(positions, bounds=True),
+        "NORMAL": buffer.add_dense(turned),
         "TEXCOORD_0": buffer.add_dense(uvs),
     }
+    if with_tangents:
+        # Shapes have none of their own: readers lay these into the plane of the normal that a shape turned.
+        attributes["TANGENT"] = buffer.add_dense(find_tangents(positions, turned, mesh.uvs, mesh.triangles))
     primitive = {
         "attributes": attributes,
         "indices": buffer.add_indices(mesh.triangles, len(mesh.vertices)),
@@ -168,7 +184,10 @@ class _Buffer:
         self.length = 0
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
+        #: The accessor of zeros for a number of vertices, with or without bounds.
         self._zeros: dict[tuple[int, bool], int] = {}
+        #: Component type to the views of one index and of its zeros.
+        self._still_views: dict[int, tuple[int, int]] = {}
 
     def add_view(self, data: bytes | Array, target: int | None = None) -> int:
         piece = (memoryview(data) if isinstance(data, bytes) else data.data).cast("B")
@@ -195,24 +214,37 @@ class _Buffer:
         """Add an accessor of `count` split vertices that is zero but for some vertices' vectors."""
         accessor: dict[str, Any] = {"componentType": _FLOAT, "count": count, "type": "VEC3"}
         kept = len(vectors.vertices)
+        index_type = _index_type(count)
         if not kept:
             key = (count, bounds)
             if key not in self._zeros:
+                accessor["sparse"] = self._still(index_type)
                 self._zeros[key] = self._add(accessor, np.zeros((1, 3), np.float32) if bounds else None)
             return self._zeros[key]
-        index_type = _index_type(count)
-        accessor["sparse"] = {
-            "count": kept,
-            "indices": {
-                "bufferView": self.add_view(vectors.vertices.astype(index_type)),
-                "componentType": _component(index_type),
-            },
-            "values": {"bufferView": self.add_view(vectors.vectors)},
-        }
+        accessor["sparse"] = _describe_sparse(
+            kept,
+            self.add_view(vectors.vertices.astype(index_type)),
+            _component(index_type),
+            self.add_view(vectors.vectors),
+        )
         if vectors.bounds is None:
             return self._add(accessor, None)
         still = np.zeros((int(kept < count), 3), np.float32)
         return self._add(accessor, np.concatenate([vectors.bounds, still]))
+
+    def _still(self, index_type: type[np.uint16] | type[np.uint32]) -> dict[str, Any]:
+        """Return the sparse part of an accessor of zeros: the first vertex's zero, shared by all of them.
+
+        The specification needs none, but assimp (also inside Open3D) refuses a file with an accessor that
+        has neither a buffer view nor a sparse part.
+        """
+        component = _component(index_type)
+        if component not in self._still_views:
+            self._still_views[component] = (
+                self.add_view(np.zeros(1, index_type)), self.add_view(np.zeros(3, np.float32)),
+            )  # fmt: skip
+        first, zero = self._still_views[component]
+        return _describe_sparse(1, first, component, zero)
 
     def add_indices(self, triangles: Array, vertices: int) -> int:
         index_type = _index_type(vertices)
@@ -230,6 +262,15 @@ class _Buffer:
             accessor["max"] = [float(x) for x in bounded.max(axis=0)]
         self.accessors.append(accessor)
         return len(self.accessors) - 1
+
+
+def _describe_sparse(count: int, indices: int, component: int, values: int) -> dict[str, Any]:
+    """Return the sparse part of an accessor; VTK and f3d refuse one whose `byteOffset` is left out."""
+    return {
+        "count": count,
+        "indices": {"bufferView": indices, "byteOffset": 0, "componentType": component},
+        "values": {"bufferView": values, "byteOffset": 0},
+    }
 
 
 def _index_type(vertices: int) -> type[np.uint16] | type[np.uint32]:

@@ -149,7 +149,7 @@ def _encode_coverage(pixels: bytes, shape: tuple[int, ...]) -> bytes:
 
 def _encode_surface(image: NDArray[np.uint8], texture_format: TextureFormat, bands: Executor) -> bytes:
     if texture_format == "png":
-        return encode_png(image, pool=bands)
+        return encode_png(image, pool=bands, linear=True)
     height, width = image.shape[:2]
     coloured = np.ascontiguousarray(np.broadcast_to(image.reshape(height, width, -1), (height, width, 3)))
     return encode_webp(coloured) if texture_format == "webp" else encode_jpeg(coloured, pool=bands)

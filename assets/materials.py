@@ -52,6 +52,16 @@ def name_map(material: str, texture_format: TextureFormat) -> str:
     return f"{stem}.{_SUFFIXES[kept]}"
 
 
+def name_opaque_map(material: str) -> str:
+    """Return the file name of the colours alone of a transparent material's map."""
+    return f"albedo_{material}_opaque.png"
+
+
+def name_coverage_map(material: str) -> str:
+    """Return the file name of the coverage alone of a transparent material's map."""
+    return f"coverage_{material}.png"
+
+
 #: The skin's maps besides its albedo: the engine's name to the file's stem.
 _SURFACE_MAPS = {
     "normal": "normal", "roughness": "roughness", "occlusion": "ao", "displacement": "displacement",

@@ -82,27 +82,6 @@ def find_normals(positions: FloatArray, quads: IndexArray) -> FloatArray:
     return normalise(sum_areas(find_areas(positions, quads), quads, len(positions)))
 
 
-def find_tangents(positions: FloatArray, uvs: FloatArray, triangles: IndexArray) -> FloatArray:
-    """Return unit vectors (N, 3) along which u grows, of split vertices; not yet at right angles to normals.
-
-    Args:
-        positions: (N, 3).
-        uvs: (N, 2).
-        triangles: (M, 3).
-    """
-    a, b, c = (positions[triangles[:, k]] for k in range(3))
-    u, v, w = (uvs[triangles[:, k]] for k in range(3))
-    du1, dv1 = (v - u).T
-    du2, dv2 = (w - u).T
-    area = du1 * dv2 - du2 * dv1
-    along = ((b - a) * dv2[:, None] - (c - a) * dv1[:, None]) * np.sign(area)[:, None]
-    sums = np.stack(
-        [np.bincount(triangles.ravel(), np.repeat(along[:, axis], 3), len(positions)) for axis in range(3)],
-        axis=1,
-    )
-    return normalise(sums.astype(np.float32))
-
-
 def find_areas(positions: FloatArray, quads: IndexArray) -> FloatArray:
     """Return area vectors (F, 3) of quads (F, 4), doubled: the cross product of a quad's diagonals."""
     a, b, c, d = (positions.take(quads[:, k], axis=0) for k in range(4))

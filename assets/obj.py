@@ -1,20 +1,45 @@
-"""head.obj and head.mtl: quads and UV seams kept, one object a part (Wavefront OBJ 3.0)."""
+"""head.obj and head.mtl: quads and UV seams kept, one object a part (Wavefront OBJ 3.0).
 
+The materials hold what Blender, three.js and MeshLab read alike, and nothing that one of them reads wrongly
+(docs/consumers.md has the measurements):
+- Coverage is a picture of its own, the same in all four channels: Blender takes the fourth, three.js the
+  second, and multiplies it with what the colour's picture covers: that one is opaque.
+- Roughness is a number. Blender 5 takes every picture of an .mtl for sRGB: a roughness map makes skin wet
+  (0.52 becomes 0.23), a normal map by `map_Bump` bends the light by 38 degrees. `norm` it does not read.
+- Nothing in the format has two sides: strips of such a material face the front.
+"""
+
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
-from assets.materials import find_surface
-from assets.text import write_decimals, write_pairs
-from face3d.head import Head
+from assets.materials import Surface, find_surface
+from assets.mesh import find_areas, find_normals
+from assets.text import write_decimals, write_tuples
+from face3d.head import Head, MeshPart
+
+#: A normal's decimals: less than a hundredth of a degree.
+_NORMAL_DECIMALS = 4
+#: What a plain dielectric mirrors of light that falls straight on it; refractive index 1.5.
+_MIRRORED = 0.04
+#: The format's largest exponent.
+_SHARPEST = 1000.0
+_ADVICE = "# Blender: the normal and roughness maps go in by hand, as Non-Color images."
 
 
 def write_obj(head: Head, *, material_file: str = "head.mtl") -> bytes:
-    """Return the head's base shape in metres; faces are quads but for the triangles of the topology."""
+    """Return the head's base shape in metres; faces are quads but for the triangles of the topology.
+
+    Normals are those of head.glb: smooth within a part, one a vertex.
+    """
     pieces = [f"mtllib {material_file}\n".encode("ascii")]
     vertex, uv = 1, 1
-    for part in head.parts:
-        corners = np.stack([part.quads + vertex, part.uv_quads + uv], axis=-1)
+    for part in map(_face_front, head.parts):
+        corners = np.stack([part.quads + vertex, part.uv_quads + uv, part.quads + vertex], axis=-1)
         kept = np.ones(part.quads.shape, bool)
         # A triangle repeats its last corner.
         kept[:, 3] = part.quads[:, 2] != part.quads[:, 3]
@@ -22,36 +47,77 @@ def write_obj(head: Head, *, material_file: str = "head.mtl") -> bytes:
             f"o {part.name}\ng {part.name}\nusemtl {part.material}\ns 1\n".encode("ascii"),
             write_decimals("v", part.positions),
             write_decimals("vt", part.uvs),
-            write_pairs("f", corners, kept),
+            write_decimals("vn", find_normals(part.positions, part.quads), _NORMAL_DECIMALS),
+            write_tuples("f", corners, kept),
         ]
         vertex += len(part.positions)
         uv += len(part.uvs)
     return b"".join(pieces)
 
 
-def write_mtl(head: Head, maps: Mapping[str, str], skin_maps: Mapping[str, str] | None = None) -> bytes:
+def _face_front(part: MeshPart) -> MeshPart:
+    """Return a part whose connected strips look along +z in the mean, where its material has two sides."""
+    if not find_surface(part.material).double_sided:
+        return part
+    quads, count = part.quads, len(part.positions)
+    links = (quads[:, [0, 1, 2]].ravel(), quads[:, [1, 2, 3]].ravel())
+    _, strips = connected_components(
+        coo_matrix((np.ones(len(links[0])), links), (count, count)), directed=False
+    )
+    ahead = np.bincount(strips[quads[:, 0]], find_areas(part.positions, quads)[:, 2])
+    back = ahead[strips[quads[:, 0]]] < 0
+    # The other way round from the first corner; a triangle's repeated corner stays its last.
+    order = np.where((quads[:, 2] == quads[:, 3])[:, None], [0, 2, 1, 1], [0, 3, 2, 1])
+    order = np.where(back[:, None], order, np.arange(4))
+    turned, turned_uvs = (np.take_along_axis(c, order, axis=1) for c in (quads, part.uv_quads))
+    return replace(part, quads=turned, uv_quads=turned_uvs)
+
+
+def write_mtl(
+    head: Head,
+    maps: Mapping[str, str],
+    coverage: Mapping[str, str] | None = None,
+    *,
+    normal: str | None = None,
+) -> bytes:
     """Return the materials of `write_obj`.
 
     Args:
-        maps: material to the file name of its albedo map, beside the .mtl.
-        skin_maps: `normal` and `roughness` to the file names of the skin's, by the format's PBR extension.
+        maps: material to the file name of its opaque albedo map, beside the .mtl.
+        coverage: transparent material to the file name of its coverage, in all four channels.
+        normal: the file name of the skin's normal map.
     """
-    further = {"normal": "norm", "roughness": "map_Pr"}
     lines: list[str] = []
     for material in dict.fromkeys(part.material for part in head.parts):
         surface = find_surface(material)
-        roughness = surface.roughness
-        # Blinn-Phong exponent of the same highlight width: 2 / roughness^4 - 2.
-        shininess = min(1000.0, 2 / roughness**4 - 2)
-        specular = 0.04
-        *colour, coverage = surface.tint if surface.transparent and material not in maps else (1, 1, 1, 1)
+        *colour, alpha = surface.tint if surface.transparent and material not in maps else (1, 1, 1, 1)
         lines += [f"newmtl {material}", "Ka 0 0 0", "Kd {:g} {:g} {:g}".format(*colour)]
-        lines += [f"Ks {specular} {specular} {specular}", f"Ns {shininess:.1f}", f"d {coverage:g}", "illum 2"]
+        lines += [*_describe_mirroring(surface), f"d {alpha:g}", "illum 2"]
         if material in maps:
             lines.append(f"map_Kd {maps[material]}")
-            if surface.transparent:
-                lines.append(f"map_d {maps[material]}")
-        if material == "skin":
-            lines += [f"{further[kind]} {file}" for kind, file in (skin_maps or {}).items()]
+        if coverage and material in coverage:
+            lines.append(f"map_d {coverage[material]}")
+        if normal and material == "skin":
+            lines += [f"norm {normal}", _ADVICE]
         lines.append("")
     return "\n".join(lines).encode("ascii")
+
+
+def _describe_mirroring(surface: Surface) -> list[str]:
+    """Return the lines of a highlight as strong and as wide as glTF's.
+
+    three.js reads `Ks` as sRGB and takes it for what is mirrored of light that falls straight on it. Blender
+    takes it as it is, and multiplies by twice of it what follows from `Ni`; `Pr` is its roughness.
+    """
+    mirrored = _MIRRORED * surface.specular
+    strength = 1.055 * mirrored ** (1 / 2.4) - 0.055
+    root = math.sqrt(mirrored / (2 * strength))
+    # Blinn-Phong exponent of the same highlight width.
+    exponent = min(_SHARPEST, 2 / surface.roughness**4 - 2)
+    return [
+        f"Ks {strength:.3f} {strength:.3f} {strength:.3f}",
+        f"Ns {exponent:.1f}",
+        f"Ni {(1 + root) / (1 - root):.3f}",
+        f"Pr {surface.roughness:g}",
+        "Pm 0",
+    ]

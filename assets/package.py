@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from assets.coverage import split_coverage
 from assets.front import build_front, has_front
 from assets.gltf import write_glb
 from assets.levels import head_at_level
@@ -30,7 +31,14 @@ from assets.manifest import (
     make_finite,
 )
 from assets.maps import select_asset_maps, select_embedded_maps
-from assets.materials import NORMAL, name_map, name_surface_map
+from assets.materials import (
+    NORMAL,
+    find_surface,
+    name_coverage_map,
+    name_map,
+    name_opaque_map,
+    name_surface_map,
+)
 from assets.obj import write_mtl, write_obj
 from assets.preview import render_preview
 from face3d import __version__
@@ -191,15 +199,28 @@ def _write_shapes(
                 finer_or_coarser = head_at_level(head, level)
                 yield f"head_lod{level}.glb", write_glb(finer_or_coarser, textures, generator=generator)
         if "obj" in options.formats:
-            yield "head.obj", write_obj(delivered)
-            materials = {part.material for part in delivered.parts}
-            maps = {name: name_map(name, options.texture_format) for name in textures if name in materials}
-            kinds = ("normal", "roughness") if "skin" + NORMAL in textures else ()
-            named = {kind: name_surface_map(kind, options.texture_format) for kind in kinds}
-            files = {kind: file for kind, file in named.items() if file}
-            yield "head.mtl", write_mtl(delivered, maps, files)
+            yield from _write_obj_files(delivered, textures, options)
         if drawn is not None:
             yield "preview.png", drawn.result()
+
+
+def _write_obj_files(
+    head: Head, textures: Mapping[str, bytes], options: JobOptions
+) -> Iterator[tuple[str, bytes]]:
+    """Yield head.obj, the pictures that only head.mtl needs, and head.mtl."""
+    yield "head.obj", write_obj(head)
+    maps, coverage = {}, {}
+    for material in dict.fromkeys(part.material for part in head.parts):
+        if material not in textures:
+            continue
+        maps[material] = name_map(material, options.texture_format)
+        if find_surface(material).transparent:
+            maps[material], coverage[material] = name_opaque_map(material), name_coverage_map(material)
+            yield from zip(
+                (maps[material], coverage[material]), split_coverage(textures[material]), strict=True
+            )
+    normal = name_surface_map("normal", options.texture_format) if "skin" + NORMAL in textures else None
+    yield "head.mtl", write_mtl(head, maps, coverage, normal=normal)
 
 
 #: Shares of the face's texels in the order in which people read them; `fitted` is engine hrn's.

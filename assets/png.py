@@ -38,14 +38,19 @@ class ImageShapeError(Face3DError):
 
 
 def encode_png(
-    image: NDArray[np.uint8] | NDArray[np.uint16], *, bands: int = 16, pool: Executor | None = None
+    image: NDArray[np.uint8] | NDArray[np.uint16],
+    *,
+    bands: int = 16,
+    pool: Executor | None = None,
+    linear: bool = False,
 ) -> bytes:
-    """Return the PNG of an sRGB or grey image.
+    """Return the PNG of an sRGB or grey image, or of numbers that are no colours.
 
     Args:
         image: (H, W, 3) or (H, W) uint8, or (H, W) uint16, which is linear.
         bands: pieces that are deflated on their own; fewer where the image is low.
         pool: its threads share the bands; one of its own when None.
+        linear: whether 8 bits hold numbers: the file then does not say that they are sRGB.
     Raises:
         ImageShapeError: another shape, another type, or no pixels.
     """
@@ -65,12 +70,12 @@ def encode_png(
     count = max(1, min(bands, height // _MIN_BAND_ROWS))
     edges = [height * i // count for i in range(count + 1)]
     jobs = [(rows, start, stop) for start, stop in itertools.pairwise(edges)]
-    colour_type, depth = 0 if image.ndim == 2 else 2, 16 if deep else 8
+    header = _start_file(width, height, 0 if image.ndim == 2 else 2, 16 if deep else 8, linear or deep)
     if count == 1:
-        return join_pieces(_stream(width, height, colour_type, [_deflate_band(*jobs[0])], depth))
+        return join_pieces(_stream(header, [_deflate_band(*jobs[0])]))
     with nullcontext(pool) if pool else ThreadPoolExecutor(min(count, LIBRARY_THREADS)) as running:
         pieces = running.map(lambda job: _deflate_band(*job), jobs)
-        return join_pieces(_stream(width, height, colour_type, pieces, depth))
+        return join_pieces(_stream(header, pieces))
 
 
 def join_pieces(pieces: Iterable[Piece]) -> bytes:
@@ -105,7 +110,7 @@ class PieceStream(Iterator[Piece]):
         self._bands = bands
         # Each band is let go when it is taken.
         taken = (bands.popleft().result() for _ in range(len(bands)))
-        self._pieces = _stream(width, height, 2, taken)
+        self._pieces = _stream(_start_file(width, height, 2, 8, linear=False), taken)
 
     def __next__(self) -> Piece:
         return next(self._pieces)
@@ -120,16 +125,18 @@ class PieceStream(Iterator[Piece]):
         self.close()
 
 
-def _stream(
-    width: int, height: int, colour_type: int, bands: Iterable["_Deflated"], depth: int = 8
-) -> Generator[Piece]:
-    """Yield the file of deflated bands; its header with the first."""
+def _start_file(width: int, height: int, colour_type: int, depth: int, linear: bool) -> Piece:
+    """Return all that comes before the first band."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     start = [_SIGNATURE, *_chunk(b"IHDR", header)]
-    if depth == 8:
+    if not linear:
         start += _chunk(b"sRGB", b"\0")
     # The chunks' contents are one zlib stream, wherever it is cut (PNG specification, 10.1).
-    start += _chunk(b"IDAT", _ZLIB_HEADER)
+    return [*start, *_chunk(b"IDAT", _ZLIB_HEADER)]
+
+
+def _stream(start: Piece, bands: Iterable["_Deflated"]) -> Generator[Piece]:
+    """Yield the file of deflated bands; its start with the first."""
     adler = 1
     for band in bands:
         adler = combine_adler32(adler, band.adler, band.length)

@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.mesh import find_normals, find_tangents, split_vertices
+from assets.mesh import find_normals, split_vertices
+from assets.tangents import find_tangents
 from face3d.head import Camera, FloatArray, Head, IndexArray, MeshPart
 
 #: What a portrait looks at, metres: the middle of the head, a little below the eyes.
@@ -103,7 +104,8 @@ def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) 
         smooth = find_normals(moved, part.quads)
         points.append(moved[mesh.vertices])
         normals.append(smooth[mesh.vertices])
-        tangents.append(find_tangents(points[-1], mesh.uvs, mesh.triangles))
+        frames = find_tangents(points[-1], normals[-1], mesh.uvs, mesh.triangles)
+        tangents.append(frames[:, :3])
         triangles.append(mesh.triangles + first)
         owners.append(np.full(len(mesh.triangles), index, np.int32))
         first += len(mesh.vertices)

@@ -9,7 +9,7 @@ _ZERO = ord("0")
 
 
 def write_decimals(keyword: str, values: FloatArray, decimals: int = 6) -> bytes:
-    """Return a line a row of finite float32 values (N, K), as `format` with `.6f` prints them."""
+    """Return a line a row of finite float32 values (N, K), as `format` prints them with so many decimals."""
     # A float32 times a million is exact in float64, so that a tie goes to the even digit in both.
     magnitudes = np.rint(np.abs(values.astype(np.float64)) * 10**decimals).astype(np.int64)
     lines = _Lines(keyword, len(values))
@@ -20,11 +20,12 @@ def write_decimals(keyword: str, values: FloatArray, decimals: int = 6) -> bytes
     return lines.join()
 
 
-def write_pairs(keyword: str, pairs: NDArray[np.integer], kept: NDArray[np.bool_]) -> bytes:
-    """Return a line a row of pairs `first/second` (N, K, 2), positive integers, that are kept (N, K)."""
-    lines = _Lines(keyword, len(pairs))
-    for column, wanted in zip(pairs.transpose(1, 2, 0), kept.T, strict=True):
-        for separator, numbers in zip(" /", column, strict=True):
+def write_tuples(keyword: str, tuples: NDArray[np.integer], kept: NDArray[np.bool_]) -> bytes:
+    """Return a line a row of tuples `first/second/...` (N, K, T), positive integers, that are kept (N, K)."""
+    lines = _Lines(keyword, len(tuples))
+    separators = " " + "/" * (tuples.shape[2] - 1)
+    for column, wanted in zip(tuples.transpose(1, 2, 0), kept.T, strict=True):
+        for separator, numbers in zip(separators, column, strict=True):
             lines.add(separator, wanted)
             lines.add_number(numbers, 0, wanted)
     return lines.join()

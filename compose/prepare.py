@@ -10,11 +10,12 @@ from storage.client import Storage
 #: After a restart on old data the first write to SeaweedFS waits for its volumes to report.
 WRITABLE_SECONDS = 40.0
 
-PROBE_KEY = ".probe"
+#: A marker of a directory, which is no photo to anyone who reads the inbox.
+PROBE_KEY, PROBE_TYPE = ".probe", "application/x-directory"
 
 
 def prepare_buckets(settings: Settings) -> None:
-    """Make the three buckets and wait until an object can be written.
+    """Make the three buckets and wait until an object can be written to each.
 
     Raises:
         StorageUnavailable: not within WRITABLE_SECONDS.
@@ -25,8 +26,8 @@ def prepare_buckets(settings: Settings) -> None:
         try:
             for bucket in (settings.bucket_inbox, settings.bucket_work, settings.bucket_assets):
                 storage.ensure_bucket(bucket)
-            storage.put(settings.bucket_work, PROBE_KEY, b"ready", content_type="text/plain")
-            storage.delete(settings.bucket_work, PROBE_KEY)
+                storage.put(bucket, PROBE_KEY, b"ready", content_type=PROBE_TYPE)
+                storage.delete(bucket, PROBE_KEY)
         except StorageUnavailable:
             if time.monotonic() > deadline:
                 raise

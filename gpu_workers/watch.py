@@ -1,4 +1,4 @@
-"""What a worker's processes tell their launcher by files: which stages run since when, and why it is unfit.
+"""What a worker's processes tell each other by files: which stages run since when, who is warm, who is unfit.
 
 A thread cannot be killed from outside, so the launcher watches the age of the running stages and kills the
 process. Names hold the start by the monotonic clock, which all processes of a machine share: creating a file
@@ -20,6 +20,7 @@ from face3d.states import StageName
 WATCH_DIR = "FACE3D_WATCH_DIR"
 
 _SUFFIX = ".running"
+_WARM = ".warm"
 _UNFIT = "unfit"
 
 
@@ -75,6 +76,18 @@ def forget_running(folder: Path) -> None:
     """Delete what a process that died left."""
     for path in folder.iterdir():
         path.unlink(missing_ok=True)
+
+
+def tell_warm(folder: Path | None) -> None:
+    """Say that this process has done its warm-up, however that went."""
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            (folder / f"{os.getpid()}{_WARM}").touch()
+
+
+def count_warm(folder: Path) -> int:
+    """Return how many processes of the worker have done their warm-up."""
+    return sum(1 for _ in folder.glob(f"*{_WARM}"))
 
 
 def tell_unfit(folder: Path | None, reason: str) -> None:

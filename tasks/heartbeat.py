@@ -1,4 +1,4 @@
-"""Heartbeats of a worker: what it serves and how it is, once a second, from Celery's main process.
+"""Heartbeats of a warm worker: what it serves and how it is, once a second, from Celery's main process.
 
 The heart also decides when the worker takes no more work: on SIGTERM, and by itself when its device is unfit.
 """
@@ -21,7 +21,7 @@ from gpu_workers.health import HealthJudge, describe_host, open_probe
 from gpu_workers.watch import read_unfit, watch_dir
 from tasks.base import get_runtime, worker_identity
 from tasks.broker import DELIVERY_QUEUE
-from tasks.warmup import check_engine, cold_start_seconds, warm_up
+from tasks.warmup import check_engine, cold_start_seconds, wait_until_warm, warm_up
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Heart:
         self._reading = self._probe.read()
         self._judge = HealthJudge(throttle_seconds=settings.throttle_seconds)
         self._threads = [threading.Thread(target=self._run, name="heartbeat", daemon=True)]
-        if os.environ.get("FACE3D_POOL") == "threads" and settings.selftest_seconds > 0:
+        if _has_threads() and settings.selftest_seconds > 0:
             self._threads.append(threading.Thread(target=self._test, name="self-test", daemon=True))
 
     def start(self) -> None:
@@ -90,6 +90,9 @@ class Heart:
 
     def _run(self) -> None:
         outage = Outage(log, "heartbeat")
+        # Forked children warm up while this process consumes already; a threads pool did it before.
+        if set(self._stages) & set(STAGES) and not _has_threads():
+            wait_until_warm(self._slots, self._stopped)
         while not self._stopped.is_set():
             started = time.monotonic()
             try:
@@ -159,6 +162,10 @@ def served_stages() -> list[str]:
     return [name for name in os.environ.get("FACE3D_STAGES", "").split(",") if name in known]
 
 
+def _has_threads() -> bool:
+    return os.environ.get("FACE3D_POOL") == "threads"
+
+
 def _serves_stages() -> bool:
     return bool(set(served_stages()) & set(STAGES))
 
@@ -197,6 +204,6 @@ def _warm_child(**_: Any) -> None:
 @signals.worker_init.connect
 def _warm_process(**_: Any) -> None:
     """Make the process of a threads pool ready before it consumes; one that forks must stay cold."""
-    if _serves_stages() and os.environ.get("FACE3D_POOL") == "threads":
+    if _serves_stages() and _has_threads():
         warm_up(get_settings())
         get_runtime(get_settings())

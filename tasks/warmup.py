@@ -1,5 +1,6 @@
 """What a process does before it takes work: engine, first run of its kernels, golden self-test."""
 
+import threading
 import time
 
 import structlog
@@ -8,10 +9,14 @@ from face3d.settings import Settings
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.profiles import apply_profile, profile_of
 from gpu_workers.selftest import find_fault
-from gpu_workers.watch import tell_unfit, watch_dir
+from gpu_workers.watch import count_warm, tell_unfit, tell_warm, watch_dir
 from tasks.base import largest_batch, worker_identity
 
 log = structlog.get_logger(__name__)
+
+#: A worker whose processes are not warm by then says that it is ready all the same: some of it may work.
+_WARM_SECONDS = 300.0
+_LOOK_SECONDS = 0.1
 
 _cold_start: float | None = None
 
@@ -22,7 +27,17 @@ def cold_start_seconds() -> float | None:
 
 
 def warm_up(settings: Settings) -> None:
-    """Build the default engine and test the device; never fails: jobs that need the engine will say so."""
+    """Build the default engine and test the device; never fails: jobs that need the engine will say so.
+
+    Then the worker is told that this process is warm: it is not ready before all of them are.
+    """
+    try:
+        _warm_up(settings)
+    finally:
+        tell_warm(watch_dir())
+
+
+def _warm_up(settings: Settings) -> None:
     global _cold_start  # noqa: PLW0603 - one a process
     started = time.perf_counter()
     identity = worker_identity(settings)
@@ -39,6 +54,22 @@ def warm_up(settings: Settings) -> None:
         tell_unfit(watch_dir(), fault)
     _cold_start = round(time.perf_counter() - started, 3)
     log.info("worker.warm", engine=settings.engine, cold_start_seconds=_cold_start)
+
+
+def wait_until_warm(processes: int, stopped: threading.Event) -> None:
+    """Wait until so many forked processes of this worker have warmed up; not where no launcher started it.
+
+    Args:
+        stopped: ends the wait.
+    """
+    folder = watch_dir()
+    if folder is None:
+        return
+    deadline = time.monotonic() + _WARM_SECONDS
+    while count_warm(folder) < processes and not stopped.wait(_LOOK_SECONDS):
+        if time.monotonic() > deadline:
+            log.warning("worker.not_warm", warm=count_warm(folder), processes=processes)
+            return
 
 
 def check_engine(settings: Settings) -> str | None:

@@ -10,6 +10,8 @@ from compose.local.accounts import Account, make_folder, write_private
 from compose.local.binaries import postgres_programs
 from compose.local.layout import DATABASE, DATABASE_USER, Layout
 from compose.local.service import Service, Step, scrubbed_environment
+from compose.local.vigil import Work
+from compose.local.writes import START_SECONDS, find_database_fault
 from face3d.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ def postgres_items(layout: Layout) -> tuple[Service | Step, ...]:
     programs = postgres_programs(layout.account)
     port = layout.ports["postgres"]
     password = layout.credentials["database_password"]
+    # The application's own database is made later.
+    url = f"postgresql://{DATABASE_USER}:{password}@127.0.0.1:{port}/postgres"
 
     service = Service(
         name="postgres",
@@ -34,7 +38,8 @@ def postgres_items(layout: Layout) -> tuple[Service | Step, ...]:
         env=scrubbed_environment(home),
         cwd=home,
         log=layout.logs / "postgres.log",
-        ready=lambda: _answers(port, password),
+        ready=lambda: find_database_fault(url, START_SECONDS) is None,
+        work=Work(find_fault=lambda: find_database_fault(url), folder=data),
         after=("initdb",),
         account=layout.account,
         stop_signal=signal.SIGINT,
@@ -78,16 +83,6 @@ def _initialise(programs: Path, data: Path, password: str, account: Account | No
     if result.returncode != 0:
         raise ConfigurationError(f"initdb failed: {result.stderr.strip()[-500:]}")
     complete.touch()
-
-
-def _answers(port: int, password: str) -> bool:
-    import psycopg
-
-    try:
-        _connect(port, password, "postgres").close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 def _make_database(port: int, password: str) -> None:

@@ -38,6 +38,8 @@ def program_services(layout: Layout) -> tuple[Service, ...]:
             ("gpu_workers.launcher",),
             DatabaseShows(layout.database_url, WORKER_BEATS),
             stop_seconds=35.0,
+            # It is ready when all its processes are warm.
+            start_seconds=300.0,
         ),
         _flower(layout),
     )
@@ -61,6 +63,7 @@ def _program(
     *,
     extra_env: dict[str, str] | None = None,
     stop_seconds: float = 10.0,
+    start_seconds: float = 60.0,
 ) -> Service:
     return Service(
         name=name,
@@ -72,6 +75,7 @@ def _program(
         forget=ready.forget if isinstance(ready, DatabaseShows) else lambda: None,
         after=PREPARED,
         stop_seconds=stop_seconds,
+        start_seconds=start_seconds,
     )
 
 

@@ -5,6 +5,8 @@ Its PutBucketNotificationConfiguration answers 200 and makes a bucket: events ar
 
 import json
 import secrets
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +15,19 @@ from compose.local.binaries import weed_program
 from compose.local.certificate import make_certificate
 from compose.local.layout import Layout
 from compose.local.service import Service, Step, scrubbed_environment
+from compose.local.vigil import Work
+from compose.local.writes import START_SECONDS, find_storage_fault
+from face3d.errors import ConfigurationError, StorageUnavailable
 
 if TYPE_CHECKING:
     from face3d.settings import Settings
 
+#: Inbox, work, assets.
+BUCKETS = 3
+#: It has as many volumes as fit on the disk, and each bucket needs one of its own.
+_VOLUME_MB = 1024
+#: It writes nothing when less than one percent of the disk is free.
+_LEAST_FREE = 0.012
 #: The parts of SeaweedFS that speak gRPC to each other, as security.toml calls them.
 GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "msg_broker", "msg_agent", "mq", "client")
 
@@ -37,7 +48,7 @@ def weed_arguments(program: Path, home: Path, ports: dict[str, int]) -> tuple[st
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=1024",
+        f"-master.volumeSizeLimitMB={_VOLUME_MB}",
         # The only master need not remember an election: while it resumes one, the first report of the volumes
         # may come too early, and then nothing can be written for 5 to 20 s. Volume and file numbers are
         # learned from the volumes' reports.
@@ -122,7 +133,13 @@ def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Ste
         ("grpc.crt", certificate),
     ):
         write_private(conf / name, text, layout.account)
-    port = layout.ports["s3"]
+    find_fault = partial(
+        find_storage_fault,
+        layout.ports["s3"],
+        (layout.credentials["s3_access_key"], layout.credentials["s3_secret_key"]),
+        settings.s3_region,
+        (settings.bucket_inbox, settings.bucket_work, settings.bucket_assets),
+    )
     service = Service(
         name="seaweedfs",
         argv=weed_arguments(weed_program(layout.account), home, layout.ports),
@@ -134,27 +151,30 @@ def seaweedfs_items(layout: Layout, settings: "Settings") -> tuple[Service | Ste
         cwd=conf,
         log=layout.logs / "seaweedfs.log",
         stop_seconds=6.0,
-        ready=lambda: _answers(port),
+        ready=lambda: find_fault(START_SECONDS) is None,
+        work=Work(find_fault=find_fault, folder=home / "data", room_part=_LEAST_FREE),
         account=layout.account,
     )
-    return (service, Step(name="buckets", run=lambda: _prepare_buckets(settings), after=("seaweedfs",)))
+    return (service, Step(name="buckets", run=lambda: _prepare_buckets(settings, home), after=("seaweedfs",)))
 
 
-def _answers(port: int) -> bool:
-    import http.client
+def _prepare_buckets(settings: "Settings", folder: Path) -> None:
+    """Make the buckets.
 
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=0.8)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status in (200, 403)
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _prepare_buckets(settings: "Settings") -> None:
+    Raises:
+        StorageUnavailable: nothing can be written to one of them.
+        ConfigurationError: so it is, and the disk has no room for a volume of each.
+    """
     # boto3 is slow to import: in the step's thread, while the servers start.
     from compose.prepare import prepare_buckets
 
-    prepare_buckets(settings)
+    try:
+        prepare_buckets(settings)
+    except StorageUnavailable as error:
+        free = shutil.disk_usage(folder).free // 2**20
+        if free >= BUCKETS * _VOLUME_MB:
+            raise
+        raise ConfigurationError(
+            f"{error.message} SeaweedFS wants {_VOLUME_MB} MB for a volume of each of the {BUCKETS} buckets; "
+            f"{free} MB are free in {folder}: make room, or set FACE3D_STATE_DIR to a folder on another disk."
+        ) from error

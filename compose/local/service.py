@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compose.local.accounts import Account
+from compose.local.vigil import Work
 
 #: Marks every process of a stack, and all that they start: the state folder's path.
 STACK_MARK = "FACE3D_STACK"
@@ -38,6 +39,8 @@ class Service:
     stop_seconds: float = 10.0
     #: The stack gives up when it is not ready after this long.
     start_seconds: float = 60.0
+    #: Looked after while it runs: it is started anew when it does no work for long. None: nobody asks.
+    work: Work | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

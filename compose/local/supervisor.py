@@ -15,6 +15,7 @@ from pathlib import Path
 from compose.local.logs import log_tail, rotate
 from compose.local.orphans import ProcessMark, RunRecord
 from compose.local.service import RUN_MARK, STACK_MARK, Service, Step, spawn
+from compose.local.vigil import Vigil
 from face3d.errors import Face3DError
 
 POLL_SECONDS = 0.05
@@ -43,6 +44,9 @@ class _Child:
     next_start: float = 0.0
     #: Stopped on request: not started again until asked.
     held: bool = False
+    #: Told to end, to be started anew: it is killed then.
+    kill_at: float | None = None
+    vigil: Vigil | None = None
 
 
 class Supervisor:
@@ -69,6 +73,11 @@ class Supervisor:
         self._failure: StackFailed | None = None
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="step")
+        watched = [child for child in self._children.values() if child.service.work is not None]
+        # A thread each: one that hangs is no reason not to look after another.
+        self._askers = ThreadPoolExecutor(max_workers=max(1, len(watched)), thread_name_prefix="vigil")
+        for child in watched:
+            child.vigil = self._begin_vigil(child.service)
         self._watchdog: subprocess.Popen[bytes] | None = None
 
     # -- for callers
@@ -98,6 +107,8 @@ class Supervisor:
         self._stopping.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
+        # Who asks a server that does not answer ends when that is stopped.
+        self._askers.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
         running = {name: child for name, child in self._children.items() if child.process is not None}
         while running:
@@ -190,6 +201,7 @@ class Supervisor:
             if not child.held and now >= child.next_start and self._met(service.after):
                 marks = {STACK_MARK: str(self._record.state_dir), RUN_MARK: self._record.run_id}
                 child.process, child.started, child.ready = spawn(service, marks), now, False
+                child.kill_at = None
                 self._record.processes[service.name] = ProcessMark.of(child.process.pid, service.stop_signal)
                 self._record.save()
             return
@@ -205,6 +217,15 @@ class Supervisor:
             self._report(f"{service.name} ended with status {status}; starting it again")
         elif not child.ever_ready and now - child.started > service.start_seconds:
             raise StackFailed(_not_ready(service))
+        elif child.kill_at is not None:
+            if now > child.kill_at:
+                _kill_group(child.process.pid)
+        elif child.ever_ready and child.vigil is not None and child.vigil.look():
+            child.process.send_signal(service.stop_signal)
+            child.kill_at = now + service.stop_seconds
+
+    def _begin_vigil(self, service: Service) -> Vigil | None:
+        return Vigil(service.name, service.work, self._askers, self._report) if service.work else None
 
     def _probe(self) -> None:
         """Ask the starting services whether they are ready, without the lock: a probe may take a second."""

@@ -1,11 +1,11 @@
 """Valkey with an append-only file: the broker of the local stack."""
 
-import socket
-
 from compose.local.accounts import make_folder, write_private
 from compose.local.binaries import valkey_program
 from compose.local.layout import Layout
 from compose.local.service import Service, scrubbed_environment
+from compose.local.vigil import Work
+from compose.local.writes import START_SECONDS, find_broker_fault
 
 
 def valkey_items(layout: Layout) -> tuple[Service, ...]:
@@ -32,23 +32,8 @@ def valkey_items(layout: Layout) -> tuple[Service, ...]:
         env=scrubbed_environment(home),
         cwd=home,
         log=layout.logs / "valkey.log",
-        ready=lambda: _answers(port, password),
+        ready=lambda: find_broker_fault(port, password, START_SECONDS) is None,
+        work=Work(find_fault=lambda: find_broker_fault(port, password), folder=home),
         account=layout.account,
     )
     return (service,)
-
-
-def _answers(port: int, password: str) -> bool:
-    """Return whether the server has loaded its data and takes commands."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=0.5) as connection:
-            connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-            reply = b""
-            while reply.count(b"\r\n") < 2:
-                part = connection.recv(256)
-                if not part:
-                    return False
-                reply += part
-    except OSError:
-        return False
-    return reply.endswith(b"+PONG\r\n")

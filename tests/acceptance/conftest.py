@@ -79,9 +79,18 @@ class Customer:
         return answer.raise_for_status().content
 
 
+#: What the stack said while it started, and how many processes of its workers were warm when it said so.
+SAID: list[tuple[str, int]] = []
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     folder = temporary_state_dir()
+
+    def note(line: str) -> None:
+        log = folder / "logs" / "workers.log"
+        SAID.append((line, log.read_text().count("worker.warm") if log.exists() else 0))
+
     overrides = {
         "model_dir": str(Settings().model_dir),
         "webhook_allow_private": "true",
@@ -89,7 +98,7 @@ def stack() -> Iterator[Stack]:
         "texture_size": "1024",
     }
     try:
-        with Stack(folder, overrides=overrides) as running:
+        with Stack(folder, overrides=overrides, report=note) as running:
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -33,8 +33,12 @@ REASONS = [
 TOO_SMALL = 200
 
 
-def make_glb(size: int = 24) -> bytes:
-    """Return a bulging, textured patch with the shape jawOpen, as GLB."""
+def make_glb(size: int = 24, *, texture: np.ndarray | None = None) -> bytes:
+    """Return a bulging, textured patch with the shape jawOpen, as GLB.
+
+    Args:
+        texture: (H, W, 3) uint8 sRGB; a grey ramp when None.
+    """
     line = np.linspace(-1, 1, size, dtype=np.float32)
     x, y = np.meshgrid(line, line)
     z = np.sqrt(np.clip(2.2 - x**2 - y**2, 0, None))
@@ -46,7 +50,8 @@ def make_glb(size: int = 24) -> bytes:
     quads = corner + np.array([0, 1, size + 1, 0, size + 1, size])
     indices = quads.reshape(-1).astype(np.uint16)
     picture = io.BytesIO()
-    Image.linear_gradient("L").resize((128, 128)).convert("RGB").save(picture, "PNG")
+    ramp = Image.linear_gradient("L").resize((128, 128)).convert("RGB")
+    (ramp if texture is None else Image.fromarray(texture)).save(picture, "PNG")
     blobs = [positions.tobytes(), normals.tobytes(), texcoords.tobytes(), jaw.tobytes(), indices.tobytes()]
     views, binary = [], b""
     for blob in [*blobs, picture.getvalue()]:

@@ -12,13 +12,18 @@ from PIL import Image
 from compose.local import SERVERS, Stack, temporary_state_dir
 from face3d.settings import Settings
 from tests.acceptance.chromium import Browser, find_chromium
-from tests.acceptance.stand_in import REASONS, StandIn
+from tests.acceptance.stand_in import REASONS, StandIn, make_glb
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine"),
     pytest.mark.timeout(240),
 ]
+
+#: Every tone of red and green, in a picture that is no square: (64, 96, 3) sRGB.
+TEXTURE = np.stack(
+    [*np.meshgrid(np.linspace(0, 255, 96), np.linspace(0, 255, 64)), np.full((64, 96), 60.0)], axis=-1
+).astype(np.uint8)
 
 VIEW = "document.body.dataset.view"
 HEIC = Path(__file__).resolve().parent.parent / "unit" / "samples" / "heic" / "plain.heic"
@@ -28,7 +33,10 @@ HEIC = Path(__file__).resolve().parent.parent / "unit" / "samples" / "heic" / "p
 def studio() -> Iterator[Settings]:
     folder = temporary_state_dir()
     try:
-        with Stack(folder, services=SERVERS | {"web"}) as stack, StandIn(stack.settings):
+        with (
+            Stack(folder, services=SERVERS | {"web"}) as stack,
+            StandIn(stack.settings, glb=make_glb(texture=TEXTURE)),
+        ):
             yield stack.settings
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -65,6 +73,21 @@ def photo(tmp_path: Path) -> Path:
 
 def picture(browser: Browser) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(browser.screenshot())).convert("RGB"), dtype=int)
+
+
+def check_texture(page: Browser, name: str) -> None:
+    """Compare an `<img>`, drawn at its natural size, with the picture that went into the model."""
+    page.wait_for(f"document.getElementById('{name}').naturalWidth")
+    shown = page.evaluate(
+        f"(() => {{ const shown = document.getElementById('{name}');"
+        " const canvas = new OffscreenCanvas(shown.naturalWidth, shown.naturalHeight);"
+        " const pen = canvas.getContext('2d'); pen.drawImage(shown, 0, 0);"
+        " return [canvas.height, canvas.width,"
+        " [...pen.getImageData(0, 0, canvas.width, canvas.height).data]]; })()"
+    )
+    assert tuple(shown[:2]) == TEXTURE.shape[:2]
+    pixels = np.array(shown[2]).reshape(*TEXTURE.shape[:2], 4)
+    np.testing.assert_allclose(pixels[..., :3], TEXTURE, atol=1)
 
 
 def click(browser: Browser, name: str) -> None:
@@ -105,6 +128,9 @@ def test_a_photo_becomes_a_head(page: Browser, photo: Path, studio: Settings) ->
 
     page.wait_for("!document.getElementById('shapes').hidden", 90)
     page.wait_for("!document.getElementById('uv').hidden && document.getElementById('uv-image').naturalWidth")
+    check_texture(page, "uv-image")
+    height, width = TEXTURE.shape[:2]
+    page.wait_for(f"document.getElementById('uv-size').textContent === '{width} × {height}'")
     before = picture(page)
     page.evaluate(
         "(() => { const slider = document.querySelector('#shapes [name=jawOpen]');"
@@ -122,6 +148,7 @@ def test_a_photo_becomes_a_head(page: Browser, photo: Path, studio: Settings) ->
     assert page.evaluate(names) == ["head.glb", "manifest.json"]
     click(page, "uv")
     assert page.evaluate("document.getElementById('uv-large').open") is True
+    check_texture(page, "uv-large-image")
     page.press("Escape", 27)
     assert page.evaluate("document.getElementById('uv-large').open") is False
 

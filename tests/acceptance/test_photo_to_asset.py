@@ -3,9 +3,12 @@
 import hashlib
 import io
 import json
+import re
 import struct
+from pathlib import Path
 from typing import Any
 
+import assimp_py
 import numpy as np
 import pytest
 from PIL import Image
@@ -82,6 +85,28 @@ def test_the_glb_holds_the_head_with_52_named_shapes(customer: Customer, job: di
     assert {"skin", "eye_left", "eye_right", "tongue"} <= names
     for mesh in document["meshes"]:
         assert mesh["extras"]["targetNames"] == list(ARKIT_NAMES)
+
+
+def test_another_program_s_reader_opens_the_whole_head(
+    customer: Customer, job: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in ("head.glb", "head.obj", "head.mtl"):
+        (tmp_path / name).write_bytes(customer.file(job, name))
+    glb, obj = (
+        assimp_py.import_file(str(tmp_path / name), assimp_py.Process_Triangulate)
+        for name in ("head.glb", "head.obj")
+    )
+    assert {mesh.name for mesh in glb.meshes} == {mesh.name for mesh in obj.meshes}
+    assert sum(mesh.num_vertices for mesh in glb.meshes) > 20_000
+    skin = next(mesh for mesh in glb.meshes if mesh.name == "skin")
+    assert skin.tangents is not None
+
+
+def test_the_pictures_that_the_obj_names_lie_beside_it(customer: Customer, job: dict[str, Any]) -> None:
+    text = customer.file(job, "head.mtl").decode()
+    named = set(re.findall(r"^(?:map_\w+|norm) (.+)$", text, re.MULTILINE))
+    assert {"albedo.png", "normal.png", "albedo_eyes.png", "coverage_lashes.png"} <= named
+    assert named <= {file["name"] for file in job["files"]}
 
 
 def test_the_same_upload_again_changes_nothing_and_another_option_makes_another_job(

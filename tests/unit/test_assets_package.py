@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from assets.manifest import EngineEntry, Source, StageEntry, describe_file
 from assets.maps import encode_maps, select_asset_maps
 from assets.package import build_asset, list_facts
-from face3d.head import ARKIT_NAMES, head_to_tensors
+from face3d.head import ARKIT_NAMES, Head, head_to_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.base import PhotoLimits
@@ -18,15 +19,23 @@ from gpu_workers.engines.null.head import make_head
 
 
 def build(
-    options: JobOptions, *, copied: bool = False, facts: dict | None = None, photo=None
+    options: JobOptions, *, copied: bool = False, facts: dict | None = None, photo=None, lashes: bool = False
 ) -> dict[str, bytes]:
     engine = NullEngine()
     prepared = engine.preprocess(b"", options, PhotoLimits())
     geometry = StageResult(
-        tensors=head_to_tensors(make_head()),
+        tensors=head_to_tensors(with_lashes(make_head()) if lashes else make_head()),
         facts={"scale_from": "iris", "quality": "usable", **(facts or {})},
     )
     texture = engine.texture(prepared, geometry, options)
+    if lashes:
+        covered = {"albedo/lashes": np.full((8, 8, 4), (30, 20, 20, 128), np.uint8)}
+        surface = (
+            {"normal/skin": np.full((8, 8, 3), (128, 128, 255), np.uint8)}
+            if "maps" in options.formats
+            else {}
+        )
+        texture = replace(texture, tensors={**texture.tensors, **covered, **surface})
     encoded = encode_maps(texture, options)
     maps = select_asset_maps(encoded)
     if copied:
@@ -44,6 +53,11 @@ def build(
         engine=EngineEntry(name="null", version="1", licences={"head": "CC0"}),
         stages=[StageEntry(name="geometry", seconds=0.5, device="cpu")],
     )
+
+
+def with_lashes(head: Head) -> Head:
+    lashes = replace(head.parts[-1], name="lashes", material="lashes")
+    return replace(head, parts=(*head.parts, lashes))
 
 
 def test_manifest_tells_every_file() -> None:

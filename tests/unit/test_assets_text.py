@@ -1,8 +1,9 @@
 """Numbers as text, by whole columns, against printing them one by one."""
 
 import numpy as np
+import pytest
 
-from assets.text import write_decimals, write_pairs
+from assets.text import write_decimals, write_tuples
 
 
 def test_decimals_are_printed_as_format_prints_them() -> None:
@@ -16,14 +17,22 @@ def test_decimals_are_printed_as_format_prints_them() -> None:
         assert write_decimals("v", rows) == plain.encode()
 
 
-def test_pairs_are_printed_as_str_prints_them() -> None:
+def test_fewer_decimals_are_printed_as_format_prints_them() -> None:
+    rng = np.random.default_rng(7)
+    values = rng.uniform(-1, 1, (2000, 3)).astype(np.float32)
+    plain = "".join(f"vn {x:.4f} {y:.4f} {z:.4f}\n" for x, y, z in values.tolist())
+    assert write_decimals("vn", values, 4) == plain.encode()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_tuples_are_printed_as_str_prints_them(size: int) -> None:
     rng = np.random.default_rng(6)
-    pairs = rng.integers(1, 10 ** rng.integers(1, 7, (500, 4, 2)))
+    tuples = rng.integers(1, 10 ** rng.integers(1, 7, (500, 4, size)))
     kept = np.ones((500, 4), bool)
     kept[::3, 3] = False
-    rows = zip(pairs.tolist(), kept.tolist(), strict=True)
+    rows = zip(tuples.tolist(), kept.tolist(), strict=True)
     plain = [
-        "f " + " ".join(f"{a}/{b}" for (a, b), wanted in zip(row, wants, strict=True) if wanted)
+        "f " + " ".join("/".join(map(str, one)) for one, wanted in zip(row, wants, strict=True) if wanted)
         for row, wants in rows
     ]
-    assert write_pairs("f", pairs, kept).decode() == "".join(line + "\n" for line in plain)
+    assert write_tuples("f", tuples, kept).decode() == "".join(line + "\n" for line in plain)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import tomllib
@@ -19,7 +20,7 @@ from compose.local.seaweedfs import notification_toml, seaweedfs_items, weed_arg
 from compose.local.service import Service
 from compose.local.stack import Stack
 from compose.local.valkey import valkey_items
-from face3d.errors import ConfigurationError
+from face3d.errors import ConfigurationError, Face3DError, StorageUnavailable
 from face3d.settings import Settings, get_settings
 
 
@@ -180,3 +181,25 @@ def test_ports_file_is_json_that_a_person_can_edit(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(ports, "is_free", lambda _port: True)
     (tmp_path / "ports.json").write_text(json.dumps({"web": 9090}))
     assert ports.choose_ports(tmp_path)["web"] == 9090
+
+
+def test_every_server_is_looked_after_while_it_runs_and_none_of_our_programs_is(layout: Layout) -> None:
+    looked_after = {service.name: service.work for service in _services(layout) if service.work is not None}
+    assert set(looked_after) == {"postgres", "valkey", "seaweedfs"}
+    for work in looked_after.values():
+        assert work.folder.is_relative_to(layout.state_dir)
+
+
+@pytest.mark.parametrize(("free_mb", "says"), [(300, "300 MB are free"), (50_000, "answered 500")])
+def test_a_disk_too_small_for_the_buckets_is_named(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, free_mb: int, says: str
+) -> None:
+    def refuse(_settings: Settings) -> None:
+        raise StorageUnavailable("The object store answered 500.")
+
+    monkeypatch.setattr("compose.prepare.prepare_buckets", refuse)
+    usage = shutil.disk_usage("/")._replace(free=free_mb * 2**20)
+    monkeypatch.setattr("compose.local.seaweedfs.shutil.disk_usage", lambda _folder: usage)
+    (step,) = [item for item in seaweedfs_items(layout, Settings()) if item.name == "buckets"]
+    with pytest.raises(Face3DError, match=says):
+        step.run()

@@ -3,7 +3,7 @@
 
 import { createJob, followJob, getJob, listJobs, readJson, Refusal } from "/static/api.js";
 import { ago, bytes, FILE_NOTES, hintFor, measured, seconds, sortReasons, STAGES } from "/static/words.js";
-import { offerShapes, showHead, skinTexture } from "/static/viewer.js";
+import { fetchHead, offerShapes, showHead, skinTexture } from "/static/viewer.js";
 
 const TERMINAL = new Set(["ready", "failed", "cancelled", "erased"]);
 const RECENT = 12;
@@ -16,7 +16,7 @@ const make = (tag, properties = {}, ...children) => {
   return element;
 };
 
-const state = { photo: null, photoUrl: null, job: null, stop: () => {}, shown: null, names: new Map() };
+const state = { photo: null, photoUrl: null, textureUrl: null, job: null, stop: () => {}, shown: null, names: new Map() };
 
 function show(view, headline, subline) {
   document.body.dataset.view = view;
@@ -155,15 +155,13 @@ async function drawReady(job) {
   at("viewer-note").textContent = glb ? "Loading the head …" : "This job has no model to show.";
   if (!glb) return;
   try {
-    const element = await showHead(at("viewer"), `${glb.url}?disposition=inline&direct=true`);
+    const model = await fetchHead(`${glb.url}?disposition=inline&direct=true`);
+    if (state.job?.id !== job.id) return;
+    const element = await showHead(at("viewer"), model);
     if (state.job?.id !== job.id) return;
     at("viewer-note").textContent = "";
     at("shapes").hidden = !offerShapes(at("shapes"), element);
-    const picture = await skinTexture(element);
-    at("uv").hidden = !picture;
-    if (picture) at("uv-image").src = at("uv-large-image").src = picture;
-    const size = job.options["texture-size"];
-    at("uv-size").textContent = size ? `${size} × ${size}` : "";
+    showTexture(await skinTexture(model));
   } catch {
     at("viewer-note").textContent = "The head cannot be shown in this browser; the files can be downloaded.";
   }
@@ -181,6 +179,13 @@ async function drawReasons(job) {
     return make("li", { title: `${reason.code}${figures}` }, reason.message);
   });
   list.replaceChildren(...rows);
+}
+
+function showTexture(picture) {
+  URL.revokeObjectURL(state.textureUrl);
+  at("uv").hidden = !picture;
+  at("uv-size").textContent = "";
+  if (picture) at("uv-image").src = at("uv-large-image").src = state.textureUrl = URL.createObjectURL(picture);
 }
 
 function drawFiles(files) {
@@ -234,6 +239,10 @@ function markRecent() {
 }
 
 // -- wiring
+
+at("uv-image").addEventListener("load", ({ target }) => {
+  at("uv-size").textContent = `${target.naturalWidth} × ${target.naturalHeight}`;
+});
 
 const pick = () => at("photo").click();
 at("go").addEventListener("click", () => (document.body.dataset.view === "chosen" ? start() : pick()));

@@ -1,4 +1,4 @@
-// The head: model-viewer, its expressions, and the UV map taken out of the model itself.
+// The head: model-viewer, its expressions, and the UV map taken out of the model's file itself.
 
 const SHAPES = [
   ["Open jaw", ["jawOpen"]],
@@ -7,7 +7,10 @@ const SHAPES = [
   ["Raise brows", ["browInnerUp", "browOuterUpLeft", "browOuterUpRight"]],
 ];
 
-const THUMBNAIL = 1024;
+// glTF 2.0, section 4.4: the header, then a chunk's length and kind before its content.
+const HEADER_BYTES = 12;
+const CHUNK_BYTES = 8;
+
 const SWAY_RADIANS = 0.9;
 const SWAY_MS = 14000;
 
@@ -16,9 +19,17 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 let library;
 const loadLibrary = () => (library ??= import("/static/vendor/model-viewer.min.js"));
 
+/** Fetch a model, once for all that is shown of it; resolves to a Blob. */
+export async function fetchHead(url) {
+  const [answer] = await Promise.all([fetch(url), loadLibrary()]);
+  if (!answer.ok) throw new Error("The head cannot be fetched.");
+  return answer.blob();
+}
+
 /** Show a model in `place`; resolves to the element once it is loaded. */
-export async function showHead(place, url) {
+export async function showHead(place, model) {
   await loadLibrary();
+  const url = URL.createObjectURL(model);
   const element = document.createElement("model-viewer");
   const attributes = {
     src: url,
@@ -39,7 +50,7 @@ export async function showHead(place, url) {
   await new Promise((resolve, reject) => {
     element.addEventListener("load", resolve, { once: true });
     element.addEventListener("error", () => reject(new Error("The head cannot be shown here.")), { once: true });
-  });
+  }).finally(() => URL.revokeObjectURL(url));
   if (!calm.matches) sway(element);
   return element;
 }
@@ -105,11 +116,17 @@ function meshesWithShapes(element) {
   return meshes;
 }
 
-/** Return a picture's address of the skin's texture inside the model, or null. */
-export async function skinTexture(element) {
-  const materials = element.model?.materials ?? [];
-  const textured = materials.filter((item) => item.pbrMetallicRoughness.baseColorTexture?.texture);
+/** Return the file of the skin's texture as it lies in a binary glTF, a Blob, or null: no pixel is made anew. */
+export async function skinTexture(model) {
+  const lengthAt = (place) => model.slice(place, place + 4).arrayBuffer().then((part) => new DataView(part).getUint32(0, true));
+  const start = HEADER_BYTES + CHUNK_BYTES;
+  const binary = start + (await lengthAt(HEADER_BYTES)) + CHUNK_BYTES;
+  const gltf = JSON.parse(await model.slice(start, binary - CHUNK_BYTES).text());
+  const textured = (gltf.materials ?? []).filter((item) => item.pbrMetallicRoughness?.baseColorTexture);
   const skin = textured.find((item) => /skin|head|face/i.test(item.name)) ?? textured[0];
-  const image = skin?.pbrMetallicRoughness.baseColorTexture.texture.source;
-  return image ? image.createThumbnail(THUMBNAIL, THUMBNAIL) : null;
+  if (!skin) return null;
+  const image = gltf.images[gltf.textures[skin.pbrMetallicRoughness.baseColorTexture.index].source];
+  const view = gltf.bufferViews[image.bufferView];
+  const place = binary + (view.byteOffset ?? 0);
+  return model.slice(place, place + view.byteLength, image.mimeType);
 }

@@ -84,6 +84,8 @@ export const FILE_NOTES = {
   "albedo_eyes.png": "eye colour",
   "albedo_mouth.png": "mouth and teeth",
   "albedo_lashes.png": "lashes, with coverage",
+  "albedo_lashes_opaque.png": "lash colour, for the OBJ",
+  "coverage_lashes.png": "where lashes are, for the OBJ",
   "normal.png": "skin normals, tangent space, +Y up",
   "roughness.png": "skin roughness",
   "ao.png": "ambient occlusion",
