@@ -315,3 +315,19 @@ class Worker(Base):
     health: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class SignIn(Base):
+    """A session of the page, or a code that opens one; see `db.sign_in`."""
+
+    __tablename__ = "sign_ins"
+    __table_args__ = (
+        CheckConstraint("kind IN ('session', 'code')", name="kind"),
+        Index("ix_sign_ins_expires_at", "expires_at"),
+    )
+
+    #: HMAC under the API token; the name or code itself is nowhere.
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]

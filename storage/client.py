@@ -15,7 +15,7 @@ from typing import Any
 
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
-from storage.connection import StorageConfig, connect, translate_errors
+from storage.connection import QUICK, StorageConfig, connect, translate_errors
 from storage.errors import ObjectExists, ObjectMissing
 from storage.metadata import content_disposition, decode_metadata, encode_metadata
 
@@ -57,8 +57,13 @@ class Storage:
         self._pid = os.getpid()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Storage":
-        """Return the storage that the settings name; connects on first use."""
+    def from_settings(cls, settings: Settings, *, quick: bool = False) -> "Storage":
+        """Return the storage that the settings name; connects on first use.
+
+        Args:
+            settings: name the store.
+            quick: give up within ten seconds (see `QUICK`), for who answers somebody that waits.
+        """
         return cls(
             StorageConfig(
                 endpoint=settings.s3_endpoint,
@@ -66,6 +71,7 @@ class Storage:
                 region=settings.s3_region,
                 access_key=settings.s3_access_key.get_secret_value(),
                 secret_key=settings.s3_secret_key.get_secret_value(),
+                **(QUICK if quick else {}),
             )
         )
 

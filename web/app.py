@@ -2,17 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
-from db.session import make_session_factory
 from face3d.settings import Settings
-from storage.client import Storage
 from web import events, health, jobs, metrics, page, webhooks
+from web.auth import is_over_tls
 from web.context import Context
+from web.gate import Gate
 from web.problems import install_handlers
+from web.progress import Followers
 from web.security import SecurityMiddleware
 
 DESCRIPTION = """\
@@ -24,15 +27,30 @@ programs, a sentence for people, what was measured and what is allowed.
 """
 
 
+class GuardedApp(FastAPI):
+    """An app whose every request passes the gate, and whose every answer carries the security headers."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put ours around all of Starlette's, whose outermost answers unexpected errors."""
+        context: Context = self.state.context
+        guarded = Gate(super().build_middleware_stack(), context.settings, context.lanes)
+        return SecurityMiddleware(guarded, over_tls=is_over_tls(context.settings))
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    await run_in_threadpool(app.state.context.storage.prepare)
-    yield
+    context: Context = app.state.context
+    await run_in_threadpool(context.storage.prepare)
+    context.watch.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(context.close)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the app; it connects to database, broker and storage when they are first needed."""
-    app = FastAPI(
+    app = GuardedApp(
         title="Face3D",
         version="1",
         description=DESCRIPTION,
@@ -41,11 +59,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
     )
-    app.state.context = Context(
-        settings=settings, sessions=make_session_factory(settings), storage=Storage.from_settings(settings)
-    )
+    app.state.context = context = Context.from_settings(settings)
+    app.state.followers = Followers(partial(jobs.load_jobs, context))
     install_handlers(app)
-    app.add_middleware(SecurityMiddleware)
     for router in (events.router, jobs.router, webhooks.router, health.router, metrics.router, page.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")
