@@ -108,9 +108,13 @@ def is_over_tls(settings: Settings) -> bool:
 
 
 def is_same_origin(request: Request) -> bool:
-    """SameSite knows no ports: a page of another port of this host must not act with our cookie."""
+    """SameSite knows no ports: a page of another port of this host must not act with our cookie.
+
+    A proxy may ask us under another name than the page has: `public_url` tells that one.
+    """
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    own = urlsplit(get_context(request).settings.public_url).netloc
+    return origin is None or urlsplit(origin).netloc in (request.headers.get("host"), own)
 
 
 async def _has_api_rights(request: Request) -> bool:
