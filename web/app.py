@@ -13,10 +13,14 @@ from face3d.settings import Settings
 from web import events, health, jobs, metrics, page, webhooks
 from web.auth import is_over_tls
 from web.context import Context
-from web.gate import Gate
+from web.gate import Gate, GuardedApp
+from web.limits import make_rules
 from web.problems import install_handlers
 from web.progress import Followers
 from web.security import SecurityMiddleware
+
+#: Bodies in memory, bytes: some eighty photos of a telephone, of all requests together.
+HELD_BYTES = 256 * 2**20
 
 DESCRIPTION = """\
 One frontal photo becomes a 3D head with a true 4096 x 4096 texture.
@@ -25,16 +29,6 @@ PUT photos in the inbox bucket and follow them at `/v1/lookup`, or upload them h
 Every call needs `Authorization: Bearer <token>`. Errors are `{code, message, value, limit}`: a code for
 programs, a sentence for people, what was measured and what is allowed.
 """
-
-
-class GuardedApp(FastAPI):
-    """An app whose every request passes the gate, and whose every answer carries the security headers."""
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """Put ours around all of Starlette's, whose outermost answers unexpected errors."""
-        context: Context = self.state.context
-        guarded = Gate(super().build_middleware_stack(), context.settings, context.lanes)
-        return SecurityMiddleware(guarded, over_tls=is_over_tls(context.settings))
 
 
 @asynccontextmanager
@@ -50,7 +44,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the app; it connects to database, broker and storage when they are first needed."""
+    context = Context.from_settings(settings)
+
+    def guard(app: ASGIApp) -> ASGIApp:
+        gate = Gate(
+            app, make_rules(settings), context.lanes, held_bytes=max(HELD_BYTES, 4 * settings.max_bytes)
+        )
+        return SecurityMiddleware(gate, over_tls=is_over_tls(settings))
+
     app = GuardedApp(
+        guard,
         title="Face3D",
         version="1",
         description=DESCRIPTION,
@@ -59,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
     )
-    app.state.context = context = Context.from_settings(settings)
+    app.state.context = context
     app.state.followers = Followers(partial(jobs.load_jobs, context))
     install_handlers(app)
     for router in (events.router, jobs.router, webhooks.router, health.router, metrics.router, page.router):

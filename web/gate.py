@@ -3,39 +3,53 @@
 An ASGI middleware in front of the whole app, errors included, so that no route can be forgotten.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from face3d.settings import Settings
 from web.auth import authorise
 from web.bodies import Body, Held
 from web.lanes import Lanes, Place
-from web.limits import Limits, Rule, find_limits, make_rules
+from web.limits import Limits, Rule, find_limits
 from web.problems import answer_error
 
-#: Bodies in memory, bytes: some eighty photos of a telephone, of all requests together.
-HELD_BYTES = 256 * 2**20
+
+class GuardedApp(FastAPI):
+    """An app behind middlewares of ours that stand in front of all of Starlette's.
+
+    Starlette answers unexpected errors outside of the middlewares that one can add.
+
+    Args:
+        guard: puts them around an app.
+        options: FastAPI's.
+    """
+
+    def __init__(self, guard: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+        self._guard = guard
+        super().__init__(**options)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the app as a server calls it."""
+        return self._guard(super().build_middleware_stack())
 
 
 class Gate:
-    """Guards an app.
+    """Lets requests in.
 
     Args:
         app: what is guarded.
-        settings: name the largest photo.
+        rules: limits of the routes.
         lanes: where calls get their places.
-        rules: limits of the routes; those of the job API when None.
+        held_bytes: of bodies in memory, of all requests together.
     """
 
-    def __init__(
-        self, app: ASGIApp, settings: Settings, lanes: Lanes, rules: Sequence[Rule] | None = None
-    ) -> None:
-        self._app, self._lanes = app, lanes
-        self._rules = make_rules(settings) if rules is None else rules
-        self._held = Held(max(HELD_BYTES, 4 * settings.max_bytes))
+    def __init__(self, app: ASGIApp, rules: Sequence[Rule], lanes: Lanes, *, held_bytes: int) -> None:
+        self._app, self._rules, self._lanes = app, rules, lanes
+        self._held = Held(held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -74,7 +74,12 @@ def make_rules(settings: Settings) -> Sequence[Rule]:
         (r"\w+ /metrics(/|$)", api),
         (r"\w+ /events(/|$)", events),
     )
-    return [Rule(pattern=re.compile(pattern), limits=limits) for pattern, limits in table]
+    return [make_rule(pattern, limits) for pattern, limits in table]
+
+
+def make_rule(pattern: str, limits: Limits) -> Rule:
+    """Return a rule; the pattern fits `METHOD /path` from its beginning."""
+    return Rule(pattern=re.compile(pattern), limits=limits)
 
 
 def find_limits(rules: Sequence[Rule], method: str, path: str) -> Limits:
