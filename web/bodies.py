@@ -18,6 +18,7 @@ PACE_BYTES_PER_SECOND = 16 * 1024
 #: After a refusal the rest of a body is read and thrown away for a moment: a connection that is closed with
 #: unread data is reset, and the client may lose the answer.
 DRAIN_SECONDS = 2.0
+DRAIN_PAUSE_SECONDS = 0.3
 DRAIN_BYTES = 8 * 2**20
 
 
@@ -120,7 +121,8 @@ class Body:
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while not self.complete and left > 0:
-                    message = await self._receive()
+                    async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
+                        message = await self._receive()
                     left -= len(message.get("body", b""))
                     self.complete = not message.get("more_body", False)
         except TimeoutError:
