@@ -6,13 +6,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from compose.local import Stack
 from face3d.settings import Settings
+from tests.integration.web_process import web_process
+from web import app as web_app
 from web import bodies, server
 from web.app import create_app
 from web.server import make_config
@@ -37,9 +41,9 @@ def serving(app: FastAPI) -> Iterator[int]:
             thread.join()
 
 
-@pytest.fixture
-def app(clean_servers: Settings) -> FastAPI:
-    app = create_app(clean_servers)
+@pytest.fixture(scope="module")
+def app(servers: Settings) -> FastAPI:
+    app = create_app(servers)
 
     @app.get("/fails")
     def fail() -> None:
@@ -48,15 +52,15 @@ def app(clean_servers: Settings) -> FastAPI:
     return app
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def port(app: FastAPI) -> Iterator[int]:
     with serving(app) as port:
         yield port
 
 
 @pytest.fixture
-def api(clean_servers: Settings) -> str:
-    return f"Authorization: Bearer {clean_servers.api_token.get_secret_value()}"
+def api(servers: Settings) -> str:
+    return f"Authorization: Bearer {servers.api_token.get_secret_value()}"
 
 
 def request(line: str, *headers: str) -> bytes:
@@ -126,7 +130,7 @@ def test_a_client_that_waits_for_leave_sends_nothing(port: int) -> None:
 )
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_large_body_is_refused_while_it_comes(
-    port: int, api: str, clean_servers: Settings, line: str, code: str, chunked: bool
+    port: int, api: str, servers: Settings, line: str, code: str, chunked: bool
 ) -> None:
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {MUCH}"
     form = "Content-Type: multipart/form-data; boundary=x"
@@ -155,15 +159,15 @@ def test_a_large_body_is_refused_while_it_comes(
                 client.sendall(frame)
                 sent += len(piece)
         reader.join()
-    allowed = clean_servers.max_bytes if line == "POST /v1/jobs" else 64 * 1024
+    allowed = servers.max_bytes if line == "POST /v1/jobs" else 64 * 1024
     ((status, headers, problem),) = said
     assert (status, problem["code"], problem["limit"]) == (413, code, allowed)
     assert headers["connection"] == "close"
     assert sent < allowed + ON_THE_WAY
 
 
-def test_events_have_a_limit_of_their_own(port: int, clean_servers: Settings) -> None:
-    headers = {"Authorization": f"Bearer {clean_servers.event_token.get_secret_value()}"}
+def test_events_have_a_limit_of_their_own(port: int, servers: Settings) -> None:
+    headers = {"Authorization": f"Bearer {servers.event_token.get_secret_value()}"}
     url = f"http://127.0.0.1:{port}/events/storage/s3"
     fits = httpx.post(url, headers=headers, content=b" " * 2**20)
     assert (fits.status_code, fits.json()["code"]) == (400, "invalid_event")
@@ -236,20 +240,25 @@ def test_the_second_request_of_a_connection_has_no_more_time(
         assert answer_to(client, seconds=3)[0] == 408
 
 
-def test_idle_connections_keep_nobody_out(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "count_connections", lambda: 20)
-    with serving(app) as port, contextlib.ExitStack() as stack:
-        for _ in range(100):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-        for _ in range(30):
-            assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5).is_success
+def test_idle_connections_keep_nobody_out(server_stack: Stack, tmp_path: Path) -> None:
+    env_file = server_stack.layout.env_file
+    with (
+        web_process(server_stack.settings, env_file, tmp_path, descriptors=96) as web,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(150):
+            stack.enter_context(socket.create_connection(("127.0.0.1", web.port)))
+        for _ in range(20):
+            assert web.ask("GET", "/healthz", timeout=5).is_success
+            assert web.ask("GET", "/v1/jobs", timeout=5, headers=web.api).is_success
+        assert web.log.stat().st_size < 50_000
 
 
 def test_more_connections_than_there_are_places_hear_so(
-    app: FastAPI, clean_servers: Settings, api: str, monkeypatch: pytest.MonkeyPatch
+    servers: Settings, api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "count_connections", lambda: 5)
-    with serving(app) as port, contextlib.ExitStack() as stack:
+    with serving(create_app(servers)) as port, contextlib.ExitStack() as stack:
         for _ in range(5):
             busy = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             form = "Content-Type: multipart/form-data; boundary=x"
@@ -260,6 +269,29 @@ def test_more_connections_than_there_are_places_hear_so(
             status, headers, problem = answer_to(client)
     assert (status, problem["code"]) == (503, "busy")
     assert int(headers["retry-after"]) > 0
+
+
+def test_uploads_share_a_limit_of_memory(
+    servers: Settings, api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_app, "HELD_BYTES", 0)
+    small = servers.model_copy(update={"max_bytes": 100_000})
+    start = b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a"\r\n\r\n'
+    form = "Content-Type: multipart/form-data; boundary=x"
+    with serving(create_app(small)) as port, contextlib.ExitStack() as stack:
+        for number in range(5):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(
+                request("POST /v1/jobs", "Content-Length: 99000", form, api) + start + bytes(90_000)
+            )
+            if number < 4:
+                with pytest.raises(TimeoutError):
+                    answer_to(client, 0.2)
+        status, headers, problem = answer_to(client)
+        assert (status, problem["code"]) == (503, "busy")
+        assert int(headers["retry-after"]) > 0
+        # What others need does not count.
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
 
 
 @pytest.mark.parametrize(
@@ -288,8 +320,8 @@ def test_every_answer_carries_the_security_headers(port: int, sent: bytes, statu
         assert set(problem) == {"code", "message", "value", "limit"}
 
 
-def test_an_unavailable_server_says_when_to_ask_again(clean_servers: Settings) -> None:
-    away = clean_servers.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
+def test_an_unavailable_server_says_when_to_ask_again(servers: Settings) -> None:
+    away = servers.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
     headers = {"Authorization": f"Bearer {away.api_token.get_secret_value()}"}
     with serving(create_app(away)) as port:
         url = f"http://127.0.0.1:{port}"

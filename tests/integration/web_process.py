@@ -60,15 +60,18 @@ class WebProcess:
 
 
 @contextlib.contextmanager
-def web_process(settings: Settings, env_file: Path, folder: Path, **environment: str) -> Iterator[WebProcess]:
-    """Run a web server on a free port with a stack's settings."""
+def web_process(
+    settings: Settings, env_file: Path, folder: Path, *, descriptors: int | None = None
+) -> Iterator[WebProcess]:
+    """Run a web server on a free port with a stack's settings and, where stated, few file descriptors."""
+    limit = f"ulimit -n {descriptors}; " if descriptors else ""
     port = next(port for port in range(14_100, 14_900) if is_free(port))
     log = folder / "web.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "web"],
+            ["sh", "-c", f'{limit}exec "$0" -m web', sys.executable],
             cwd=ROOT,
-            env={**os.environ, "FACE3D_ENV_FILE": str(env_file), "FACE3D_WEB_PORT": str(port), **environment},
+            env={**os.environ, "FACE3D_ENV_FILE": str(env_file), "FACE3D_WEB_PORT": str(port)},
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
