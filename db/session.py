@@ -7,6 +7,7 @@ acknowledges what is sent, so neither keepalive nor TCP_USER_TIMEOUT notices. He
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from face3d.errors import RetryableError
 from face3d.settings import Settings
 
 RV = TypeVar("RV")
@@ -69,13 +71,24 @@ class PatientConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError("the database did not answer in time") from None
 
 
-def make_engine(settings: Settings, *, pool_size: int = 5, patience: Patience | None = None) -> Engine:
+class DatabaseUnavailable(RetryableError):
+    """The database does not answer."""
+
+
+def make_engine(
+    settings: Settings,
+    *,
+    pool_size: int = 5,
+    patience: Patience | None = None,
+    is_away: Callable[[], bool] | None = None,
+) -> Engine:
     """Return a new engine.
 
     Args:
         settings: name the database.
         pool_size: connections that are kept; as many again may be used for a while.
         patience: how long to wait for what; the defaults suit workers.
+        is_away: tells that the database need not be asked; then a session raises DatabaseUnavailable.
     """
     limits = patience or Patience(connections=2 * pool_size)
     engine = create_engine(
@@ -101,13 +114,19 @@ def make_engine(settings: Settings, *, pool_size: int = 5, patience: Patience | 
         },
     )
 
+    def check(*_: object) -> None:
+        if is_away is not None and is_away():
+            raise DatabaseUnavailable
+
     def connect(_dialect: object, _record: object, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        check()
         connection = PatientConnection.connect(*args, **named)
         connection.patience = limits.statement + _GRACE_SECONDS
         return connection
 
     event.listen(engine, "do_connect", connect)
     event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", check)
     event.listen(engine, "checkout", _test_idle)
     return engine
 

@@ -7,7 +7,7 @@ round trip are off.
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,19 +50,23 @@ class Storage:
     Every method raises `StorageUnavailable` where the store cannot be reached or answers with a fault.
     """
 
-    def __init__(self, config: StorageConfig) -> None:
+    def __init__(self, config: StorageConfig, *, is_away: Callable[[], bool] | None = None) -> None:
         self._config = config
+        self._is_away = is_away
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._pid = os.getpid()
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, quick: bool = False) -> "Storage":
+    def from_settings(
+        cls, settings: Settings, *, quick: bool = False, is_away: Callable[[], bool] | None = None
+    ) -> "Storage":
         """Return the storage that the settings name; connects on first use.
 
         Args:
             settings: name the store.
             quick: give up within ten seconds (see `QUICK`), for who answers somebody that waits.
+            is_away: tells that the store need not be asked.
         """
         return cls(
             StorageConfig(
@@ -72,7 +76,8 @@ class Storage:
                 access_key=settings.s3_access_key.get_secret_value(),
                 secret_key=settings.s3_secret_key.get_secret_value(),
                 **(QUICK if quick else {}),
-            )
+            ),
+            is_away=is_away,
         )
 
     # -- one object
@@ -271,6 +276,8 @@ class Storage:
         self._client()
 
     def _client(self, *, public: bool = False) -> Any:
+        if not public and self._is_away is not None and self._is_away():
+            raise StorageUnavailable("The object store does not answer.")
         endpoint = self._config.endpoint
         name = "main"
         if public and self._config.public_endpoint:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter
@@ -49,12 +50,18 @@ class Context:
     @classmethod
     def from_settings(cls, settings: Settings) -> "Context":
         """Return the context of a web process; it connects when something is first needed."""
-        engine = make_engine(settings, pool_size=KEPT_CONNECTIONS, patience=PATIENCE)
+        watch = watch_servers(settings)
+        engine = make_engine(
+            settings,
+            pool_size=KEPT_CONNECTIONS,
+            patience=PATIENCE,
+            is_away=partial(watch.is_away, "database"),
+        )
         return cls(
             settings=settings,
             sessions=sessionmaker(engine, expire_on_commit=False),
-            storage=Storage.from_settings(settings, quick=True),
-            watch=watch_servers(settings),
+            storage=Storage.from_settings(settings, quick=True, is_away=partial(watch.is_away, "storage")),
+            watch=watch,
         )
 
     def close(self) -> None:

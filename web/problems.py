@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from db.jobs import JobNotFound, WrongJobState
+from db.session import DatabaseUnavailable
 from db.webhooks import EndpointNotFound
 from face3d.errors import (
     EngineUnavailable,
@@ -76,6 +77,7 @@ _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
     ObjectMissing: (HTTPStatus.NOT_FOUND, "not_found"),
     WrongJobState: (HTTPStatus.CONFLICT, "wrong_state"),
     InvalidEvent: (HTTPStatus.BAD_REQUEST, "invalid_event"),
+    DatabaseUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable"),
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.STORAGE_UNAVAILABLE.value),
     EngineUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.ENGINE_UNAVAILABLE.value),
 }

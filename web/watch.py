@@ -31,6 +31,9 @@ ANSWER_SECONDS = 2.0
 #: How long a probe waits for the first facts after the start.
 FIRST_SECONDS = 1.5
 
+#: A server that has not answered for this long is away: calls that need it are refused at once.
+AWAY_SECONDS = 5.0
+
 #: Time that questions get to end when the process does.
 STOP_SECONDS = 1.0
 
@@ -55,6 +58,8 @@ class _Fact:
     ok: bool | None = None
     #: When the question that waits for its answer was asked; None between two of them.
     asked: float | None = None
+    #: When it answered last; the start counts, too.
+    answered: float = 0.0
 
     def tell(self) -> str:
         """Return ok or failed."""
@@ -72,6 +77,7 @@ class Watch:
 
     def __init__(self, questions: Mapping[str, Question]) -> None:
         self._facts = {name: _Fact() for name in questions}
+        self._started = False
         self._stopped = threading.Event()
         self._threads = [
             # A daemon: one that hangs must not keep the process from ending.
@@ -81,6 +87,9 @@ class Watch:
 
     def start(self) -> None:
         """Begin to ask."""
+        for fact in self._facts.values():
+            fact.answered = time.monotonic()
+        self._started = True
         for thread in self._threads:
             thread.start()
 
@@ -90,6 +99,11 @@ class Watch:
         deadline = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def is_away(self, name: str) -> bool:
+        """Tell whether a server has not answered for so long that asking it costs time only."""
+        fact = self._facts[name]
+        return self._started and fact.tell() == "failed" and time.monotonic() - fact.answered > AWAY_SECONDS
 
     async def read(self) -> dict[str, str]:
         """Return ok or failed by server; waits a moment where nothing is known yet."""
@@ -104,6 +118,8 @@ class Watch:
             fact.asked = time.monotonic()
             before, fact.ok = fact.ok, _try(name, question.ask, quiet=fact.ok is False)
             fact.asked = None
+            if fact.ok:
+                fact.answered = time.monotonic()
             if before is False and fact.ok:
                 log.info("ready again", server=name)
             self._stopped.wait(PAUSE_SECONDS)

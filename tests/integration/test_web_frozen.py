@@ -72,6 +72,9 @@ def test_a_frozen_server(
                 assert seconds < 4, name
             for future in [*crowd, *(asked[name] for name in needed_by)]:
                 _check_refusal(future)
+            for name in needed_by:
+                # By now it is known: nobody waits for nothing.
+                _check_refusal(pool.submit(_timed, calls[name]), seconds=1.5)
             readiness = web.ask("GET", "/readyz")
             assert readiness.status_code == 503
             kinds = {"postgres": "database", "seaweedfs": "storage", "valkey": "broker"}
@@ -102,10 +105,10 @@ def _check_probes(web: WebProcess, *, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def _check_refusal(future: "Future[tuple[httpx.Response, float]]") -> None:
-    answer, seconds = future.result()
+def _check_refusal(future: "Future[tuple[httpx.Response, float]]", seconds: float = 10) -> None:
+    answer, took = future.result()
     assert answer.status_code == 503, answer.text
-    assert seconds < 10
+    assert took < seconds
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json()["code"] in ("database_unavailable", "storage_unavailable")
     assert "default-src 'none'" in answer.headers["content-security-policy"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from compose.local import Stack
 from face3d.settings import Settings
@@ -25,6 +25,9 @@ from web.server import make_config
 ON_THE_WAY = 24 * 2**20
 
 MUCH = 150 * 2**20
+
+#: An answer that no socket's buffers hold.
+LARGE = 64 * 2**20
 
 
 @contextlib.contextmanager
@@ -48,6 +51,10 @@ def app(servers: Settings) -> FastAPI:
     @app.get("/fails")
     def fail() -> None:
         raise RuntimeError
+
+    @app.get("/large")
+    def send_much() -> Response:
+        return Response(bytes(LARGE))
 
     return app
 
@@ -238,6 +245,19 @@ def test_the_second_request_of_a_connection_has_no_more_time(
         assert client.recv(2**16).startswith(b"HTTP/1.1 200")
         client.sendall(b"GET /healthz HT")
         assert answer_to(client, seconds=3)[0] == 408
+
+
+def test_a_client_that_takes_nothing_is_left(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STALL_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(request("GET /large"))
+        time.sleep(1.5)
+        client.settimeout(5)
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while chunk := client.recv(2**20):
+                taken += len(chunk)
+    assert taken < LARGE
 
 
 def test_idle_connections_keep_nobody_out(server_stack: Stack, tmp_path: Path) -> None:
