@@ -109,7 +109,7 @@ def test_every_answer_carries_the_security_headers(client: TestClient, path: str
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
