@@ -1,6 +1,5 @@
 """Upload events: what storages POST when a photo appears."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 import structlog
@@ -14,12 +13,8 @@ from storage.events import parse_events
 from storage.intake import option_defaults, read_upload
 from web.auth import require_events
 from web.context import Context, ContextOf
-from web.problems import refuse
 
 log = structlog.get_logger(__name__)
-
-#: AWS sends 256 KB at most, through SQS; SeaweedFS lists the chunks of large files.
-MAX_EVENT_BYTES = 1024 * 1024
 
 router = APIRouter(tags=["storage events"], dependencies=[Depends(require_events)])
 
@@ -35,13 +30,8 @@ class EventReport(BaseModel):
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body; refuses one that is too large before it is read whole."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_EVENT_BYTES:
-            raise refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid_event", "The event is too large.")
-    return bytes(body)
+    """Return the body, whose size `web.limits` limits."""
+    return await request.body()
 
 
 @router.post("/events/storage/{kind}")
