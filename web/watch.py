@@ -31,7 +31,7 @@ ANSWER_SECONDS = 2.0
 #: How long a probe waits for the first facts after the start.
 FIRST_SECONDS = 1.5
 
-#: A server that has not answered for this long is away: calls that need it are refused at once.
+#: A server that has said nothing for this long is away: calls that need it are refused at once.
 AWAY_SECONDS = 5.0
 
 #: Time that questions get to end when the process does.
@@ -58,7 +58,7 @@ class _Fact:
     ok: bool | None = None
     #: When the question that waits for its answer was asked; None between two of them.
     asked: float | None = None
-    #: When it answered last; the start counts, too.
+    #: When it said something last, be it an error, which costs a caller no time; the start counts, too.
     answered: float = 0.0
 
     def tell(self) -> str:
@@ -101,7 +101,7 @@ class Watch:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
     def is_away(self, name: str) -> bool:
-        """Tell whether a server has not answered for so long that asking it costs time only."""
+        """Tell whether a server has said nothing for so long that asking it costs time only."""
         fact = self._facts[name]
         return self._started and fact.tell() == "failed" and time.monotonic() - fact.answered > AWAY_SECONDS
 
@@ -115,10 +115,10 @@ class Watch:
     def _run(self, name: str, question: Question) -> None:
         fact = self._facts[name]
         while not self._stopped.is_set():
-            fact.asked = time.monotonic()
+            fact.asked = asked = time.monotonic()
             before, fact.ok = fact.ok, _try(name, question.ask, quiet=fact.ok is False)
             fact.asked = None
-            if fact.ok:
+            if fact.ok or time.monotonic() - asked < ANSWER_SECONDS:
                 fact.answered = time.monotonic()
             if before is False and fact.ok:
                 log.info("ready again", server=name)
