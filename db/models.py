@@ -438,3 +438,19 @@ class Chore(Base):
     failures_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
     #: The kind of the last error; its text could hold a key.
     last_error: Mapped[str | None]
+
+
+class SignIn(Base):
+    """A session of the page, or a code that opens one; see `db.sign_in`."""
+
+    __tablename__ = "sign_ins"
+    __table_args__ = (
+        CheckConstraint("kind IN ('session', 'code')", name="kind"),
+        Index("ix_sign_ins_expires_at", "expires_at"),
+    )
+
+    #: HMAC under the API token; the name or code itself is nowhere.
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]

@@ -8,7 +8,7 @@ round trip are off.
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,7 +16,7 @@ from typing import Any
 
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
-from storage.connection import StorageConfig, connect, translate_errors
+from storage.connection import QUICK, StorageConfig, connect, translate_errors
 from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectUnreadable
 from storage.layout import as_path, can_be_key, is_hidden_key
 from storage.metadata import content_disposition, decode_metadata, encode_metadata
@@ -64,8 +64,9 @@ class Storage:
     Every method raises `StorageUnavailable` where the store cannot be reached or answers with a fault.
     """
 
-    def __init__(self, config: StorageConfig) -> None:
+    def __init__(self, config: StorageConfig, *, is_away: Callable[[], bool] | None = None) -> None:
         self._config = config
+        self._is_away = is_away
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._pid = os.getpid()
@@ -73,8 +74,16 @@ class Storage:
         self._versioning: dict[str, tuple[bool, float]] = {}
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Storage":
-        """Return the storage that the settings name; connects on first use."""
+    def from_settings(
+        cls, settings: Settings, *, quick: bool = False, is_away: Callable[[], bool] | None = None
+    ) -> "Storage":
+        """Return the storage that the settings name; connects on first use.
+
+        Args:
+            settings: name the store.
+            quick: give up within ten seconds (see `QUICK`), for who answers somebody that waits.
+            is_away: tells that the store need not be asked.
+        """
         return cls(
             StorageConfig(
                 endpoint=settings.s3_endpoint,
@@ -82,7 +91,9 @@ class Storage:
                 region=settings.s3_region,
                 access_key=settings.s3_access_key.get_secret_value(),
                 secret_key=settings.s3_secret_key.get_secret_value(),
-            )
+                **(QUICK if quick else {}),
+            ),
+            is_away=is_away,
         )
 
     # -- one object
@@ -393,6 +404,8 @@ class Storage:
         self._client()
 
     def _client(self, *, public: bool = False) -> Any:
+        if not public and self._is_away is not None and self._is_away():
+            raise StorageUnavailable("The object store does not answer.")
         endpoint = self._config.endpoint
         name = "main"
         if public and self._config.public_endpoint:

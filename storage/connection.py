@@ -1,7 +1,9 @@
 """How we reach an S3 store: configuration, a lean botocore client, and botocore's errors as ours."""
 
 import http.client
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,6 +38,12 @@ class StorageConfig:
     read_timeout: float = 30.0
     attempts: int = 3
     pool: int = 16
+    #: After this long no further attempt of a call begins, seconds; None: all attempts are made.
+    call_seconds: float | None = None
+
+
+#: Limits under which the longest call, one that hangs in its first or last attempt, takes less than 10 s.
+QUICK: Mapping[str, Any] = {"connect_timeout": 2.0, "read_timeout": 7.0, "attempts": 2, "call_seconds": 1.5}
 
 
 def connect(config: StorageConfig, endpoint: str | None) -> Any:
@@ -76,7 +84,24 @@ def connect(config: StorageConfig, endpoint: str | None) -> Any:
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError("The S3 settings (endpoint, region or keys) are not usable.") from error
     client.meta.events.unregister("before-call.s3", add_expect_header)
+    if config.call_seconds is not None:
+        _limit_calls(client, config.call_seconds)
     return client
+
+
+def _limit_calls(client: Any, seconds: float) -> None:
+    """Let no attempt of a call begin later than this: an error is tried again, a store that hangs is not."""
+    begun = threading.local()
+
+    def begin(**_: object) -> None:
+        begun.at = time.monotonic()
+
+    def check(**_: object) -> None:
+        if time.monotonic() - begun.at > seconds:
+            raise StorageUnavailable("The object store did not answer in time.")
+
+    client.meta.events.register("before-call.s3", begin)
+    client.meta.events.register("before-send.s3", check)
 
 
 def _is_safe_way(endpoint: str) -> bool:

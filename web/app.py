@@ -2,18 +2,25 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp
 
-from db.session import make_session_factory
 from face3d.settings import Settings
-from storage.client import Storage
 from web import deliveries, events, health, jobs, metrics, page, subscriptions, webhooks
+from web.auth import is_over_tls
 from web.context import Context
+from web.gate import Gate, GuardedApp
+from web.limits import make_rules
 from web.problems import install_handlers
+from web.progress import Followers
 from web.security import SecurityMiddleware
+
+#: Bodies in memory, bytes: some eighty photos of a telephone, of all requests together.
+HELD_BYTES = 256 * 2**20
 
 DESCRIPTION = """\
 One frontal photo becomes a 3D head with a true 4096 x 4096 texture.
@@ -26,13 +33,27 @@ programs, a sentence for people, what was measured and what is allowed.
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    await run_in_threadpool(app.state.context.storage.prepare)
-    yield
+    context: Context = app.state.context
+    await run_in_threadpool(context.storage.prepare)
+    context.watch.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(context.close)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the app; it connects to database, broker and storage when they are first needed."""
-    app = FastAPI(
+    context = Context.from_settings(settings)
+
+    def guard(app: ASGIApp) -> ASGIApp:
+        gate = Gate(
+            app, make_rules(settings), context.lanes, held_bytes=max(HELD_BYTES, 4 * settings.max_bytes)
+        )
+        return SecurityMiddleware(gate, over_tls=is_over_tls(settings))
+
+    app = GuardedApp(
+        guard,
         title="Face3D",
         version="1",
         description=DESCRIPTION,
@@ -41,11 +62,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan,
     )
-    app.state.context = Context(
-        settings=settings, sessions=make_session_factory(settings), storage=Storage.from_settings(settings)
-    )
+    app.state.context = context
+    app.state.followers = Followers(partial(jobs.load_jobs, context))
     install_handlers(app)
-    app.add_middleware(SecurityMiddleware)
     for room in (events, subscriptions, jobs, webhooks, deliveries, health, metrics, page):
         app.include_router(room.router)
     app.mount("/static", StaticFiles(directory=page.STATIC), name="static")

@@ -1,7 +1,6 @@
 """Upload events: what storages POST when a photo appears."""
 
 from collections import Counter
-from http import HTTPStatus
 from typing import Annotated
 
 import structlog
@@ -18,13 +17,10 @@ from storage.events import parse_events
 from storage.intake import option_defaults, read_upload
 from web.auth import require_events
 from web.context import Context, ContextOf
-from web.problems import Problem, refuse
+from web.problems import Problem
 from web.subscriptions import receive_request
 
 log = structlog.get_logger(__name__)
-
-#: AWS sends 256 KB at most, through SQS; SeaweedFS lists the chunks of large files.
-MAX_EVENT_BYTES = 1024 * 1024
 
 #: So many records after another that database or storage fail mean that the rest would wait in vain.
 MAX_FAILURES_IN_A_ROW = 2
@@ -54,13 +50,8 @@ class EventReport(BaseModel):
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body; refuses one that is too large before it is read whole."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_EVENT_BYTES:
-            raise refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "invalid_event", "The event is too large.")
-    return bytes(body)
+    """Return the body, whose size `web.limits` limits."""
+    return await request.body()
 
 
 @router.post("/events/storage/{kind}", responses={400: {"model": Problem}, 503: {"model": Problem}})

@@ -1,22 +1,16 @@
 """Probes: alive, and ready to serve."""
 
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
-import structlog
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from kombu.connection import Connection
 from pydantic import BaseModel, Field
-from sqlalchemy import text
 
-from face3d.settings import Settings
 from web.context import ContextOf
+from web.problems import RETRY_SECONDS
+from web.watch import ping_broker
 
-log = structlog.get_logger(__name__)
-
-BROKER_TIMEOUT_SECONDS = 2.0
+__all__ = ["ping_broker", "router"]
 
 router = APIRouter(tags=["health"])
 
@@ -29,45 +23,19 @@ class Health(BaseModel):
 
 
 @router.get("/healthz")
-def check_alive() -> Health:
-    """Say that this process answers."""
+async def check_alive() -> Health:
+    """Say that this process answers: it asks nobody and needs no thread."""
     return Health(status="ok")
 
 
 @router.get("/readyz", responses={503: {"model": Health}})
-def check_ready(context: ContextOf) -> JSONResponse:
-    """Say whether database, broker and storage answer: 200, or 503 and which does not."""
-
-    def ask_database() -> None:
-        with context.sessions() as session:
-            session.execute(text("SELECT 1"))
-
-    checks: dict[str, Callable[[], None]] = {
-        "database": ask_database,
-        "broker": lambda: ping_broker(context.settings),
-        "storage": lambda: context.storage.ping(context.settings.bucket_inbox),
-    }
-    results = {name: _try(name, check) for name, check in checks.items()}
-    ready = set(results.values()) == {"ok"}
-    health = Health(status="ok" if ready else "failed", checks=results)
+async def check_ready(context: ContextOf) -> JSONResponse:
+    """Say whether database, broker and storage answered a moment ago: 200, or 503 and which did not."""
+    results = await context.watch.read()
+    if set(results.values()) == {"ok"}:
+        return JSONResponse(Health(status="ok", checks=results).model_dump())
     return JSONResponse(
-        health.model_dump(), status_code=HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        Health(status="failed", checks=results).model_dump(),
+        status_code=HTTPStatus.SERVICE_UNAVAILABLE,
+        headers={"Retry-After": RETRY_SECONDS},
     )
-
-
-def ping_broker(settings: Settings) -> None:
-    """Connect to the broker once, without retries."""
-    connect: Any = Connection
-    url = settings.broker_url.get_secret_value()
-    with connect(url, connect_timeout=BROKER_TIMEOUT_SECONDS) as connection:
-        connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT_SECONDS)
-
-
-def _try(name: str, check: Callable[[], None]) -> str:
-    try:
-        check()
-    except Exception as error:
-        # A probe reports whatever is wrong; the kind is enough, messages may name addresses.
-        log.warning("not ready", server=name, error=type(error).__name__)
-        return "failed"
-    return "ok"

@@ -1,5 +1,6 @@
 """The job API."""
 
+from collections.abc import Collection
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -16,8 +17,9 @@ from web.auth import require_api
 from web.context import Context, ContextOf, SessionOf
 from web.erasure import erase_job
 from web.problems import Problem, refuse
-from web.progress import stream_job
-from web.queries import TypicalDurations, asset_file, asset_files
+from web.progress import Followers
+from web.queries import TypicalDurations, asset_file, asset_files, find_jobs
+from web.streaming import iterate_apart
 from web.uploads import accept_upload, form_schema, read_form
 from web.views import JobPage, JobView, view_job
 
@@ -41,6 +43,12 @@ def load_job(context: Context, session: Session, job_id: str) -> JobView:
         JobNotFound: there is none.
     """
     return _whole_view(context, session, find(session, job_id))
+
+
+def load_jobs(context: Context, job_ids: Collection[str]) -> dict[str, JobView]:
+    """Return whole views by id, of the jobs that there are."""
+    with context.sessions() as session:
+        return {job.id: _whole_view(context, session, job) for job in find_jobs(session, job_ids)}
 
 
 def _whole_view(context: Context, session: Session, job: Job) -> JobView:
@@ -128,9 +136,9 @@ async def follow_job(request: Request, context: ContextOf, job_id: str) -> Strea
         with context.sessions() as session:
             return load_job(context, session, job_id)
 
-    await run_in_threadpool(load)
-    headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(stream_job(request, load), media_type="text/event-stream", headers=headers)
+    followers: Followers = request.app.state.followers
+    events = followers.follow(await run_in_threadpool(load))
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 @router.get(
@@ -173,7 +181,8 @@ def _send(context: Context, bucket: str, key: str, content_type: str) -> Streami
 
     # A sandboxed document of ours can do no harm, whatever a customer's photo smuggled in.
     headers = {"Content-Length": str(info.size), "Content-Security-Policy": "sandbox; default-src 'none'"}
-    return StreamingResponse(chunks, media_type=content_type, headers=headers)
+    pieces = iterate_apart(chunks, context.downloads)
+    return StreamingResponse(pieces, media_type=content_type, headers=headers)
 
 
 @router.post("/jobs/{job_id}/cancel", responses={409: {"model": Problem}})

@@ -1,6 +1,6 @@
 """Every error leaves as JSON `{code, message, value, limit}`: the same four fields that webhooks carry."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import structlog
@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
@@ -16,6 +17,7 @@ from starlette.routing import Match, Mount
 
 from db.delivery_list import DeliveryNotFound, NotRedeliverable
 from db.jobs import JobNotFound, WrongJobState
+from db.session import DatabaseUnavailable
 from db.subscriptions import SubscriptionNotFound
 from db.webhooks import EndpointDisabled, EndpointNotFound
 from face3d.errors import (
@@ -30,6 +32,9 @@ from storage.errors import ObjectMissing, ObjectRefused
 from storage.sns import AmazonUnavailable, NotConfirmed
 
 log = structlog.get_logger(__name__)
+
+#: What an answer of 503 asks for.
+RETRY_SECONDS = "2"
 
 
 class Problem(BaseModel):
@@ -64,6 +69,11 @@ def refuse(status: HTTPStatus, code: str, message: str) -> ApiError:
     return ApiError(status, Problem(code=code, message=message))
 
 
+def refuse_with(status: HTTPStatus, problem: Problem) -> ApiError:
+    """Return the error of a refusal that tells a measured value or a limit."""
+    return ApiError(status, problem)
+
+
 #: Errors of the other rooms: status and code.
 _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
     JobNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
@@ -78,6 +88,7 @@ _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
     NotConfirmed: (HTTPStatus.CONFLICT, "not_confirmed"),
     AmazonUnavailable: (HTTPStatus.BAD_GATEWAY, "amazon_unavailable"),
     InvalidEvent: (HTTPStatus.BAD_REQUEST, "invalid_event"),
+    DatabaseUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable"),
     StorageUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.STORAGE_UNAVAILABLE.value),
     EngineUnavailable: (HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.ENGINE_UNAVAILABLE.value),
 }
@@ -85,18 +96,21 @@ _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
 
 def install_handlers(app: FastAPI) -> None:
     """Make the app answer every error with a `Problem`."""
-    app.add_exception_handler(Face3DError, _answer_ours)
-    app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(RequestValidationError, _answer_validation)
-    app.add_exception_handler(MultiPartException, _answer_multipart)
-    app.add_exception_handler(ClientDisconnect, _answer_nobody)
-    app.add_exception_handler(DataError, _answer_data)
-    app.add_exception_handler(DBAPIError, _answer_database)
-    app.add_exception_handler(Exception, _answer_unknown)
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, answer)
+
+
+def answer_error(request: Request, error: Exception) -> Response:
+    """Return the answer to an error that was raised outside of the app's routes."""
+    answer = next(
+        _ANSWERS[kind] for kind in type(error).__mro__ if issubclass(kind, Exception) and kind in _ANSWERS
+    )
+    return answer(request, error)
 
 
 def _json(status: int, problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(problem.model_dump(), status_code=status, headers=dict(headers or {}))
+    more = {"Retry-After": RETRY_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return JSONResponse(problem.model_dump(), status_code=status, headers={**more, **(headers or {})})
 
 
 def _answer_ours(_: Request, error: Exception) -> JSONResponse:
@@ -173,3 +187,18 @@ def _answer_unknown(_: Request, error: Exception) -> JSONResponse:
     log.error("request failed", error=type(error).__name__)
     problem = Problem(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong on our side.")
     return _json(HTTPStatus.INTERNAL_SERVER_ERROR, problem)
+
+
+#: Kind of error to its answer.
+_ANSWERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    Face3DError: _answer_ours,
+    HTTPException: _answer_http,
+    RequestValidationError: _answer_validation,
+    MultiPartException: _answer_multipart,
+    ClientDisconnect: _answer_nobody,
+    DataError: _answer_data,
+    DBAPIError: _answer_database,
+    # All connections of the pool are in use.
+    PoolTimeout: _answer_database,
+    Exception: _answer_unknown,
+}

@@ -2,12 +2,12 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
-from db.models import Artifact, Attempt, Job
+from db.models import Artifact, Attempt, Job, Stage
 from face3d.states import AttemptOutcome, JobState, StageName
 
 #: Attempts that the typical duration of a stage is taken from.
@@ -15,6 +15,12 @@ RECENT_ATTEMPTS = 20
 
 #: How long a typical duration is believed.
 CACHE_SECONDS = 10.0
+
+
+def find_jobs(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
+    """Return the jobs of these ids that there are, with their stages and attempts."""
+    loaded = selectinload(Job.stages).selectinload(Stage.attempts)
+    return session.execute(select(Job).where(Job.id.in_(job_ids)).options(loaded)).scalars().all()
 
 
 def asset_files(session: Session, job: Job, asset_bucket: str) -> Sequence[Artifact]:
@@ -39,16 +45,21 @@ class TypicalDurations:
         self._seconds: dict[str, float] = {}
 
     def read(self, session: Session) -> dict[str, float]:
-        """Return stage name to seconds; a stage that never ran is missing."""
-        with self._lock:
-            if time.monotonic() >= self._until:
+        """Return stage name to seconds; a stage that never ran is missing.
+
+        One thread reads; others take what was read before, rather than wait for its database.
+        """
+        if time.monotonic() >= self._until and self._lock.acquire(blocking=False):
+            try:
                 self._seconds = {
                     stage: seconds
                     for stage in (name.value for name in StageName)
                     if (seconds := _mean_seconds(session, stage)) is not None
                 }
                 self._until = time.monotonic() + CACHE_SECONDS
-            return self._seconds
+            finally:
+                self._lock.release()
+        return self._seconds
 
 
 def _mean_seconds(session: Session, stage: str) -> float | None:

@@ -5,22 +5,28 @@ A process of its own beside the job API: `python -m web.reconstruct`. The card's
 
 import argparse
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import structlog
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp
 
 from assets.png import Piece
-from face3d.errors import ErrorCode, Face3DError, RefusedError
+from face3d.errors import ErrorCode, Face3DError
 from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.launcher import library_environment
+from web.gate import Gate, GuardedApp
+from web.hosts import LOOPBACK, HostMiddleware
+from web.lanes import Lanes
+from web.limits import Limits, make_rule
 from web.problems import install_handlers
+from web.security import SecurityMiddleware
+from web.server import serve
 from web.streaming import cut_writes, iterate_thread, take_first
 
 if TYPE_CHECKING:
@@ -29,16 +35,30 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Product = Literal["png", "jpeg", "glb"]
+#: Largest photos whose bytes may be in memory at once.
+PHOTOS_HELD = 16
+
 _MEDIA_TYPES: dict[Product, str] = {"png": "image/png", "jpeg": "image/jpeg", "glb": "model/gltf-binary"}
 
 
-def create_reconstruct_app(one_shot: "OneShotReconstructor", limit: int) -> FastAPI:
+def create_reconstruct_app(
+    one_shot: "OneShotReconstructor", limit: int, hosts: Collection[str] = LOOPBACK
+) -> FastAPI:
     """Return the app; every error is a `Problem`, as in the job API.
 
     Args:
+        one_shot: does the work.
         limit: largest photo file, bytes.
+        hosts: names under which it may be called.
     """
-    app = FastAPI(title="Face3D reconstruct", docs_url=None, redoc_url=None, openapi_url=None)
+    photo_limits = Limits(body=limit, too_large=ErrorCode.IMAGE_TOO_LARGE, streamed=True)
+    rules = [make_rule("POST /v1/reconstruct", photo_limits)]
+
+    def guard(app: ASGIApp) -> ASGIApp:
+        gate = Gate(app, rules, Lanes(), held_bytes=PHOTOS_HELD * limit)
+        return SecurityMiddleware(HostMiddleware(gate, hosts), access_log=False)
+
+    app = GuardedApp(guard, title="Face3D reconstruct", docs_url=None, redoc_url=None, openapi_url=None)
     install_handlers(app)
 
     @app.get("/health")
@@ -47,17 +67,8 @@ def create_reconstruct_app(one_shot: "OneShotReconstructor", limit: int) -> Fast
 
     @app.post("/v1/reconstruct")
     async def reconstruct(request: Request, product: Product = "png") -> StreamingResponse:
-        photo = bytearray()
-        async for chunk in request.stream():
-            photo += chunk
-            if len(photo) > limit:
-                raise RefusedError(
-                    ErrorCode.IMAGE_TOO_LARGE,
-                    "The photo's file is too large.",
-                    value=f"more than {limit} bytes",
-                    limit=f"{limit} bytes",
-                )
-        pieces = iterate_thread(one_shot.stream(bytes(photo), JobOptions(), product))
+        photo = await request.body()
+        pieces = iterate_thread(one_shot.stream(photo, JobOptions(), product))
         # Until here an error has an answer of its own.
         first = await take_first(pieces, request)
         # Only a PNG is sent before its length is known.
@@ -87,6 +98,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--model-dir", type=Path, default=None, help="FACE3D_MODEL_DIR by default")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a proxy's Host, beside loopback's"
+    )
     arguments = parser.parse_args()
     os.environ.update(library_environment(1 if arguments.device != "cpu" else len(os.sched_getaffinity(0))))
     # Only now: numeric libraries read the environment when they are loaded.
@@ -105,8 +119,9 @@ def main() -> None:
         # torch says so when the device is not there, or is no device.
         parser.exit(1, f"error The engine cannot run on {arguments.device}: {error}\n")
     one_shot = OneShotReconstructor(engine, limits=limits)
-    app = create_reconstruct_app(one_shot, settings.max_bytes)
-    uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="warning", access_log=False)
+    hosts = {*LOOPBACK, *arguments.allow_host}
+    app = create_reconstruct_app(one_shot, settings.max_bytes, hosts)
+    serve(app, host="127.0.0.1", port=arguments.port, log_level="warning", timeout_graceful_shutdown=None)
 
 
 if __name__ == "__main__":

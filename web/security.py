@@ -28,7 +28,8 @@ HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # With "no-referrer" a form of our own page would say `Origin: null`, as any page could.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=()",
@@ -41,11 +42,29 @@ QUIET_ROUTES = frozenset({"/healthz", "/readyz"})
 STATIC_PREFIX = "/static/"
 
 
-class SecurityMiddleware:
-    """Adds the headers and logs method, route template, status and milliseconds."""
+#: A year: browsers then never speak plain HTTP with this host.
+STRICT_TRANSPORT = "max-age=31536000"
 
-    def __init__(self, app: ASGIApp) -> None:
+
+def security_headers(*, over_tls: bool) -> dict[str, str]:
+    """Return what every answer carries.
+
+    Args:
+        over_tls: people reach us by https.
+    """
+    return {**HEADERS, **({"Strict-Transport-Security": STRICT_TRANSPORT} if over_tls else {})}
+
+
+class SecurityMiddleware:
+    """Adds the headers and logs method, route template, status and milliseconds.
+
+    The outermost of all, so that errors of other middlewares carry the headers too.
+    """
+
+    def __init__(self, app: ASGIApp, *, over_tls: bool = False, access_log: bool = True) -> None:
         self.app = app
+        self._headers = security_headers(over_tls=over_tls)
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -60,7 +79,7 @@ class SecurityMiddleware:
             if message["type"] == "http.response.start":
                 status = int(message["status"])
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 if not scope["path"].startswith(STATIC_PREFIX):
                     headers.setdefault("Cache-Control", "no-store")
@@ -70,6 +89,7 @@ class SecurityMiddleware:
             await self.app(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "-")
-            if route not in QUIET_ROUTES and not scope["path"].startswith(STATIC_PREFIX):
+            quiet = route in QUIET_ROUTES or scope["path"].startswith(STATIC_PREFIX)
+            if self._access_log and not quiet:
                 milliseconds = round((time.monotonic() - started) * 1e3, 1)
                 log.info("request", method=scope["method"], route=route, status=status, ms=milliseconds)

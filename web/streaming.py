@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
 Item = TypeVar("Item")
@@ -51,6 +52,12 @@ async def iterate_thread(pieces: Generator[Item]) -> AsyncGenerator[Item]:
         unwanted.set()
         # Its error concerns nobody any more.
         work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+
+
+async def iterate_apart(chunks: Iterator[bytes], threads: CapacityLimiter) -> AsyncIterator[bytes]:
+    """Yield what a blocking iterator yields, in threads that others do not wait for."""
+    while (chunk := await to_thread.run_sync(next, chunks, None, limiter=threads)) is not None:
+        yield chunk
 
 
 async def take_first(pieces: AsyncGenerator[Item], request: Request) -> Item:

@@ -1,6 +1,5 @@
 """A photo with options in one multipart request: read with a limit, put in the inbox, made a job."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +15,7 @@ from face3d.states import Tier
 from storage.intake import option_defaults, refuse_size
 from storage.layout import upload_key
 from web.context import Context
+from web.limits import FORM_BYTES
 from web.problems import refuse
 
 #: The form's field that holds the photo; every other field is an option.
@@ -26,9 +26,6 @@ FORM_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii", b"iso-8859-
 
 #: Longest name that the file systems of Linux, macOS and Windows hold.
 MAX_NAME = 255
-
-#: Room for the multipart frame and the options beside the photo.
-FORM_OVERHEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,7 @@ def form_schema() -> dict[str, Any]:
 
 
 async def read_form(request: Request, *, max_bytes: int) -> PhotoForm:
-    """Read the multipart form, and stop reading as soon as it is too large.
+    """Read the multipart form, whose size as a whole `web.limits` limits.
 
     Raises:
         RefusedError: `image_too_large`.
@@ -68,23 +65,15 @@ async def read_form(request: Request, *, max_bytes: int) -> PhotoForm:
     if parameters.get(b"charset", b"utf-8").lower() not in FORM_CHARSETS:
         raise refuse(HTTPStatus.BAD_REQUEST, "bad_request", "Send the form's text as UTF-8.")
 
-    async def limited() -> AsyncIterator[bytes]:
-        received = 0
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > max_bytes + FORM_OVERHEAD_BYTES:
-                raise refuse_size(received, max_bytes)
-            yield chunk
-
     parser = MultiPartParser(
         request.headers,
-        limited(),  # type: ignore[arg-type]
+        request.stream(),
         max_files=1,
         max_fields=len(OPTION_NAMES) + 8,
-        max_part_size=FORM_OVERHEAD_BYTES,
+        max_part_size=FORM_BYTES,
     )
     # A photo is held in memory, as its size is limited, and never touches this machine's disk.
-    parser.spool_max_size = max_bytes + FORM_OVERHEAD_BYTES
+    parser.spool_max_size = max_bytes + FORM_BYTES
     form = await parser.parse()
     try:
         photo = form.get(PHOTO_FIELD)

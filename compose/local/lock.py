@@ -1,8 +1,12 @@
-"""One supervisor a state folder: a lock file that names who holds it."""
+"""One supervisor a state folder: a lock file that names who holds it.
+
+Only this user can open the file: whoever can open a file can lock it, and so keep the stack from starting.
+"""
 
 import fcntl
 import json
 import os
+import stat
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -24,8 +28,9 @@ def acquire(state_dir: Path) -> IO[str]:
 
     Raises:
         StackRunning: another process holds it.
+        ConfigurationError: it is not this user's own file.
     """
-    stream = (state_dir / "stack.lock").open("a+")
+    stream = _open(state_dir / "stack.lock")
     # Tried for a moment: `find_holder` of another process may hold it just now.
     for pause in (0.1, 0.2, 0.3, 0.0):
         try:
@@ -37,7 +42,7 @@ def acquire(state_dir: Path) -> IO[str]:
     stream.seek(0)
     text = stream.read()
     stream.close()
-    raise StackRunning(json.loads(text or "{}"))
+    raise StackRunning(_parse(text))
 
 
 def describe(stream: IO[str], url: str) -> None:
@@ -57,3 +62,29 @@ def find_holder(state_dir: Path) -> StackRunning | None:
     except StackRunning as running:
         return running
     return None
+
+
+def _open(path: Path) -> IO[str]:
+    """Open the lock file, made with mode 0600; never through a link, nor a file of somebody else."""
+    wrong = ConfigurationError(f"{path} is not a file of this user: look who made it, and remove it.")
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise wrong from error
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+        os.close(handle)
+        raise wrong
+    # One of an earlier version may be open to others.
+    os.fchmod(handle, 0o600)
+    return os.fdopen(handle, "r+")
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Return what a holder wrote; nothing when it has not yet."""
+    try:
+        holder: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {}
+    return holder

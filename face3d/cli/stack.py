@@ -1,4 +1,4 @@
-"""`face3d up`, `down`, `status`: the local stack."""
+"""`face3d up`, `down`, `status`, `link`: the local stack, and the way to its page."""
 
 import shlex
 import time
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from face3d.cli.console import errors, output
+from face3d.cli.console import errors, output, print_error
 
 if TYPE_CHECKING:
     from compose.local import Stack
+    from face3d.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example:  face3d up")(up)
     app.command(epilog="Example:  face3d down")(down)
     app.command(epilog="Example:  face3d status")(status)
+    app.command(epilog="Example:  face3d link")(link)
 
 
 def up() -> None:
@@ -37,7 +39,7 @@ def describe(stack: "Stack") -> None:
     """Print where everything of a running stack is."""
     layout, settings = stack.layout, stack.settings
     rows = (
-        ("page", f"{layout.web_url}/?token={layout.credentials['api_token']}"),
+        ("page", f"{sign_in_link(settings)}  (opens once, within 15 minutes; then: face3d link)"),
         ("API token", layout.credentials["api_token"]),
         ("S3 endpoint", layout.s3_url),
         ("S3 keys", f"{layout.credentials['s3_access_key']} / {layout.credentials['s3_secret_key']}"),
@@ -50,6 +52,27 @@ def describe(stack: "Stack") -> None:
     output.print("[bold green]Face3D is up.[/] Ctrl-C stops it.")
     for name, value in rows:
         output.print(f"  {name:<12} {value}", markup=False, soft_wrap=True)
+
+
+def link() -> None:
+    """Print a link that signs in to the page, once, within 15 minutes."""
+    from face3d.settings import get_settings
+
+    settings = get_settings()
+    if not settings.api_token.get_secret_value():
+        print_error("FACE3D_API_TOKEN is not set: nobody can sign in")
+        raise typer.Exit(1)
+    output.print(sign_in_link(settings), markup=False, soft_wrap=True)
+
+
+def sign_in_link(settings: "Settings") -> str:
+    """Return the page's address with a new code that signs in once."""
+    from db.session import make_session_factory
+    from db.sign_in import make_code
+
+    with make_session_factory(settings).begin() as session:
+        code = make_code(session, settings.api_token)
+    return f"{settings.public_url}/?code={code}"
 
 
 def down() -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from compose.local import SERVERS, Stack, temporary_state_dir
+from face3d.cli.stack import sign_in_link
 from face3d.settings import Settings
 from tests.acceptance.chromium import Browser, find_chromium
 from tests.acceptance.stand_in import REASONS, StandIn, make_glb
@@ -59,7 +60,7 @@ def browser(program: Browser) -> Browser:
 
 @pytest.fixture
 def page(studio: Settings, browser: Browser) -> Browser:
-    browser.open(f"{studio.public_url}/?token={studio.api_token.get_secret_value()}")
+    browser.open(sign_in_link(studio))
     browser.wait_for("document.querySelectorAll('.stage').length === 4")
     return browser
 
@@ -94,7 +95,7 @@ def click(browser: Browser, name: str) -> None:
     browser.evaluate(f"document.getElementById('{name}').click()")
 
 
-def test_the_printed_address_signs_in_and_hides_the_token(page: Browser, studio: Settings) -> None:
+def test_the_printed_address_signs_in_and_hides_the_code(page: Browser, studio: Settings) -> None:
     assert page.evaluate("location.href") == f"{studio.public_url}/"
     assert page.evaluate(VIEW) == "empty"
     assert page.evaluate("document.cookie") == ""

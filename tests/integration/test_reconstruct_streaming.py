@@ -19,6 +19,7 @@ from bench.http import MapClient, is_whole
 from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
 from face3d.options import JobOptions
 from web.reconstruct import create_reconstruct_app
+from web.server import make_config
 from web.streaming import WRITE_BYTES, cut_writes
 
 #: Larger than what the sockets of both sides hold.
@@ -42,7 +43,7 @@ class StandIn:
 def serving(stand_in: StandIn) -> Iterator[str]:
     app = create_reconstruct_app(stand_in, limit=1000)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = uvicorn.Server(make_config(app, log_config=None))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
@@ -70,7 +71,7 @@ def post(url: str, product: str = "png") -> httpx.Response:
 def send_request(url: str) -> socket.socket:
     """Ask for a map and read nothing."""
     client = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
-    client.sendall(b"POST /v1/reconstruct HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nphoto")
+    client.sendall(b"POST /v1/reconstruct HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nphoto")
     return client
 
 
@@ -201,7 +202,9 @@ def test_a_client_that_leaves_is_no_error_of_ours(
     stand_in.started.clear()
     with structlog.testing.capture_logs() as logs:
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
-            client.sendall(b"POST /v1/reconstruct HTTP/1.1\r\nHost: test\r\nContent-Length: 500\r\n\r\nhalf")
+            client.sendall(
+                b"POST /v1/reconstruct HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\nhalf"
+            )
         assert works(url, stand_in)
     assert stand_in.started == [b"photo"]
     assert not logs
@@ -246,3 +249,57 @@ def test_a_damaged_file_is_noticed() -> None:
     assert not is_whole(memoryview(file[:-1]), "png")
     assert not is_whole(memoryview(file[:60] + bytes([file[60] ^ 1]) + file[61:]), "png")
     assert not is_whole(memoryview(b""), "png")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:8090"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "[::1"},
+        {"Host": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+    ],
+)
+def test_pages_of_other_sites_reach_nothing(url: str, stand_in: StandIn, headers: dict[str, str]) -> None:
+    stand_in.started.clear()
+    answer = httpx.post(f"{url}/v1/reconstruct", content=b"photo", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert httpx.get(f"{url}/health", headers=headers).status_code == 403
+    assert not stand_in.started
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]"])
+def test_programs_and_pages_of_this_machine_are_served(url: str, stand_in: StandIn, name: str) -> None:
+    stand_in.make = lambda: iter([[b"a map"]])
+    host = f"{name}:{url.rpartition(':')[2]}"
+    for headers in ({"Host": host}, {"Host": host, "Origin": f"http://{host}"}):
+        assert httpx.post(f"{url}/v1/reconstruct", content=b"photo", headers=headers).content == b"a map"
+
+
+def test_every_answer_carries_the_security_headers(url: str, stand_in: StandIn) -> None:
+    def fail() -> Iterator[Piece]:
+        raise RuntimeError
+        yield []
+
+    stand_in.make = fail
+    answers = [
+        post(url),
+        httpx.get(f"{url}/health"),
+        httpx.get(f"{url}/nothing"),
+        httpx.get(f"{url}/health", headers={"Host": "evil.example"}),
+        httpx.post(f"{url}/v1/reconstruct", content=bytes(2000)),
+    ]
+    assert [answer.status_code for answer in answers] == [500, 200, 404, 403, 413]
+    assert answers[-1].json() == {
+        "code": "image_too_large",
+        "message": "1000 bytes may be sent here, not more.",
+        "value": 2000,
+        "limit": 1000,
+    }
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]

@@ -64,8 +64,15 @@ def test_up_status_doctor_and_ctrl_c(environment: dict[str, str]) -> None:
         assert page
         assert flower
 
-        # The printed address carries the token; `up` and `status` name the server without it.
+        # The printed address signs in, once; `up` and `status` name the server without it.
         server = page[1].partition("/?")[0]
+        token = re.search(r"API token +(\S+)", said)
+        assert token
+        assert token[1] not in page[1]
+        second_link = _face3d(environment, "link").stdout.strip()
+        for link in (page[1], second_link):
+            for answer in (303, 401):
+                assert httpx.get(link).status_code == answer
         assert httpx.get(f"{server}/readyz").status_code == 200
         assert httpx.get(f"{flower[1]}/workers").status_code == 401
         # For probes and Prometheus: the operations page says so, and to keep Flower on loopback therefore.

@@ -17,6 +17,7 @@ from compose.local.lock import StackRunning, acquire, describe, find_holder
 from compose.local.orphans import ProcessMark, RunRecord, load_record, stop_orphans
 from compose.local.service import Service, Step
 from compose.local.supervisor import StackFailed, Supervisor
+from face3d.errors import ConfigurationError
 
 Make = Callable[..., Supervisor]
 
@@ -199,3 +200,31 @@ def test_the_lock_names_its_holder(tmp_path: Path) -> None:
         assert running is not None
         assert running.pid == os.getpid()
     assert find_holder(tmp_path) is None
+
+
+def test_nobody_else_can_hold_the_lock(tmp_path: Path) -> None:
+    file = tmp_path / "stack.lock"
+    file.touch(mode=0o644)
+    acquire(tmp_path).close()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_lock_is_no_way_to_other_files(tmp_path: Path) -> None:
+    other = tmp_path / "precious"
+    other.write_text("data")
+    other.chmod(0o644)
+    file = tmp_path / "stack.lock"
+    for make in (file.symlink_to, file.hardlink_to, lambda _: os.mkfifo(file), lambda _: file.mkdir()):
+        make(other)
+        with pytest.raises(ConfigurationError, match=r"stack\.lock is not a file of this user"):
+            acquire(tmp_path)
+        file.rmdir() if file.is_dir() else file.unlink()
+    assert other.read_text() == "data"
+    assert other.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lock_that_says_nothing_still_holds(tmp_path: Path) -> None:
+    with acquire(tmp_path) as held:
+        held.write("not quite")
+        held.flush()
+        assert isinstance(find_holder(tmp_path), StackRunning)

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from db.models import Artifact, Job, Stage
 from face3d.errors import ErrorCode, RefusedError
 from face3d.states import STAGES, StageState
+from web.bodies import Body, Held
+from web.limits import FORM_BYTES, Limits
 from web.problems import ApiError
-from web.uploads import FORM_OVERHEAD_BYTES, clean_name, read_form
+from web.uploads import clean_name, read_form
 from web.views import estimate_percent, view_job
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,7 +76,10 @@ def form_request(body: bytes, chunk: int = 1000) -> Request:
     scope = {
         "type": "http",
         "method": "POST",
-        "headers": [(b"content-type", b"multipart/form-data; boundary=B")],
+        "headers": [
+            (b"content-type", b"multipart/form-data; boundary=B"),
+            (b"transfer-encoding", b"chunked"),
+        ],
         "read": 0,
     }
 
@@ -105,14 +110,17 @@ def test_a_form_is_read() -> None:
 
 
 def test_a_photo_that_is_too_large_is_refused_and_not_read_to_its_end() -> None:
-    request = form_request(form_body(b"x" * (FORM_OVERHEAD_BYTES + 500_000)))
+    request = form_request(form_body(b"x" * (FORM_BYTES + 500_000)))
+    limits = Limits(body=1000, frame=FORM_BYTES, too_large="image_too_large", streamed=True)
+    body = Body(request.scope, request.receive, limits, Held(10**9))
+    with pytest.raises(ApiError) as refused:
+        asyncio.run(read_form(Request(request.scope, body.receive), max_bytes=1000))
+    problem = refused.value.problem
+    assert (refused.value.status, problem.code, problem.limit) == (413, "image_too_large", 1000)
+    assert request.scope["read"] < 2 * FORM_BYTES
     with pytest.raises(RefusedError) as caught:
-        asyncio.run(read_form(request, max_bytes=1000))
-    assert caught.value.code is ErrorCode.IMAGE_TOO_LARGE
-    assert caught.value.limit == 1000
-    assert request.scope["read"] < 2 * FORM_OVERHEAD_BYTES
-    with pytest.raises(RefusedError):
         asyncio.run(read_form(form_request(form_body(b"x" * 1001)), max_bytes=1000))
+    assert (caught.value.code, caught.value.limit) == (ErrorCode.IMAGE_TOO_LARGE, 1000)
 
 
 def test_a_form_without_a_photo_is_refused() -> None:
