@@ -13,6 +13,7 @@ from assets.package import build_asset, list_facts
 from face3d.head import ARKIT_NAMES, Head, head_to_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.quality import ReasonCode, judge
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.engines.null.head import make_head
@@ -76,6 +77,24 @@ def test_manifest_tells_every_file() -> None:
     assert set(manifest["expression"]) == set(ARKIT_NAMES)
     assert len(manifest["landmarks"]) == 5
     assert sum(manifest["texel_shares"].values()) == pytest.approx(1)
+
+
+def test_reasons_stand_in_the_manifest_in_words_and_as_codes() -> None:
+    reasons = [*judge(ReasonCode.SMALL_FACE, 80.0), *judge(ReasonCode.EYES_COVERED, 2)]
+    facts = {"quality": "review", "quality_reasons": [reason.facts() for reason in reasons]}
+    manifest = json.loads(build(JobOptions(engine="null"), facts=facts)["manifest.json"])
+    assert manifest["quality"] == {"verdict": "review", "reasons": ["small face", "eyes covered"]}
+    assert [set(reason) for reason in manifest["quality_reasons"]] == [
+        {"code", "message", "verdict", "value", "limit"}
+    ] * 2
+    first, second = manifest["quality_reasons"]
+    assert (first["code"], first["verdict"], first["value"], first["limit"]) == (
+        "small_face",
+        "usable",
+        80,
+        100,
+    )
+    assert (second["code"], second["verdict"]) == ("eyes_covered", "review")
 
 
 def test_the_preview_says_what_was_measured() -> None:

@@ -35,6 +35,8 @@ _BOX_MARGIN = 8
 #: Half the side of such a spot, pixels.
 _SPOT = 4
 
+#: Every so many pixels tell the contrast.
+_STEP = 3
 #: Shares of the face that are darker than its dark parts, and than its light ones.
 _CONTRAST = (0.05, 0.95)
 _FEATURES = (RIGHT_LIDS, LEFT_LIDS, RIGHT_BROW, LEFT_BROW, OUTER_LIPS)
@@ -100,7 +102,7 @@ class FacePatch:
     @cached_property
     def contrast(self) -> float:
         """Lightness from the face's dark to its light parts; a black thing before it counts as brows do."""
-        lightness = self.lab[..., 0][::2, ::2][self.oval[::2, ::2]]
+        lightness = self.lab[::_STEP, ::_STEP, 0][self.oval[::_STEP, ::_STEP]]
         if not lightness.size:
             return 1.0
         low, high = np.quantile(lightness, _CONTRAST)

@@ -37,6 +37,8 @@ MIN_PRESENCE = 0.5
 _SHARPNESS_SIGMAS, _EDGE = (0.8, 1.6, 3.2, 6.4), 6
 #: Pixels round eyes, brows and mouth that are not measured.
 _FEATURE_MARGIN = 3
+#: Less of the face than this share that is not blown out does not tell what covers it.
+_LEAST_COLOURED = 0.5
 #: Distance in CIE ab from the face's own median at which a colour is no longer skin's.
 _SKIN_CHROMA = 22.0
 
@@ -226,9 +228,10 @@ def _covered_share(patch: FacePatch) -> float:
     skin = patch.oval[box] & ~features
     if not skin.any():
         return 1.0
-    # What is blown out has no colour left and may well be skin.
+    # What is blown out has no colour left and may well be skin; where most of it is, the rest tells nothing.
+    whole = skin.sum()
     skin &= patch.pixels[box].max(2) < CLIPPED
-    if not skin.any():
+    if skin.sum() < _LEAST_COLOURED * whole:
         return 0.0
     chroma = patch.lab[box][skin][:, 1:]
     origin = np.array([box[1].start, box[0].start])

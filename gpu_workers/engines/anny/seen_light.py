@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gpu_workers.engines.anny.face_patch import CLIPPED, PATCH_SIDE, FacePatch, draw_polygon
 
 #: Every so many pixels are looked at.
-_STEP = 2
+_STEP = 3
 #: Shares of the pixels that are darker than the dark parts and than the light ones.
 _DARK_PART, _LIGHT_PART = 0.02, 0.98
 _LIGHTEST = 0.95

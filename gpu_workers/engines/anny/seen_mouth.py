@@ -43,11 +43,12 @@ def lip_colour(patch: FacePatch) -> float:
     origin, shape = [columns.start, rows.start], _shape(rows, columns)
     mouth = draw_polygon(outline - origin, shape)
     lips = mouth & ~draw_polygon(patch.points[list(INNER_LIPS)] - origin, shape)
-    near, far = (ndimage.binary_dilation(mouth, iterations=reach) for reach in _RING)
+    distance = ndimage.distance_transform_cdt(~mouth, "taxicab")
+    ring = (distance > _RING[0]) & (distance <= _RING[1])
     lab = patch.lab[rows, columns]
-    if not lips.any() or not (far & ~near).any():
+    if not lips.any() or not ring.any():
         return 0.0
-    moved = np.median(lab[lips], axis=0) - np.median(lab[far & ~near], axis=0)
+    moved = np.median(lab[lips], axis=0) - np.median(lab[ring], axis=0)
     return float(np.linalg.norm(moved)) / patch.contrast
 
 
