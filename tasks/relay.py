@@ -171,6 +171,8 @@ class Relay:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._round_told_at = 0.0
         self._swept = False
+        #: Whether the broker has the queue of dead letters; it may be away when the relay starts.
+        self._declared = False
         self._outage = Outage(log, "relay.round")
         self._broker_outage = Outage(log, "relay.broker")
 
@@ -226,6 +228,9 @@ class Relay:
         if time.monotonic() < self._publish_at:
             return
         try:
+            if not self._declared:
+                declare_dead_letters(self._app, self._settings.broker_kind)
+                self._declared = True
             while publish_chains(self._app, self._sessions) == BATCH:
                 pass
             # Each round takes places, which are freed by answers only: it ends.
@@ -320,7 +325,6 @@ def main() -> int:
 
     settings = get_settings()
     configure_logs(settings)
-    declare_dead_letters(app, settings.broker_kind)
     relay = Relay(app, settings)
     signal.signal(signal.SIGTERM, relay.stop)
     signal.signal(signal.SIGINT, relay.stop)

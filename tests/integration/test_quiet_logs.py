@@ -13,7 +13,7 @@ import pytest
 
 from compose.local import Stack
 from face3d.settings import Settings
-from tests.integration.pipeline import Pipeline, until
+from tests.integration.pipeline import QUICK, Pipeline, until
 
 pytestmark = pytest.mark.slow
 
@@ -89,8 +89,6 @@ def ways(clean_servers: Settings) -> Iterator[tuple[Way, Way]]:
 def pipeline(
     server_stack: Stack, clean_servers: Settings, tmp_path: Path, ways: tuple[Way, Way]
 ) -> Iterator[Pipeline]:
-    from tests.integration.pipeline import QUICK
-
     database, broker = ways
     environment = {**QUICK, "FACE3D_DATABASE_URL": database.url, "FACE3D_BROKER_URL": broker.url}
     made = Pipeline(
@@ -143,3 +141,27 @@ def test_a_broker_and_a_database_that_are_away_fill_no_log(pipeline: Pipeline, w
         "relay.round.recovered",
     ]
     assert "Traceback" not in next(pipeline.logs.glob("*relay*")).read_text()
+
+
+def test_a_relay_that_starts_while_rabbitmq_is_away_lives_and_does_the_rest(
+    server_stack: Stack, clean_servers: Settings, tmp_path: Path
+) -> None:
+    made = Pipeline(
+        settings=clean_servers,
+        env_file=server_stack.layout.env_file,
+        logs=tmp_path,
+        # Nobody listens on the port of "discard".
+        environment={**QUICK, "FACE3D_BROKER_URL": "amqp://guest:guest@127.0.0.1:9//"},
+    )
+    try:
+        relay = made.start_relay()
+        swept = "SELECT 1 FROM chores WHERE name = 'sweep_inbox' AND succeeded_at IS NOT NULL"
+        until(lambda: bool(made.query(swept)), "the sweep is made", seconds=30)
+        until(lambda: "relay.broker.failed" in events(made, "relay"), "the relay tells", seconds=20)
+        before = len(events(made, "relay"))
+        time.sleep(AWAY_SECONDS)
+        assert len(events(made, "relay")) <= before + 1
+        assert "?" not in events(made, "relay")
+        assert relay.poll() is None
+    finally:
+        made.close()

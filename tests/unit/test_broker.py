@@ -75,3 +75,9 @@ def test_rabbitmq_queues_are_quorum_queues_with_a_backstop() -> None:
     assert arguments["x-delivery-limit"] > Settings().poison_limit
     assert arguments["x-dead-letter-exchange"]
     assert config("amqp://u:p@127.0.0.1//")["broker_transport_options"] == {"confirm_publish": True}
+
+
+@pytest.mark.parametrize("url", ["redis://localhost/0", "amqp://localhost//"])
+def test_a_worker_never_gives_up_on_its_broker(url: str) -> None:
+    """By default Celery ends a worker after a hundred tries to connect."""
+    assert config(url)["broker_connection_max_retries"] is None
