@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from db import erasures
 from db.deliveries import forget_answers
-from db.locks import keep_endpoints, lock_job
+from db.locks import lock_endpoints, lock_job
 from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
 from db.notices import RELAY_CHANNEL, notify_relay
 from db.webhooks import insert_deliveries
@@ -445,7 +445,7 @@ def erase(session: Session, job_id: str, *, modified_at: datetime | None = None)
     if job.state != JobState.ERASED:
         erasures.date(session, job_id, modified_at)
     session.execute(text("DELETE FROM artifacts WHERE job_id = :job_id"), {"job_id": job_id})
-    keep_endpoints(session, job_id)
+    lock_endpoints(session, job_id)
     forget_answers(session, job_id)
     session.execute(
         update(Delivery)

@@ -22,6 +22,8 @@ LOCK_ORDER = (
     "workers",
     "relays",
     "chores",
+    "event_subscriptions",
+    "sign_ins",
 )
 
 
@@ -40,15 +42,15 @@ def try_lock_job(session: Session, job_id: str) -> bool:
     return session.execute(statement, {"job_id": job_id}).scalar() is not None
 
 
-def keep_endpoints(session: Session, job_id: str) -> None:
-    """Keep the endpoints of a job's deliveries from being removed, before the deliveries are changed.
+def lock_endpoints(session: Session, job_id: str) -> None:
+    """Lock the endpoints of a job's deliveries, before the deliveries are changed.
 
-    Removing an endpoint locks it and then its deliveries, in no order that we choose.
+    Removing or disabling an endpoint locks it and then its deliveries, in no order that we choose.
     """
     session.execute(
         text(
             "SELECT 1 FROM webhook_endpoints WHERE id IN"
-            " (SELECT endpoint_id FROM deliveries WHERE job_id = :job_id) ORDER BY id FOR KEY SHARE"
+            " (SELECT endpoint_id FROM deliveries WHERE job_id = :job_id) ORDER BY id FOR NO KEY UPDATE"
         ),
         {"job_id": job_id},
     )

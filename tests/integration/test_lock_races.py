@@ -128,6 +128,9 @@ class Racers:
         with self.sessions.begin() as session:
             webhooks.add_endpoint(session, url)
         time.sleep(0.2)
+        for change in (webhooks.disable_endpoint, webhooks.enable_endpoint):
+            with self.sessions.begin() as session:
+                change(session, url)
         with self.sessions.begin() as session:
             webhooks.remove_endpoint(session, url)
 
@@ -189,6 +192,6 @@ def test_nobody_waits_for_a_lock_in_vain(
     assert deadlocks(pipeline) == before
     for log in tmp_path.glob("*.log"):
         told = log.read_text(errors="replace")
-        for fault in ("relay.round_failed", "chore_failed", "not_published", "DeadlockDetected",
+        for fault in ("relay.round.failed", "chore_failed", "not_published", "put_off", "DeadlockDetected",
                       "LockNotAvailable", "not_expired", "not_mended"):  # fmt: skip
             assert fault not in told, f"{fault} in {log.name}"
