@@ -37,7 +37,7 @@ def calls(web: WebProcess, clean_servers: Settings) -> dict[str, Call]:
         "list": lambda: web.ask("GET", "/v1/jobs", headers=web.api),
         "metrics": lambda: web.ask("GET", "/metrics", headers=web.api),
         "upload": web.upload,
-        "event": lambda: web.announce("announced.jpg"),
+        "event": lambda: web.announce(*["announced.jpg"] * 3),
         "page": lambda: web.ask("GET", "/"),
         "file": lambda: web.ask("GET", "/static/app.js"),
     }

@@ -47,16 +47,20 @@ class WebProcess:
         """Send a photo."""
         return self.ask("POST", "/v1/jobs", headers=self.api, files={"photo": ("a.jpg", PHOTO, "image/jpeg")})
 
-    def announce(self, key: str) -> httpx.Response:
-        """Send the event of an upload."""
-        event = {
-            "event_type": "create",
-            "key": f"/buckets/{self.settings.bucket_inbox}/{key}",
-            "message": {"new_entry": {"name": key}},
-        }
+    def announce(self, *keys: str) -> httpx.Response:
+        """Send one event of several uploads."""
+        bucket = {"name": self.settings.bucket_inbox}
+        records = [
+            {
+                "eventVersion": "2.1",
+                "eventName": "ObjectCreated:Put",
+                "s3": {"bucket": bucket, "object": {"key": key}},
+            }
+            for key in keys
+        ]
         token = self.settings.event_token.get_secret_value()
         headers = {"Authorization": f"Bearer {token}"}
-        return self.ask("POST", "/events/storage/seaweedfs", headers=headers, json=event)
+        return self.ask("POST", "/events/storage/s3", headers=headers, json={"Records": records})
 
 
 @contextlib.contextmanager
