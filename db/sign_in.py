@@ -63,7 +63,9 @@ def end_session(session: Session, token: SecretStr, name: str) -> None:
 
 def _make(session: Session, token: SecretStr, kind: Kind, seconds: float) -> str:
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    session.execute(delete(SignIn).where(SignIn.expires_at <= func.now()))
+    # Two that sign in at once must not wait for each other's rows.
+    ended = select(SignIn.hash).where(SignIn.expires_at <= func.now()).with_for_update(skip_locked=True)
+    session.execute(delete(SignIn).where(SignIn.hash.in_(ended)))
     expires = func.now() + timedelta(seconds=seconds)
     session.add(SignIn(hash=_hash(token, kind, secret), kind=kind, expires_at=expires))
     session.flush()

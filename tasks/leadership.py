@@ -11,6 +11,7 @@ import psycopg
 import structlog
 from sqlalchemy import make_url
 
+from db.session import PatientConnection
 from face3d.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ def silence_seconds(settings: Settings) -> float:
 def connect(settings: Settings, *, idle_seconds: float = 0.0) -> psycopg.Connection:
     """Return a connection of its own, outside the pool; the server ends it when it is idle for so long."""
     url = make_url(settings.database_url.get_secret_value()).set(drivername="postgresql")
-    return psycopg.connect(
+    return PatientConnection.connect(
         url.render_as_string(hide_password=False),
         autocommit=True,
         application_name="face3d-relay",

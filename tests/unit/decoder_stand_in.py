@@ -58,10 +58,10 @@ WRONG_BYTES: dict[str, bytes] = {
 }
 
 
-def write(header: dict[str, Any]) -> None:
-    """Write a message."""
-    text = json.dumps({"payload": 0, **header}).encode()
-    os.write(1, struct.pack("<I", len(text)) + text)
+def write(*headers: dict[str, Any]) -> None:
+    """Write messages at once."""
+    texts = [json.dumps({"payload": 0, **header}).encode() for header in headers]
+    os.write(1, b"".join(struct.pack("<I", len(text)) + text for text in texts))
 
 
 def read() -> dict[str, Any]:
@@ -102,9 +102,10 @@ def main() -> None:
         elif kind in WRONG_BYTES:
             os.write(1, WRONG_BYTES[kind])
         else:
-            write({**GOOD, "serial": request["serial"], **WRONG_FIELDS.get(kind, {})})
+            replies = [{**GOOD, "serial": request["serial"], **WRONG_FIELDS.get(kind, {})}]
             if kind == "two replies":
-                write({**GOOD, "serial": request["serial"] + 1})
+                replies.append({**GOOD, "serial": request["serial"] + 1})
+            write(*replies)
 
 
 if __name__ == "__main__":

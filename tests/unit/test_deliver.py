@@ -150,16 +150,18 @@ def test_of_a_name_with_two_addresses_the_public_one_is_called(internet: Interne
     [
         (429, "120", 120),
         (503, "7", 7),
-        (503, email.utils.format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3600),
-        (429, email.utils.format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True), 0),
+        (503, timedelta(hours=1), 3600),
+        (429, timedelta(hours=-1), 0),
         (429, "soon", None),
         (429, "-5", None),
         (500, "120", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(
-    internet: Internet, status: int, header: str, seconds: float | None
+    internet: Internet, status: int, header: str | timedelta, seconds: float | None
 ) -> None:
+    if isinstance(header, timedelta):
+        header = email.utils.format_datetime(datetime.now(UTC) + header, usegmt=True)
     internet.answers = [
         f"HTTP/1.1 {status} No\r\nRetry-After: {header}\r\ncontent-length: 0\r\n\r\n".encode()
     ]

@@ -83,7 +83,7 @@ def test_the_coefficients_stand_apart_and_the_mesh_comes_when_asked_for() -> Non
     np.testing.assert_array_equal(load(plain["face_front.safetensors"])["coefficients"][0, :3], [0, 1, 2])
     asked = parse_options({"engine": "hrn", "formats": "front", "texture-format": "jpeg"})
     files = build_front(make_head(), tensors, {"front": b"jpeg", "skin": b"other"}, asked)
-    assert b"f 1/1 2/2 3/3" in files["face_front.obj"]
+    assert b"f 1/1/1 2/2/2 3/3/3" in files["face_front.obj"]
     assert b"map_Kd albedo_front.jpg" in files["face_front.mtl"]
     assert files["face_front.glb"].startswith(b"glTF")
     assert b"other" not in files["face_front.glb"]
