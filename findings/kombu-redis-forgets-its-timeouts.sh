@@ -2,8 +2,8 @@
 # kombu with Redis or Valkey: a connection's `connect_timeout` and `ensure_connection(timeout=...)` do not end the
 # wait for a server that accepts connections and says nothing (a frozen one does: its kernel accepts for it).
 #
-# Expected (kombu's docstring of `ensure_connection`; its amqp transport passes `connect_timeout` on): an error
-# after some 2 s.
+# Expected (the docstring: `timeout` is the most that is spent in attempts; the amqp transport passes
+# `connect_timeout` on): an error after some 2 s.
 # Seen with kombu 5.7.0 and redis 8.1.0: no error and no end. The transport reads options of its own only: with
 # transport_options={"socket_timeout": 2} the same call ends after 2 s.
 #
