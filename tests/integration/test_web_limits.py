@@ -282,8 +282,8 @@ def test_more_connections_than_there_are_places_hear_so(
         for _ in range(5):
             busy = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             form = "Content-Type: multipart/form-data; boundary=x"
-            busy.sendall(request("POST /v1/jobs", "Content-Length: 1000", api, form))
-        time.sleep(0.3)
+            busy.sendall(request("POST /v1/jobs", "Content-Length: 1000", "Expect: 100-continue", api, form))
+            assert b" 100 " in busy.recv(1000)
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(request("GET /healthz"))
             status, headers, problem = answer_to(client)
