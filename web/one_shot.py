@@ -19,6 +19,7 @@ from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.anny.geometry import BegunGeometry
+from gpu_workers.engines.anny.preprocess import same_look
 from gpu_workers.engines.anny.texture_masks import FaceMasks
 from gpu_workers.engines.anny.texture_transfer import (
     encode_jpeg_on_device,
@@ -132,7 +133,11 @@ class OneShotReconstructor:
                 work.baked.add_done_callback(_give_up)
             raise
         mark("quality")
-        return started_work[0], prepared
+        if not same_look(started_work[0].found, prepared):
+            # Eyes or mouth are hidden: the head that was begun on them is of no use.
+            started_work[0].baked.add_done_callback(_give_up)
+            begin(prepared)
+        return started_work[-1], prepared
 
     def _finish(self, work: _Started) -> Iterator[Piece]:
         pieces, maps = work.baked.result()

@@ -12,8 +12,12 @@ from PIL import Image
 
 from assets.png import join_pieces, stream_filtered_png
 from face3d.errors import ErrorCode, RefusedError
+from face3d.head import head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
+from gpu_workers.engines.base import PhotoLimits
+from tests.corpus import drawing
+from tests.corpus.bases import real_face
 from tests.unit.anny_support import astronaut, engine, png
 from web.one_shot import OneShotReconstructor, Product
 
@@ -48,6 +52,19 @@ def test_a_png_comes_in_pieces_that_open(one_shot: OneShotReconstructor) -> None
     with Image.open(io.BytesIO(file)) as image:
         assert image.size == (1024, 1024)
         image.load()
+
+
+def test_what_a_photo_hides_counts_in_one_go_as_it_does_stage_after_stage(
+    one_shot: OneShotReconstructor,
+) -> None:
+    photo = png(np.ascontiguousarray(drawing.sunglasses(real_face()).pixels))
+    whole = one_shot.reconstruct(photo, SMALL, "glb")
+    prepared = engine().preprocess(photo, SMALL, PhotoLimits())
+    geometry = engine().geometry(prepared, SMALL)
+    assert whole.geometry.facts["scale_from"] == geometry.facts["scale_from"] == "template"
+    heads = [head_from_tensors(result.tensors) for result in (whole.geometry, geometry)]
+    for one, other in zip(*(head.parts for head in heads), strict=True):
+        np.testing.assert_allclose(one.positions, other.positions, atol=1e-5)
 
 
 def test_a_refused_photo_gives_no_piece(one_shot: OneShotReconstructor) -> None:

@@ -22,7 +22,7 @@ from gpu_workers.engines.anny.face_patch import cut_patch
 from gpu_workers.engines.anny.face_search import MeasuredFace
 from gpu_workers.engines.anny.head_data import HeadData
 from gpu_workers.engines.anny.landmarker import FaceLandmarker
-from gpu_workers.engines.anny.observed import OBSERVED, observe
+from gpu_workers.engines.anny.observed import OBSERVED, Observed, observe
 from gpu_workers.engines.anny.photo_checks import (
     MAX_DISAGREEMENT,
     measure_quality,
@@ -72,8 +72,9 @@ def preprocess_photo(
     """Decode and measure a photo.
 
     Args:
-        early: is called with the tensors before the face's quality is measured, so that later stages may
-            begin on them; they count only if this function returns.
+        early: is called with the tensors before the face is looked at closely, so that later stages may begin
+            on them. They are those of a face that is seen whole: what was begun counts only if this function
+            returns, and `same_look` says that its result is alike.
         strict: also refuse a face of which the landmark models are unsure, as they are of a turned one.
         device: where the photo is cut and resampled for the landmark models, and where the network is.
     Returns:
@@ -102,15 +103,12 @@ def preprocess_photo(
     scale_x, scale_y = photo.shape[1] / width, photo.shape[0] / height
     landmarks = (face.points - [box[0], box[1], 0]) * [scale_x, scale_y, scale_x]
     camera, focal_from = _camera(decoded, landmarks, box, scale_x)
-    with beside(device, "quality"):
-        patch = cut_patch(rgb, face)
-    look = observe(patch, face.scores)
     tensors = {
         "photo": photo,
         "landmarks": landmarks.astype(np.float32),
-        "scores": look.observed.keep_scores(face.scores),
+        "scores": face.scores.astype(np.float32),
         "camera": camera,
-        OBSERVED: look.observed.to_tensor(),
+        OBSERVED: Observed().to_tensor(),
     }
     angles = _angles(face, head_data)
     network_facts: dict[str, Any] = {"used": False}
@@ -120,6 +118,13 @@ def preprocess_photo(
         network_facts = {"used": bool(seen), "disagreement": round(disagreement, 4)}
     if early is not None:
         early(StageResult(tensors=tensors))
+    with beside(device, "quality"):
+        patch = cut_patch(rgb, face)
+    look = observe(patch, face.scores)
+    tensors = tensors | {
+        "scores": look.observed.keep_scores(face.scores),
+        OBSERVED: look.observed.to_tensor(),
+    }
     with beside(device, "quality"):
         quality = measure_quality(patch, face, angles, enlarged)
     refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
@@ -141,6 +146,11 @@ def preprocess_photo(
         "reasons": [reason.facts() for reason in reasons],
     }
     return StageResult(tensors=tensors, facts=facts)
+
+
+def same_look(early: StageResult, prepared: StageResult) -> bool:
+    """Tell whether the face is seen whole, as what was handed out early takes it to be."""
+    return np.array_equal(early.tensors[OBSERVED], prepared.tensors[OBSERVED])
 
 
 def measure_view(
