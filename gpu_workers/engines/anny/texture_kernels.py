@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 try:
-    import triton  # type: ignore[import-not-found,unused-ignore]
-    import triton.language as tl  # type: ignore[import-not-found,unused-ignore]
+    import triton  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    import triton.language as tl  # type: ignore[import-not-found,import-untyped,unused-ignore]
 except ImportError:  # CPU-only machines
     triton = None
 
