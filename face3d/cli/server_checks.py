@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 START = "start the local stack with `face3d up`, or set FACE3D_* to your servers"
 
+#: kombu's module of each kind of broker.
+_TRANSPORTS = {"redis": "kombu.transport.redis", "amqp": "kombu.transport.pyamqp"}
+
 #: An object that is written and deleted: a full disk refuses it while listings still work.
 _TRIAL_KEY = ".doctor"
 
@@ -21,15 +24,39 @@ _TRIAL_KEY = ".doctor"
 def server_probes(settings: Settings) -> list[Probe]:
     """Return what looks at database, relays, broker, buckets, web server and workers."""
     return [
-        Probe(subject="PostgreSQL", examine=lambda: examine_database(settings), remedy=START),
+        Probe(
+            subject="PostgreSQL",
+            examine=lambda: examine_database(settings),
+            remedy=START,
+            modules=(
+                *("psycopg", "sqlalchemy.dialects.postgresql.psycopg"),
+                *("db.migrate", "db.symptoms", "db.workers", "face3d.cli.explain"),
+            ),
+        ),
         Probe(
             subject=f"broker ({settings.broker_kind})",
             examine=lambda: examine_broker(settings),
             remedy=START,
+            modules=("web.watch", _TRANSPORTS[settings.broker_kind]),
         ),
-        Probe(subject="buckets", examine=lambda: examine_buckets(settings), remedy=START),
-        Probe(subject="inbox", examine=lambda: examine_inbox(settings), remedy=START),
-        Probe(subject="web server", examine=lambda: examine_web(settings), remedy=START),
+        Probe(
+            subject="buckets",
+            examine=lambda: examine_buckets(settings),
+            remedy=START,
+            modules=("storage.client",),
+        ),
+        Probe(
+            subject="inbox",
+            examine=lambda: examine_inbox(settings),
+            remedy=START,
+            modules=("face3d.cli.inbox_diagnosis",),
+        ),
+        Probe(
+            subject="web server",
+            examine=lambda: examine_web(settings),
+            remedy=START,
+            modules=("httpx",),
+        ),
     ]
 
 
