@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-#: Of the whole time: who had less to answer in, after all was loaded, may only wait for the processor.
-REST_SHARE = 0.25
+#: Of the whole time: who was asked so late that less was left to answer in is not to blame.
+ANSWER_SHARE = 0.25
 
 BUSY = "try again when the machine is less busy; if that does not help, look at its disk"
 
@@ -37,6 +37,7 @@ class Probe:
     late_is_wrong: bool = True
     #: Modules that must be loaded before it can ask.
     modules: Sequence[str] = ()
+    _asked: float | None = None
     _found: "queue.SimpleQueue[Finding | None]" = field(default_factory=queue.SimpleQueue)
 
     def load_and_start(self) -> None:
@@ -47,20 +48,21 @@ class Probe:
         except Exception as error:  # What is not installed is the finding.
             self._fail(error)
             return
+        self._asked = time.monotonic()
         threading.Thread(target=self._run, name=f"probe {self.subject}", daemon=True).start()
 
-    def results(self, until: float, is_busy: Callable[[], bool]) -> Iterator[Finding]:
+    def results(self, until: float, least: float) -> Iterator[Finding]:
         """Yield the findings as they come, and one more if the last has not come by then.
 
         Args:
             until: monotonic time.
-            is_busy: asked then: whether this machine may be all that is late.
+            least: who was asked fewer seconds before that is not to blame: this machine is busy.
         """
         while True:
             try:
                 finding = self._found.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                yield self._late(busy=is_busy())
+                yield self._late(busy=self._asked is None or until - self._asked < least)
                 return
             if finding is None:
                 return
@@ -90,35 +92,22 @@ class Probe:
         self._found.put(None)
 
 
-class _Starter:
-    """Starts probes: those first that need nothing, then those of servers, then the others.
-
-    One thread loads all modules: those that import each other in a circle break when several do. What is late
-    while it loads, or soon after, may have had no time of the processor.
-    """
-
-    def __init__(self, probes: Sequence[Probe], *, rest_seconds: float) -> None:
-        self._probes = sorted(probes, key=lambda probe: (bool(probe.modules), not probe.late_is_wrong))
-        self._rest = rest_seconds
-        self._ended: float | None = None
-        threading.Thread(target=self._run, name="probes", daemon=True).start()
-
-    def is_busy(self) -> bool:
-        """Tell whether the probes had less time than that since all was loaded."""
-        return self._ended is None or time.monotonic() - self._ended < self._rest
-
-    def _run(self) -> None:
-        for probe in self._probes:
-            probe.load_and_start()
-        self._ended = time.monotonic()
-
-
 def run_probes(probes: Sequence[Probe], *, seconds: float) -> Iterator[Finding]:
-    """Run all probes at once and yield their findings in the probes' order, all within some seconds."""
+    """Run all probes at once and yield their findings in the probes' order, all within some seconds.
+
+    One thread loads their modules, for those that import each other in a circle break when several do: first
+    what needs none, then the servers' probes.
+    """
     until = time.monotonic() + seconds
-    starter = _Starter(probes, rest_seconds=seconds * REST_SHARE)
+    in_turn = sorted(probes, key=lambda probe: (bool(probe.modules), not probe.late_is_wrong))
+
+    def start() -> None:
+        for probe in in_turn:
+            probe.load_and_start()
+
+    threading.Thread(target=start, name="probes", daemon=True).start()
     for probe in probes:
-        yield from probe.results(until, starter.is_busy)
+        yield from probe.results(until, seconds * ANSWER_SHARE)
 
 
 def first_line(error: Exception) -> str:
