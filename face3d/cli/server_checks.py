@@ -204,4 +204,21 @@ def examine_web(settings: Settings) -> Iterator[Finding]:
         return
     ready = answer.status_code == 200
     told = "" if ready else f" answers, but is not ready: {answer.text[:100]}"
+    if ready and _refuses_token(settings):
+        ready, told = False, " refuses FACE3D_API_TOKEN: is it another installation's server?"
     yield Finding(subject="web server", ok=ready, detail=settings.public_url + told, remedy=START)
+
+
+def _refuses_token(settings: Settings) -> bool:
+    """Tell whether the server at our address takes another token; where there is none, nobody asks."""
+    import httpx
+
+    token = settings.api_token.get_secret_value()
+    if not token:
+        return False
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        answer = httpx.get(f"{settings.public_url}/v1/event-subscriptions", headers=headers, timeout=3.0)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code in (401, 403, 404)

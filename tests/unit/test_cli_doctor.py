@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -204,3 +205,22 @@ def test_periodic_work_that_fails_or_does_not_end_is_told(
     found = examine(chores=[chore])
     assert found["relay: sweep_inbox"].level == level
     assert ("Away" in found["relay: sweep_inbox"].detail) == (failures > 0)
+
+
+@pytest.mark.parametrize(
+    ("taken", "well"), [("a token of this installation", True), ("another one's", False)]
+)
+def test_a_server_that_takes_another_token_is_not_ours(
+    monkeypatch: pytest.MonkeyPatch, taken: str, well: bool
+) -> None:
+    """Another stack, or another program, may hold the port."""
+
+    def get(url: str, *, headers: dict[str, str] | None = None, **_: object) -> httpx.Response:
+        known = url.endswith("/readyz") or headers == {"Authorization": f"Bearer {taken}"}
+        return httpx.Response(200 if known else 401)
+
+    monkeypatch.setattr(httpx, "get", get)
+    settings = Settings(api_token=SecretStr("a token of this installation"))
+    (finding,) = server_checks.examine_web(settings)
+    assert finding.ok is well
+    assert "FACE3D_API_TOKEN" in finding.detail or well
