@@ -97,9 +97,9 @@ def read_relays(session: Session) -> Sequence[RelayFacts]:
     """
     rows = session.execute(
         text(
-            "SELECT name, leads AND round_at = max(round_at) FILTER (WHERE leads) OVER () AS leading,"
+            "SELECT name, leads AND round_at = max(round_at) FILTER (WHERE leads) OVER () AS is_leader,"
             " greatest(extract(epoch FROM now() - round_at), 0) FROM relays"
-            " ORDER BY leading DESC, round_at DESC"
+            " ORDER BY is_leader DESC, round_at DESC"
         )
     )
     return [RelayFacts(name=name, leads=leads, round_age=float(age)) for name, leads, age in rows]
