@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from db.models import Delivery, Job, WebhookEndpoint
 from db.notices import notify_relay
@@ -36,17 +36,20 @@ class DeliveryFilter:
         if self.state is not None:
             found.append(Delivery.state == self.state)
         if self.endpoint_id is not None:
-            found.append(Delivery.endpoint_id == _uuid(self.endpoint_id))
+            found.append(_is(Delivery.endpoint_id, self.endpoint_id))
         if self.job_id is not None:
-            found.append(Delivery.job_id == _uuid(self.job_id))
+            found.append(_is(Delivery.job_id, self.job_id))
         return found
 
 
-def _uuid(text: str) -> str | None:
+def _is(
+    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], text: str
+) -> ColumnElement[bool]:
+    """Return the condition that a column holds this id: what is no id stands for no row, not for NULL."""
     try:
-        return str(UUID(text))
+        return column == str(UUID(text))
     except ValueError:
-        return None
+        return false()
 
 
 def list_deliveries(

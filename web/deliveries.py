@@ -13,13 +13,13 @@ from db.delivery_list import DeliveryFilter, find_delivery, list_deliveries, red
 from db.models import Delivery
 from web.auth import require_api
 from web.context import SessionOf
-from web.problems import Problem, refuse
+from web.problems import PROBLEMS, Problem, refuse
 
 router = APIRouter(
     prefix="/v1/webhooks/deliveries",
     tags=["webhooks"],
     dependencies=[Depends(require_api)],
-    responses={401: {"model": Problem}, 404: {"model": Problem}},
+    responses={**PROBLEMS, 404: {"model": Problem}},
 )
 
 DeliveryState = Literal["pending", "delivered", "failed"]

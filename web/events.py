@@ -17,7 +17,7 @@ from storage.events import parse_events
 from storage.intake import option_defaults, read_upload
 from web.auth import require_events
 from web.context import Context, ContextOf
-from web.problems import Problem
+from web.problems import PROBLEMS, Problem
 from web.subscriptions import receive_request
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ MAX_FAILURES_IN_A_ROW = 2
 #: Why a record makes no job, ever.
 INVALID_EVENT, KEY_REFUSED, NOT_STORABLE = "invalid_event", "key_refused", "not_storable"
 
-router = APIRouter(tags=["storage events"], dependencies=[Depends(require_events)])
+router = APIRouter(tags=["storage events"], dependencies=[Depends(require_events)], responses=PROBLEMS)
 
 
 class EventReport(BaseModel):
@@ -54,7 +54,7 @@ async def read_body(request: Request) -> bytes:
     return await request.body()
 
 
-@router.post("/events/storage/{kind}", responses={400: {"model": Problem}, 503: {"model": Problem}})
+@router.post("/events/storage/{kind}", responses={400: {"model": Problem}, 413: {"model": Problem}})
 def receive_event(
     request: Request,
     context: ContextOf,

@@ -16,7 +16,7 @@ from face3d.states import JobState
 from web.auth import require_api
 from web.context import Context, ContextOf, SessionOf
 from web.erasure import erase_job
-from web.problems import Problem, refuse
+from web.problems import PROBLEMS, Problem, refuse
 from web.progress import Followers
 from web.queries import TypicalDurations, asset_file, asset_files, find_jobs
 from web.streaming import iterate_apart
@@ -30,7 +30,7 @@ router = APIRouter(
     prefix="/v1",
     tags=["jobs"],
     dependencies=[Depends(require_api)],
-    responses={401: {"model": Problem}, 404: {"model": Problem}},
+    responses={**PROBLEMS, 404: {"model": Problem}},
 )
 
 _durations = TypicalDurations()
@@ -61,7 +61,7 @@ def _whole_view(context: Context, session: Session, job: Job) -> JobView:
     status_code=HTTPStatus.ACCEPTED,
     response_model=JobView,
     openapi_extra=form_schema(),
-    responses={413: {"model": Problem}, 422: {"model": Problem}},
+    responses={status: {"model": Problem} for status in (400, 413, 415)},
 )
 async def create_job(request: Request, context: ContextOf) -> JSONResponse:
     """Upload one photo with its options and start a job; the tier is interactive unless stated.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -62,6 +63,19 @@ class ApiError(Face3DError):
         self.status = status
         self.problem = problem
         self.headers = dict(headers or {})
+
+
+#: For the OpenAPI document: what any call may be answered; calls add what is their own.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "No token, or a wrong one."},
+    422: {"model": Problem, "description": "What was sent cannot be used."},
+    503: {
+        "model": Problem,
+        "description": "A server does not answer, or too many calls wait for it: try again.",
+        "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+    },
+    "default": {"model": Problem, "description": "Any other error."},
+}
 
 
 def refuse(status: HTTPStatus, code: str, message: str) -> ApiError:

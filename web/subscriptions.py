@@ -13,7 +13,7 @@ from storage.event_json import SubscriptionRequest
 from storage.sns import read_request
 from web.auth import require_api
 from web.context import Context, ContextOf, SessionOf
-from web.problems import Problem
+from web.problems import PROBLEMS, Problem
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ router = APIRouter(
     prefix="/v1/event-subscriptions",
     tags=["storage events"],
     dependencies=[Depends(require_api)],
-    responses={401: {"model": Problem}},
+    responses=PROBLEMS,
 )
 
 

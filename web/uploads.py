@@ -1,5 +1,6 @@
 """A photo with options in one multipart request: read with a limit, put in the inbox, made a job."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +11,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 
 from db.jobs import API_SOURCE, accept
+from face3d.errors import StorageUnavailable
 from face3d.options import METADATA_PREFIX, OPTION_NAMES, allowed_values, is_text, parse_options
 from face3d.states import Tier
 from storage.intake import option_defaults, refuse_size
@@ -104,6 +106,7 @@ def accept_upload(context: Context, form: PhotoForm) -> str:
     Raises:
         RefusedError: `bad_option`; then nothing was stored.
         StorageUnavailable: the photo could not be stored.
+        DatabaseUnavailable: the job could not be made; then the photo is deleted again.
     """
     settings = context.settings
     given = {name: text for name, value in form.options.items() if (text := value.strip())}
@@ -117,18 +120,24 @@ def accept_upload(context: Context, form: PhotoForm) -> str:
         content_type=form.content_type,
         metadata={METADATA_PREFIX + name: value for name, value in raw.items()},
     )
-    with context.sessions.begin() as session:
-        return accept(
-            session,
-            bucket=settings.bucket_inbox,
-            key=key,
-            etag=etag,
-            size=len(form.data),
-            content_type=form.content_type,
-            options=options,
-            source=API_SOURCE,
-            name=form.name,
-        ).job_id
+    try:
+        with context.sessions.begin() as session:
+            return accept(
+                session,
+                bucket=settings.bucket_inbox,
+                key=key,
+                etag=etag,
+                size=len(form.data),
+                content_type=form.content_type,
+                options=options,
+                source=API_SOURCE,
+                name=form.name,
+            ).job_id
+    except Exception:
+        # The client is told to send it again: what stayed here, the sweep would make a second job of.
+        with suppress(StorageUnavailable):
+            context.storage.erase(settings.bucket_inbox, key, etag)
+        raise
 
 
 def clean_name(given: str) -> str | None:

@@ -29,7 +29,7 @@ from face3d.sealing import SecretBox
 from face3d.settings import Settings
 from web.auth import require_api
 from web.context import ContextOf, SessionOf
-from web.problems import ApiError, Problem
+from web.problems import PROBLEMS, ApiError, Problem
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ router = APIRouter(
     prefix="/v1/webhooks",
     tags=["webhooks"],
     dependencies=[Depends(require_api)],
-    responses={401: {"model": Problem}, 404: {"model": Problem}},
+    responses={**PROBLEMS, 404: {"model": Problem}},
 )
 
 
@@ -102,7 +102,7 @@ def _view_secret(registration: Registration) -> EndpointWithSecret:
 @router.post(
     "",
     status_code=HTTPStatus.CREATED,
-    responses={200: {"model": EndpointWithSecret}, 422: {"model": Problem}},
+    responses={200: {"model": EndpointWithSecret}},
 )
 def add_webhook(
     context: ContextOf, session: SessionOf, new: NewEndpoint, response: Response
@@ -136,7 +136,7 @@ def remove_webhook(session: SessionOf, endpoint_id: str) -> None:
     session.commit()
 
 
-@router.post("/{endpoint_id}/rotate", responses={422: {"model": Problem}})
+@router.post("/{endpoint_id}/rotate")
 def rotate_webhook_secret(
     context: ContextOf, session: SessionOf, endpoint_id: str, new: NewSecret | None = None
 ) -> EndpointWithSecret:
@@ -166,7 +166,7 @@ def disable_webhook(session: SessionOf, endpoint_id: str) -> EndpointView:
     return _view(endpoint)
 
 
-@router.post("/{endpoint_id}/test", status_code=HTTPStatus.ACCEPTED)
+@router.post("/{endpoint_id}/test", status_code=HTTPStatus.ACCEPTED, responses={409: {"model": Problem}})
 def test_webhook(session: SessionOf, endpoint_id: str) -> TestReport:
     """Send a `webhook.test` message to an endpoint."""
     delivery_id = test_endpoint(session, endpoint_id)

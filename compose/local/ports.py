@@ -6,6 +6,8 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
+
 from compose.local.accounts import write_private
 from face3d.errors import ConfigurationError
 
@@ -40,6 +42,15 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def listens(pid: int, port: int) -> bool:
+    """Return whether this process has a socket that listens on this port of the loopback interface."""
+    try:
+        sockets = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr == ("127.0.0.1", port) for one in sockets)
 
 
 def choose_ports(state_dir: Path, wanted: dict[str, int] | None = None) -> dict[str, int]:

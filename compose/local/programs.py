@@ -23,7 +23,13 @@ DELIVERY_BEATS = "SELECT 1 FROM workers WHERE heartbeat_at > %s AND jsonb_exists
 def program_services(layout: Layout) -> tuple[Service, ...]:
     """Return the services `web`, `relay`, `delivery`, `workers` and `flower`."""
     return (
-        _program(layout, "web", ("web",), http_answers(layout.ports["web"], "/healthz")),
+        _program(
+            layout,
+            "web",
+            ("web",),
+            http_answers(layout.ports["web"], "/healthz"),
+            port=layout.ports["web"],
+        ),
         _program(layout, "relay", ("tasks.relay",), DatabaseShows(layout.database_url, RELAY_LISTENS)),
         _program(
             layout,
@@ -61,6 +67,7 @@ def _program(
     arguments: tuple[str, ...],
     ready: Probe,
     *,
+    port: int | None = None,
     extra_env: dict[str, str] | None = None,
     stop_seconds: float = 10.0,
     start_seconds: float = 60.0,
@@ -72,6 +79,7 @@ def _program(
         cwd=ROOT,
         log=layout.logs / f"{name}.log",
         ready=ready,
+        port=port,
         forget=ready.forget if isinstance(ready, DatabaseShows) else lambda: None,
         after=PREPARED,
         stop_seconds=stop_seconds,
@@ -94,6 +102,7 @@ def _flower(layout: Layout) -> Service:
             "--purge_offline_workers=60",
         ),
         http_answers(port, "/healthcheck"),
+        port=port,
         # By environment: the process list is public.
         extra_env={"FLOWER_BASIC_AUTH": f"face3d:{layout.credentials['flower_password']}"},
     )

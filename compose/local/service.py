@@ -28,6 +28,8 @@ class Service:
     log: Path
     #: Asked again and again after the start, each call at most a second long.
     ready: Callable[[], bool]
+    #: It is not ready before it listens here itself: what answers may be another program's.
+    port: int | None = None
     #: Called before each start: what an earlier process left behind must not pass for readiness.
     forget: Callable[[], None] = lambda: None
     #: Names of services and steps that must be ready before this one starts.

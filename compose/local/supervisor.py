@@ -14,6 +14,7 @@ from pathlib import Path
 
 from compose.local.logs import log_tail, rotate
 from compose.local.orphans import ProcessMark, RunRecord
+from compose.local.ports import listens
 from compose.local.service import RUN_MARK, STACK_MARK, Service, Step, spawn
 from compose.local.vigil import Vigil
 from face3d.errors import Face3DError
@@ -232,6 +233,8 @@ class Supervisor:
         for child in self._children.values():
             process = child.process
             if process is None or child.ready or self._stopping.is_set() or not child.service.ready():
+                continue
+            if child.service.port is not None and not listens(process.pid, child.service.port):
                 continue
             with self._changed:
                 if child.process is process and process.poll() is None:

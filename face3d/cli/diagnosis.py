@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from face3d.cli.probing import Finding, Probe, first_line, run_probes
+from face3d.cli.probing import BUSY, Finding, Probe, first_line, run_probes
 from face3d.cli.server_checks import server_probes
 from face3d.settings import Settings
 
@@ -43,16 +43,15 @@ def _time_left() -> float:
 
 def machine_probes(settings: Settings) -> list[Probe]:
     """Return what looks at this machine and at what is installed on it."""
-    busy = "try again when the machine is less busy; if that does not help, look at its disk"
     return [
-        Probe(subject=subject, examine=examine, remedy=busy, late_is_wrong=False)
-        for subject, examine in (
-            ("machine", lambda: examine_machine(settings)),
-            ("libraries", examine_libraries),
-            ("photo sandbox", lambda: [examine_sandbox(settings)]),
-            ("models", lambda: examine_models(settings)),
-            ("engine hrn", lambda: examine_engine_hrn(settings)),
-            ("local stack", lambda: examine_stack(settings)),
+        Probe(subject=subject, examine=examine, remedy=BUSY, late_is_wrong=False, modules=modules)
+        for subject, examine, modules in (
+            ("machine", lambda: examine_machine(settings), ()),
+            ("libraries", examine_libraries, ()),
+            ("photo sandbox", lambda: [examine_sandbox(settings)], ("gpu_workers.photo",)),
+            ("models", lambda: examine_models(settings), ("gpu_workers.engines.anny.head_data",)),
+            ("engine hrn", lambda: examine_engine_hrn(settings), ("gpu_workers.engines.hrn.files",)),
+            ("local stack", lambda: examine_stack(settings), ("compose.local.lock",)),
         )
     ]
 
@@ -113,7 +112,7 @@ def examine_libraries() -> Iterator[Finding]:
 #: Prints a line for each library; nothing else may reach standard output.
 _LOAD = r"""
 import importlib, os, sys
-os.nice(5)
+os.nice(19)
 out = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 for name in sys.argv[1:]:

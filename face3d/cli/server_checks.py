@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 START = "start the local stack with `face3d up`, or set FACE3D_* to your servers"
 
+#: kombu's module of each kind of broker.
+_TRANSPORTS = {"redis": "kombu.transport.redis", "amqp": "kombu.transport.pyamqp"}
+
 #: An object that is written and deleted: a full disk refuses it while listings still work.
 _TRIAL_KEY = ".doctor"
 
@@ -21,15 +24,39 @@ _TRIAL_KEY = ".doctor"
 def server_probes(settings: Settings) -> list[Probe]:
     """Return what looks at database, relays, broker, buckets, web server and workers."""
     return [
-        Probe(subject="PostgreSQL", examine=lambda: examine_database(settings), remedy=START),
+        Probe(
+            subject="PostgreSQL",
+            examine=lambda: examine_database(settings),
+            remedy=START,
+            modules=(
+                *("psycopg", "sqlalchemy.dialects.postgresql.psycopg"),
+                *("db.migrate", "db.symptoms", "db.workers", "face3d.cli.explain"),
+            ),
+        ),
         Probe(
             subject=f"broker ({settings.broker_kind})",
             examine=lambda: examine_broker(settings),
             remedy=START,
+            modules=("web.watch", _TRANSPORTS[settings.broker_kind]),
         ),
-        Probe(subject="buckets", examine=lambda: examine_buckets(settings), remedy=START),
-        Probe(subject="inbox", examine=lambda: examine_inbox(settings), remedy=START),
-        Probe(subject="web server", examine=lambda: examine_web(settings), remedy=START),
+        Probe(
+            subject="buckets",
+            examine=lambda: examine_buckets(settings),
+            remedy=START,
+            modules=("storage.client",),
+        ),
+        Probe(
+            subject="inbox",
+            examine=lambda: examine_inbox(settings),
+            remedy=START,
+            modules=("face3d.cli.inbox_diagnosis",),
+        ),
+        Probe(
+            subject="web server",
+            examine=lambda: examine_web(settings),
+            remedy=START,
+            modules=("httpx",),
+        ),
     ]
 
 
@@ -177,4 +204,21 @@ def examine_web(settings: Settings) -> Iterator[Finding]:
         return
     ready = answer.status_code == 200
     told = "" if ready else f" answers, but is not ready: {answer.text[:100]}"
+    if ready and _refuses_token(settings):
+        ready, told = False, " refuses FACE3D_API_TOKEN: is it another installation's server?"
     yield Finding(subject="web server", ok=ready, detail=settings.public_url + told, remedy=START)
+
+
+def _refuses_token(settings: Settings) -> bool:
+    """Tell whether the server at our address takes another token; where there is none, nobody asks."""
+    import httpx
+
+    token = settings.api_token.get_secret_value()
+    if not token:
+        return False
+    headers = {"Authorization": f"Bearer {token}"}
+    try:
+        answer = httpx.get(f"{settings.public_url}/v1/event-subscriptions", headers=headers, timeout=3.0)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code in (401, 403, 404)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import jobs
+from db.session import DatabaseUnavailable
 from face3d.cli.inbox_diagnosis import examine_inbox
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
@@ -203,6 +204,27 @@ def test_what_the_database_refuses_of_one_record_costs_no_other_its_job(
     assert answer.json()["refused"] == {"not_storable": 2}
     alone = announce(client, settings, "1.jpg")
     assert (alone.status_code, alone.json()["code"]) == (400, "invalid_event")
+
+
+def test_a_photo_whose_upload_is_answered_with_503_makes_no_job_later(
+    client: TestClient,
+    settings: Settings,
+    storage: Storage,
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("The database does not answer.")
+
+    monkeypatch.setattr("web.uploads.accept", fail)
+    answer = client.post("/v1/jobs", files={"photo": ("a.jpg", PHOTO)})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert list(storage.list(settings.bucket_inbox)) == []
+    monkeypatch.undo()
+    # As it was told, the client sends it again.
+    assert client.post("/v1/jobs", files={"photo": ("a.jpg", PHOTO)}).status_code == 202
+    sweep_inbox(storage, sessions, settings)
+    assert len(client.get("/v1/jobs").json()["jobs"]) == 1
 
 
 def test_a_database_that_is_away_ends_the_sweep_as_a_whole(

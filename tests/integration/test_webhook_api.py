@@ -178,6 +178,20 @@ def test_messages_are_listed_with_their_tries_filtered_and_sent_again(
     assert client.post(f"/v1/webhooks/{endpoint}/enable").json()["enabled"] is True
 
 
+def test_what_is_no_id_stands_for_no_message_and_not_for_test_messages(client: TestClient) -> None:
+    endpoint = client.post("/v1/webhooks", json={"url": URL}).json()["id"]
+    client.post(f"/v1/webhooks/{endpoint}/test")
+    # What waits fails.
+    client.post(f"/v1/webhooks/{endpoint}/disable")
+    client.post(f"/v1/webhooks/{endpoint}/enable")
+    for name in ("job", "endpoint"):
+        for odd in ("a-typing-error", ""):
+            query = {name: odd}
+            assert client.get("/v1/webhooks/deliveries", params=query).json()["deliveries"] == []
+            assert client.post("/v1/webhooks/deliveries/redeliver", params=query).json() == {"count": 0}
+    assert client.post("/v1/webhooks/deliveries/redeliver").json() == {"count": 1}
+
+
 def test_ports_and_addresses_are_refused_when_a_url_is_added(settings: Settings) -> None:
     strict = settings.model_copy(update={"webhook_allow_private": False})
     headers = {"Authorization": f"Bearer {settings.api_token.get_secret_value()}"}

@@ -5,8 +5,11 @@ import threading
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
 from db.relay_health import ChoreFacts, RelayFacts
 from db.symptoms import Facts, QueueFacts, Symptom, judge
@@ -40,6 +43,30 @@ def test_an_old_schema_s_remedy_is_a_module_that_exists(monkeypatch: pytest.Monk
     match = re.search(r"`python -m ([\w.]+)`", findings["schema"].remedy)
     assert match
     assert find_spec(match[1])
+
+
+def test_a_server_that_could_not_be_asked_in_time_is_not_called_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine loading a library takes longer than the doctor has."""
+    (tmp_path / "slow_to_load.py").write_text("import time\ntime.sleep(1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def answer() -> Iterator[Finding]:
+        yield Finding(subject="server", ok=True, detail="answers")
+
+    probe = Probe(subject="server", examine=answer, remedy="start it", modules=("slow_to_load",))
+    (late,) = run_probes([probe], seconds=0.1)
+    assert (late.ok, late.warning) == (True, True)
+    assert "busy" in late.detail
+    (found,) = probe.results(time.monotonic() + 5, 0.0)
+    assert found.detail == "answers"
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
+def test_what_the_doctor_loads_before_it_asks_is_there(url: str) -> None:
+    for probe in server_checks.server_probes(Settings(broker_url=SecretStr(url))):
+        assert all(find_spec(module) for module in probe.modules)
 
 
 def test_what_hangs_is_told_and_keeps_nobody_waiting() -> None:
@@ -178,3 +205,22 @@ def test_periodic_work_that_fails_or_does_not_end_is_told(
     found = examine(chores=[chore])
     assert found["relay: sweep_inbox"].level == level
     assert ("Away" in found["relay: sweep_inbox"].detail) == (failures > 0)
+
+
+@pytest.mark.parametrize(
+    ("taken", "well"), [("a token of this installation", True), ("another one's", False)]
+)
+def test_a_server_that_takes_another_token_is_not_ours(
+    monkeypatch: pytest.MonkeyPatch, taken: str, well: bool
+) -> None:
+    """Another stack, or another program, may hold the port."""
+
+    def get(url: str, *, headers: dict[str, str] | None = None, **_: object) -> httpx.Response:
+        known = url.endswith("/readyz") or headers == {"Authorization": f"Bearer {taken}"}
+        return httpx.Response(200 if known else 401)
+
+    monkeypatch.setattr(httpx, "get", get)
+    settings = Settings(api_token=SecretStr("a token of this installation"))
+    (finding,) = server_checks.examine_web(settings)
+    assert finding.ok is well
+    assert "FACE3D_API_TOKEN" in finding.detail or well

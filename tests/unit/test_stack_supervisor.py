@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from compose.local import supervisor as supervisor_module
 from compose.local.lock import StackRunning, acquire, describe, find_holder
 from compose.local.orphans import ProcessMark, RunRecord, load_record, stop_orphans
+from compose.local.ports import listens
 from compose.local.service import Service, Step
 from compose.local.supervisor import StackFailed, Supervisor
 from face3d.errors import ConfigurationError
@@ -60,6 +63,39 @@ def _eventually(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.01)
+
+
+def test_a_port_that_another_program_holds_makes_no_service_ready(tmp_path: Path, make: Make) -> None:
+    listen = (
+        "import pathlib, socket, time; s = socket.create_server(('127.0.0.1', {port}));"
+        " pathlib.Path('port').write_text(str(s.getsockname()[1])); time.sleep(60)"
+    )
+    script = shlex.join([sys.executable, "-c", listen.format(port=0)])
+    first = _service(tmp_path, "first", f"exec {script}")
+    first = dataclasses.replace(first, ready=(tmp_path / "port").exists)
+    make(first).start()
+    port = int((tmp_path / "port").read_text())
+    script = shlex.join([sys.executable, "-c", listen.format(port=port)])
+    second = _service(tmp_path, "second", f"exec {script}")
+    # The other program answers whoever asks.
+    with pytest.raises(StackFailed, match=r"second ended.*(?s:.*)Address already in use"):
+        make(dataclasses.replace(second, ready=lambda: True, port=port)).start()
+
+
+def test_a_service_that_listens_itself_is_ready(tmp_path: Path, make: Make) -> None:
+    listen = (
+        "import pathlib, socket, time; s = socket.create_server(('127.0.0.1', 0));"
+        " pathlib.Path('port').write_text(str(s.getsockname()[1])); time.sleep(60)"
+    )
+    script = shlex.join([sys.executable, "-c", listen])
+    first = _service(tmp_path, "first", f"exec {script}")
+    supervisor = make(dataclasses.replace(first, ready=(tmp_path / "port").exists))
+    supervisor.start()
+    pid, port = supervisor.pid("first"), int((tmp_path / "port").read_text())
+    assert pid is not None
+    assert listens(pid, port)
+    assert not listens(pid, port + 1)
+    assert not listens(os.getpid(), port)
 
 
 def test_a_service_starts_only_after_what_it_needs(tmp_path: Path, make: Make) -> None:

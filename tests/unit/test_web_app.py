@@ -227,6 +227,23 @@ def test_weak_webhook_secrets_are_refused(client: TestClient, secret: str) -> No
     assert client.post("/v1/webhooks", json=body, headers=bearer(API)).status_code == 422
 
 
+def test_the_openapi_document_tells_errors_as_they_are_answered(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    problem = {"$ref": "#/components/schemas/Problem"}
+    for path, operations in document["paths"].items():
+        if path in ("/healthz", "/readyz"):
+            continue
+        for operation in operations.values():
+            answers = operation["responses"]
+            for status in {"401", "422", "503", "default"} | {s for s in answers if s[0] in "45"}:
+                assert answers[status]["content"]["application/json"]["schema"] == problem, (path, status)
+            assert "Retry-After" in answers["503"]["headers"]
+    # One that the form's reader answers.
+    answer = client.post("/v1/jobs", json={}, headers=bearer(API))
+    assert str(answer.status_code) in document["paths"]["/v1/jobs"]["post"]["responses"]
+
+
 def test_the_openapi_document_tells_every_option_and_path(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     form = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
