@@ -42,6 +42,10 @@ class ErrorCode(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+#: Refusals whose value is what the caller wrote: an option's text or a key, personal, and in no log.
+_CALLERS_OWN = frozenset({ErrorCode.BAD_OPTION, ErrorCode.VIEW_MISSING})
+
+
 class Face3DError(Exception):
     """Something went wrong in Face3D."""
 
@@ -76,6 +80,11 @@ class RefusedError(Face3DError):
         self.code = code
         self.value = value
         self.limit = limit
+
+    @property
+    def measured(self) -> float | str | None:
+        """Return the value as a log may show it: what was measured, never what the caller wrote."""
+        return None if self.code in _CALLERS_OWN else self.value
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild_refused, (self.code.value, self.message, self.value, self.limit))

@@ -5,12 +5,13 @@ docs/settings.md is made from the descriptions here; a test compares the two.
 
 import hashlib
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from face3d.errors import ConfigurationError
@@ -21,8 +22,12 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Shorter ones can be guessed; `openssl rand -hex 32` makes 64 characters.
 TOKEN_LENGTH = 24
 
+#: Fewer different characters are blanks or a pattern: of 24 random hexadecimal ones, one in 300 million are.
+TOKEN_LETTERS = 6
+
 #: What example files hold where a secret belongs.
 PLACEHOLDER = "change-me"
+_PLACEHOLDERS = re.compile(r"(?<![a-z])change[-_ ]?me", re.IGNORECASE)
 
 HOW_TO_MAKE_ONE = "`openssl rand -hex 32` makes one"
 
@@ -217,24 +222,30 @@ class Settings(BaseSettings):
     @field_validator("*")
     @classmethod
     def _no_placeholder(cls, value: Any) -> Any:
-        if isinstance(value, SecretStr) and PLACEHOLDER in value.get_secret_value().lower():
+        if isinstance(value, SecretStr) and _PLACEHOLDERS.search(value.get_secret_value()):
             raise ValueError(f"{PLACEHOLDER} is no secret: {HOW_TO_MAKE_ONE}")
         return value
 
     @field_validator("api_token", "event_token")
     @classmethod
     def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if 0 < len(value.get_secret_value()) < TOKEN_LENGTH:
-            raise ValueError(f"a token has at least {TOKEN_LENGTH} characters: {HOW_TO_MAKE_ONE}")
+        if value.get_secret_value():
+            _check_strength("token", value.get_secret_value())
         return value
 
     @field_validator("secret_key")
     @classmethod
     def _each_long_enough(cls, value: SecretStr) -> SecretStr:
-        keys = [key.strip() for key in value.get_secret_value().split(",")]
-        if any(0 < len(key) < TOKEN_LENGTH for key in keys):
-            raise ValueError(f"a key has at least {TOKEN_LENGTH} characters: {HOW_TO_MAKE_ONE}")
+        for key in filter(None, map(str.strip, value.get_secret_value().split(","))):
+            _check_strength("key", key)
         return value
+
+    @model_validator(mode="after")
+    def _tokens_differ(self) -> Self:
+        # The one for events stands in the storage's configuration, and in URLs.
+        if self.api_token.get_secret_value() and self.api_token == self.event_token:
+            raise ValueError(f"api_token and event_token are the same: {HOW_TO_MAKE_ONE}")
+        return self
 
     def require_api_token(self) -> None:
         """Return if the web server may start.
@@ -271,6 +282,13 @@ class Settings(BaseSettings):
         return self.broker_kind == "redis"
 
 
+def _check_strength(kind: str, secret: str) -> None:
+    if len(secret) < TOKEN_LENGTH:
+        raise ValueError(f"a {kind} has at least {TOKEN_LENGTH} characters: {HOW_TO_MAKE_ONE}")
+    if len(set(secret)) < TOKEN_LETTERS:
+        raise ValueError(f"a {kind} has at least {TOKEN_LETTERS} different characters: {HOW_TO_MAKE_ONE}")
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the process's settings, read once.
@@ -283,5 +301,5 @@ def get_settings() -> Settings:
     try:
         return Settings(_env_file=os.environ.get("FACE3D_ENV_FILE"))  # type: ignore[call-arg]
     except ValidationError as error:
-        told = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        told = (": ".join([*map(str, one["loc"]), one["msg"]]) for one in error.errors())
         raise ConfigurationError("; ".join(told)) from None

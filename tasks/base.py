@@ -274,7 +274,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             log.warning("stage.lease_lost")
             raise Ignore from None
         except RefusedError as error:
-            log.info("stage.refused", code=error.code.value, value=error.value, limit=error.limit)
+            log.info("stage.refused", code=error.code.value, value=error.measured, limit=error.limit)
             self._end(sessions, job.lease, error)
         except OutOfDeviceMemory as error:
             self._send_elsewhere(runtime, sessions, job.lease, error)

@@ -19,6 +19,7 @@ from face3d.settings import Settings, get_settings
 from face3d.states import STAGES
 from gpu_workers.health import HealthJudge, describe_host, open_probe
 from gpu_workers.watch import read_unfit, watch_dir
+from tasks.artifacts import open_cache
 from tasks.base import get_runtime, worker_identity
 from tasks.broker import DELIVERY_QUEUE
 from tasks.warmup import check_engine, cold_start_seconds, wait_until_warm, warm_up
@@ -45,6 +46,7 @@ class Heart:
         self._unfit: str | None = None
         self._stopped = threading.Event()
         self._identity = worker_identity(settings)
+        self._cache = open_cache(settings)
         self._probe = open_probe(self._identity.device)
         self._reading = self._probe.read()
         self._judge = HealthJudge(throttle_seconds=settings.throttle_seconds)
@@ -89,7 +91,7 @@ class Heart:
             log.warning("worker.hand_back_failed", exc_info=True)
 
     def _run(self) -> None:
-        outage = Outage(log, "heartbeat")
+        outage, untidy = Outage(log, "heartbeat"), Outage(log, "cache")
         # Forked children warm up while this process consumes already; a threads pool did it before.
         if set(self._stages) & set(STAGES) and not _has_threads():
             wait_until_warm(self._slots, self._stopped)
@@ -101,6 +103,13 @@ class Heart:
                 outage.failed(error)
             else:
                 outage.ended()
+            try:
+                # A relay sweeps its own host only, and a worker without work puts nothing in.
+                self._cache.sweep()
+            except OSError as error:
+                untidy.failed(error)
+            else:
+                untidy.ended()
             self._stopped.wait(max(0.0, self._settings.heartbeat_seconds - (time.monotonic() - started)))
 
     def _beat(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -13,9 +14,11 @@ from starlette.concurrency import run_in_threadpool
 from db.jobs import JobNotFound, cancel, find, find_by_photo, list_jobs, retry
 from db.models import Job
 from face3d.states import JobState
+from storage.layout import as_path
 from web.auth import require_api
 from web.context import Context, ContextOf, SessionOf
 from web.erasure import erase_job
+from web.lanes import Lane
 from web.problems import PROBLEMS, Problem, refuse
 from web.progress import Followers
 from web.queries import TypicalDurations, asset_file, asset_files, find_jobs
@@ -99,23 +102,28 @@ def get_jobs(
 
 
 @router.get("/lookup")
-def look_up(
-    context: ContextOf, session: SessionOf, bucket: str, key: str, etag: str | None = None
-) -> JobView:
+async def look_up(context: ContextOf, bucket: str, key: str, etag: str | None = None) -> JobView:
     """Find the newest job of an upload: for clients that PUT by S3 and follow here.
 
     The key may be the one that was PUT where the store keeps it under another (SeaweedFS: `/a.jpg` as
     `a.jpg`, `x//y.jpg` as `x/y.jpg`). 404 until the storage's event has arrived; ask again.
     """
     tag = etag.strip('"') if etag else None
-    job = find_by_photo(session, bucket=bucket, key=key, etag=tag)
-    if job is None and bucket == context.settings.bucket_inbox:
-        stored = context.storage.stored_key(bucket, key)
+
+    def look(session: Session, name: str) -> JobView | None:
+        job = find_by_photo(session, bucket=bucket, key=name, etag=tag)
+        return None if job is None else load_job(context, session, job.id)
+
+    view = await context.ask_database(partial(look, name=key))
+    if view is None and bucket == context.settings.bucket_inbox and as_path(key) != key:
+        # A storage that hangs must not hold the places of those who ask the database.
+        async with context.lanes.use(Lane.STORAGE):
+            stored = await run_in_threadpool(context.storage.stored_key, bucket, key)
         if stored != key:
-            job = find_by_photo(session, bucket=bucket, key=stored, etag=tag)
-    if job is None:
+            view = await context.ask_database(partial(look, name=stored))
+    if view is None:
         raise JobNotFound("There is no job of that upload (yet).")
-    return load_job(context, session, job.id)
+    return view
 
 
 @router.get("/jobs/{job_id}")

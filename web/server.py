@@ -48,7 +48,13 @@ SHUTDOWN_SECONDS = 5
 
 #: Complaints of libraries that anybody can cause, and how long one is not repeated in the log.
 REPEAT_SECONDS = 10.0
-REPEATED = ("socket.accept() out of system resource", "Invalid HTTP request", "Unsupported upgrade")
+REPEATED = (
+    "socket.accept() out of system resource",
+    "Invalid HTTP request",
+    "Unsupported upgrade",
+    # With a trace, of each kind of error; that a request failed is logged every time.
+    "Exception in ASGI application",
+)
 
 
 def serve(app: ASGIApp, *, host: str, port: int, over_tls: bool = False, **options: Any) -> None:
@@ -232,7 +238,7 @@ class RepeatFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[str, float] = {}
+        self._said: dict[tuple[str, type[BaseException] | None], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a record is logged."""
@@ -240,8 +246,9 @@ class RepeatFilter(logging.Filter):
         prefix = next((prefix for prefix in REPEATED if text.startswith(prefix)), None)
         if prefix is None:
             return True
+        kind = record.exc_info[0] if record.exc_info else None
         now = time.monotonic()
-        if now - self._said.get(prefix, -REPEAT_SECONDS) < REPEAT_SECONDS:
+        if now - self._said.get((prefix, kind), -REPEAT_SECONDS) < REPEAT_SECONDS:
             return False
-        self._said[prefix] = now
+        self._said[prefix, kind] = now
         return True

@@ -23,7 +23,10 @@ pytestmark = pytest.mark.slow
 #: One in each field that a client can write, found wherever it ends up before the erasure.
 KEPT_UNTIL_THEN = {
     field: f"zq{field}marker"
-    for field in ("key", "ref", "type", "meta", "viewof", "option", "apiref", "apitype", "filename", "pixels")
+    for field in (
+        *("key", "ref", "type", "meta", "viewof", "missing", "option"),
+        *("apiref", "apitype", "filename", "pixels"),
+    )
 }
 #: What the client states and we may or may not keep.
 OTHERS = {field: f"zq{field}marker" for field in ("metaname",)}
@@ -44,22 +47,22 @@ def test_no_marker_is_left_anywhere(pipeline: Pipeline) -> None:
     upload(settings, storage)
     until(
         lambda: (
-            len(ids(pipeline)) == 4 and not pipeline.query("SELECT 1 FROM jobs WHERE finished_at IS NULL")
+            len(ids(pipeline)) == 5 and not pipeline.query("SELECT 1 FROM jobs WHERE finished_at IS NULL")
         ),
-        "four jobs end",
+        "five jobs end",
         seconds=60,
     )
-    until(lambda: len(pipeline.receiver.received) >= 4, "their webhooks arrive", seconds=20)
+    until(lambda: len(pipeline.receiver.received) >= 5, "their webhooks arrive", seconds=20)
     assert {field for field in KEPT_UNTIL_THEN if MARKERS[field] in everything(pipeline)} == set(
         KEPT_UNTIL_THEN
     )
     cache = open_cache(settings)
     for job_id in ids(pipeline):
         erase_job(storage, pipeline.sessions, settings, cache, job_id)
-    assert tidy_jobs(storage, pipeline.sessions, settings, cache, settled_seconds=-1) == 4
+    assert tidy_jobs(storage, pipeline.sessions, settings, cache, settled_seconds=-1) == 5
     left = everything(pipeline)
     assert {field for field, marker in MARKERS.items() if marker in left} == set()
-    assert len(ids(pipeline)) == 4
+    assert len(ids(pipeline)) == 5
     logs = "".join(file.read_text(errors="replace") for file in pipeline.logs.glob("*.log"))
     assert {field for field, marker in MARKERS.items() if marker in logs} == set()
 
@@ -88,6 +91,8 @@ def upload(settings: Settings, storage: Storage) -> None:
     storage.put(
         inbox, "refused.jpg", b"x" * 1000, content_type="a/b", metadata={"face3d-engine": MARKERS["option"]}
     )
+    missing = {"face3d-view-of": f"{MARKERS['missing']}.jpg", "face3d-engine": "null"}
+    storage.put(inbox, "lonely.jpg", b"x" * 1000, content_type="image/jpeg", metadata=missing)
     headers = {"Authorization": f"Bearer {settings.api_token.get_secret_value()}"}
     with TestClient(create_app(settings), headers=headers) as client:
         photo = (f"{MARKERS['filename']}.jpg", b"y" * 1000, f"image/{MARKERS['apitype']}")

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,6 +28,7 @@ from tests.integration.raw_s3 import put_raw
 from tests.unit.test_storage_sns import TOPIC, Amazon, message
 from tests.web_client import TestClient
 from web.app import create_app
+from web.lanes import PLACES
 
 PHOTO = b"no real photo"
 
@@ -342,6 +344,30 @@ def test_a_store_that_keeps_keys_apart_gets_no_other_objects_job(
     app.state.context = replace(app.state.context, storage=Exact(storage._config))
     wanted = {"bucket": settings.bucket_inbox, "key": "x//y.jpg"}
     assert client.get("/v1/lookup", params=wanted).status_code == 404
+
+
+def test_lookups_that_wait_for_the_storage_hold_up_nobody_else(
+    client: TestClient, settings: Settings, storage: Storage
+) -> None:
+    answers = threading.Event()
+
+    class Hanging(Storage):
+        def stored_key(self, bucket: str, key: str) -> str:
+            answers.wait(20)
+            return key
+
+    app: Any = client.app
+    app.state.context = replace(app.state.context, storage=Hanging(storage._config))
+    wanted = [{"bucket": settings.bucket_inbox, "key": f"/{number}.jpg"} for number in range(PLACES)]
+    with ThreadPoolExecutor(PLACES) as pool:
+        waiting = [pool.submit(client.get, "/v1/lookup", params=one) for one in wanted]
+        try:
+            time.sleep(1)
+            assert client.get("/v1/jobs").status_code == 200
+            assert client.get("/v1/lookup", params={**wanted[0], "key": "plain.jpg"}).status_code == 404
+        finally:
+            answers.set()
+        assert {future.result().status_code for future in waiting} == {404}
 
 
 class Announcing(Storage):

@@ -14,9 +14,9 @@ from db import erasures, symptoms, upkeep
 from face3d.cli import app
 from face3d.cli.diagnosis import COMMAND_SECONDS
 from face3d.outages import REPEAT_SECONDS
-from face3d.settings import PLACEHOLDER, ROOT, TOKEN_LENGTH, Settings
+from face3d.settings import PLACEHOLDER, ROOT, TOKEN_LENGTH, TOKEN_LETTERS, Settings
 from face3d.states import STAGES, Tier
-from tasks import heartbeat, leftovers, retention
+from tasks import artifacts, heartbeat, leftovers, retention
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 SETTINGS = Settings()
@@ -122,6 +122,8 @@ def test_every_module_and_setting_of_the_page_exists() -> None:
         ("a count\neach minute", REPEAT_SECONDS == 60),
         ("a relay makes a round at least each second", SETTINGS.relay_poll_seconds <= 1),
         ("a token of fewer than 24 characters", TOKEN_LENGTH == 24),
+        ("or of fewer than 6 different ones", TOKEN_LETTERS == 6),
+        ("Hosts forget their cached artifacts within six minutes", artifacts._CACHE_SECONDS * 1.1 <= 360),
         ("(`change-me`)", PLACEHOLDER == "change-me"),
         ("a quarter of an hour after a job's end", retention._SETTLED_SECONDS == 900),
         ("`FACE3D_RETENTION_DAYS` (30)", SETTINGS.retention_days == 30),

@@ -1,11 +1,13 @@
 """What fails again and again fills no log."""
 
+import logging
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
 from face3d.errors import StorageUnavailable
 from face3d.outages import Outage, is_expected
+from web.server import RepeatFilter
 
 
 class Log:
@@ -75,3 +77,18 @@ def test_servers_that_are_away_need_no_trace() -> None:
     )
     assert [error for error in away if not is_expected(error)] == []
     assert not is_expected(KeyError())
+
+
+def test_a_trace_that_anybody_can_cause_is_not_repeated_and_hides_no_other() -> None:
+    keeps = RepeatFilter().filter
+    for kind in (ValueError, KeyError):
+        kept = [keeps(record("Exception in ASGI application\n", kind())) for _ in range(100)]
+        assert kept == [True] + 99 * [False]
+    assert keeps(record("Invalid HTTP request received."))
+    assert not keeps(record("Invalid HTTP request received."))
+    assert all(keeps(record("Started server process [1]")) for _ in range(2))
+
+
+def record(message: str, error: Exception | None = None) -> logging.LogRecord:
+    trace = None if error is None else (type(error), error, None)
+    return logging.LogRecord("uvicorn.error", logging.ERROR, "here.py", 1, message, None, trace)

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from face3d.settings import Settings
 from gpu_workers.engines.base import PhotoLimits
 
+STRONG = "0123456789abcdef01234567"
+
 
 def test_a_negative_number_is_refused() -> None:
     with pytest.raises(ValidationError, match="lease_seconds"):
@@ -36,12 +38,29 @@ def test_a_setting_that_is_no_number_is_one_sentence_on_standard_error() -> None
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "weak",
+    [
+        "change-me",
+        "x",
+        STRONG[:23],
+        "Change-Me-And-More-Of-The-Same",
+        f"changeme{STRONG}",
+        f"change_me{STRONG}",
+    ],
+)
 @pytest.mark.parametrize("name", ["api_token", "event_token"])
-@pytest.mark.parametrize("weak", ["change-me", "x", "a" * 23, "Change-Me-And-More-Of-The-Same"])
 def test_a_weak_token_is_refused_with_the_way_to_make_one(name: str, weak: str) -> None:
     with pytest.raises(ValidationError, match="openssl rand -hex 32") as refused:
         Settings(**{name: weak})
     assert repr(weak) not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["api_token", "event_token"])
+@pytest.mark.parametrize("weak", [" " * 28, "a" * 24, "abcde" * 8])
+def test_a_token_of_few_letters_is_refused(name: str, weak: str) -> None:
+    with pytest.raises(ValidationError, match="6 different characters"):
+        Settings(**{name: weak})
 
 
 @pytest.mark.parametrize("name", ["s3_secret_key", "broker_url", "database_url"])
@@ -51,7 +70,14 @@ def test_no_secret_is_the_example_s(name: str) -> None:
 
 
 def test_a_strong_token_and_none_are_taken() -> None:
-    assert Settings(api_token="a" * 24, event_token="").api_token.get_secret_value() == "a" * 24
+    assert Settings(api_token=STRONG, event_token="").api_token.get_secret_value() == STRONG
+    assert Settings(database_url="postgresql+psycopg://face3d@exchange-media/face3d")
+
+
+def test_events_have_a_token_of_their_own() -> None:
+    with pytest.raises(ValidationError, match="openssl rand -hex 32") as refused:
+        Settings(api_token=STRONG, event_token=STRONG)
+    assert STRONG not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from web.auth import COOKIE
 
 API, EVENTS = "api-token-for-the-tests-only", "event-token-for-the-tests-only"
 
+NOT_ASCII = {"Authorization": b"Basic \xff\xfe"}
+
 
 def settings_with(api_token: str, event_token: str) -> Settings:
     """Return settings with S3 keys: without any, boto3 would look for them on the network."""
@@ -70,8 +72,23 @@ def test_events_take_their_token_as_bearer_or_as_password(client: TestClient) ->
         answer = client.post("/events/storage/s3", headers=headers, json={"Event": "s3:TestEvent"})
         assert (answer.status_code, answer.json()["events"]) == (200, 0)
     wrong = base64.b64encode(b"sns:wrong").decode()
-    for headers in ({}, bearer(API), {"Authorization": f"Basic {wrong}"}, {"Authorization": "Basic %%%"}):
+    refused = [{}, bearer(API), *({"Authorization": f"Basic {text}"} for text in (wrong, "%%%", "", "a"))]
+    for headers in (*refused, NOT_ASCII):
         assert client.post("/events/storage/s3", headers=headers, content="{}").status_code == 401
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://face3d]", "//", "http://face3d:x", "\u00e9"])
+@pytest.mark.parametrize("path", ["/session", "/session/end"])
+def test_an_origin_that_cannot_be_read_is_a_foreign_one(client: TestClient, path: str, origin: str) -> None:
+    answer = client.post(path, headers={"Origin": origin.encode("latin-1")})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("secret", ["whsec_\u00e9", "whsec_\U0001f600" * 8, "whsec_ ", "\u00e9"])
+def test_a_secret_that_is_no_base64_is_refused(client: TestClient, secret: str) -> None:
+    new = {"url": "https://example.com/", "secret": secret}
+    answer = client.post("/v1/webhooks", headers=bearer(API), json=new)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_request")
 
 
 def test_events_that_are_not_understood_are_refused(client: TestClient) -> None:
