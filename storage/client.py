@@ -84,17 +84,7 @@ class Storage:
             quick: give up within ten seconds (see `QUICK`), for who answers somebody that waits.
             is_away: tells that the store need not be asked.
         """
-        return cls(
-            StorageConfig(
-                endpoint=settings.s3_endpoint,
-                public_endpoint=settings.s3_public_endpoint,
-                region=settings.s3_region,
-                access_key=settings.s3_access_key.get_secret_value(),
-                secret_key=settings.s3_secret_key.get_secret_value(),
-                **(QUICK if quick else {}),
-            ),
-            is_away=is_away,
-        )
+        return cls(StorageConfig.from_settings(settings, **(QUICK if quick else {})), is_away=is_away)
 
     # -- one object
 

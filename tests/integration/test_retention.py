@@ -25,15 +25,7 @@ class Stubborn(Storage):
     """A store that keeps what belongs to some jobs."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(
-            StorageConfig(
-                endpoint=settings.s3_endpoint,
-                public_endpoint=None,
-                region=settings.s3_region,
-                access_key=settings.s3_access_key.get_secret_value(),
-                secret_key=settings.s3_secret_key.get_secret_value(),
-            )
-        )
+        super().__init__(StorageConfig.from_settings(settings))
         self.keeps: set[str] = set()
         self.asked: list[str] = []
 
