@@ -239,9 +239,6 @@ def finish(session: Session, outgoing: Outgoing, outcome: Outcome, *, waits: Seq
     Returns:
         Whether this disabled the endpoint.
     """
-    session.execute(
-        text("SELECT set_config('idle_in_transaction_session_timeout', :idle, true)"), {"idle": _IDLE_LIMIT}
-    )
     disabled = _note_endpoint(session, outgoing, outcome)
     wait = 0.0
     if outcome.error is None:
@@ -295,15 +292,24 @@ def end_pending(session: Session, endpoint_id: str) -> None:
 
 
 def _note_endpoint(session: Session, outgoing: Outgoing, outcome: Outcome) -> bool:
-    """Remember what an answer says of the endpoint as a whole; True when it disabled it."""
+    """Remember what an answer says of the endpoint as a whole; True when it disabled it.
+
+    The transaction's first statement: it sets the limit of its locks, too.
+    """
     session.execute(
         text(
-            "UPDATE webhook_endpoints SET hangs = :hangs,"
+            "WITH noted AS (UPDATE webhook_endpoints SET hangs = :hangs,"
             " paused_until = CASE WHEN :pause > 0 THEN greatest(paused_until,"
             "   now() + make_interval(secs => :pause)) ELSE paused_until END"
-            " WHERE id = :id AND (hangs <> :hangs OR :pause > 0)"
+            " WHERE id = :id AND (hangs <> :hangs OR :pause > 0))"
+            " SELECT set_config('idle_in_transaction_session_timeout', :idle, true)"
         ),
-        {"id": outgoing.endpoint_id, "hangs": outcome.timed_out, "pause": _pause(outcome)},
+        {
+            "id": outgoing.endpoint_id,
+            "hangs": outcome.timed_out,
+            "pause": _pause(outcome),
+            "idle": _IDLE_LIMIT,
+        },
     )
     if outcome.status != GONE:
         return False

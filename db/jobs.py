@@ -1,4 +1,4 @@
-"""Operations on jobs: accept, look up, cancel, retry, erase.
+"""Operations on jobs: accept, look up, cancel, retry, tidy, end; erasing has db/job_erasure.py.
 
 Every change of a job or of its stages happens under the job row's lock (db/locks.py).
 """
@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import and_, case, func, insert, or_, select, text, update
+from sqlalchemy import case, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session, selectinload
 
 from db import erasures
-from db.deliveries import forget_answers
-from db.locks import lock_endpoints, lock_job
-from db.models import Attempt, Delivery, Job, OutboxEntry, Stage
+from db.locks import lock_job
+from db.models import Attempt, Job, OutboxEntry, Stage
 from db.notices import RELAY_CHANNEL, notify_relay
 from db.webhooks import insert_deliveries
 from face3d.errors import ErrorCode, Face3DError, RefusedError
-from face3d.options import FREE_TEXT_OPTIONS, OPTION_NAMES, JobOptions
+from face3d.options import JobOptions
 from face3d.states import STAGES, TERMINAL_JOB_STATES, AttemptOutcome, JobState, StageState, Tier
 
 #: Source of a job whose photo came through the API.
@@ -146,7 +145,8 @@ def _error_columns(error: RefusedError | None) -> dict[str, str | None]:
     }
 
 
-def _check_id(job_id: str) -> None:
+def check_id(job_id: str) -> None:
+    """Raise JobNotFound for what is no job's id."""
     try:
         UUID(job_id)
     except ValueError as error:
@@ -159,7 +159,7 @@ def find(session: Session, job_id: str) -> Job:
     Raises:
         JobNotFound: there is none, or the id is not a UUID.
     """
-    _check_id(job_id)
+    check_id(job_id)
     job = session.execute(
         select(Job).where(Job.id == job_id).options(selectinload(Job.stages).selectinload(Stage.attempts))
     ).scalar_one_or_none()
@@ -208,7 +208,12 @@ def known_uploads(session: Session, bucket: str, uploads: Sequence[tuple[str, st
     return {(key, etag) for key, etag in rows} & set(uploads)
 
 
-def _lock(session: Session, job_id: str) -> Job:
+def lock(session: Session, job_id: str) -> Job:
+    """Lock a job and return it as it is then.
+
+    Raises:
+        JobNotFound
+    """
     if not lock_job(session, job_id):
         raise JobNotFound
     found = select(Job).where(Job.id == job_id).execution_options(populate_existing=True)
@@ -232,16 +237,16 @@ def cancel(session: Session, job_id: str) -> None:
     Raises:
         JobNotFound, WrongJobState
     """
-    job = _lock(session, job_id)
+    job = lock(session, job_id)
     if job.state in TERMINAL_JOB_STATES:
         raise WrongJobState(f"The job is {job.state} already.")
-    _release_stages(session, job_id)
+    release_stages(session, job_id)
     session.execute(
         update(Job).where(Job.id == job_id).values(state=JobState.CANCELLED, finished_at=func.now())
     )
 
 
-def _release_stages(session: Session, job_id: str) -> None:
+def release_stages(session: Session, job_id: str) -> None:
     """Take every lease away and forget pending publications."""
     session.execute(
         update(Stage)
@@ -262,7 +267,7 @@ def retry(session: Session, job_id: str) -> None:
     Raises:
         JobNotFound, WrongJobState
     """
-    job = _lock(session, job_id)
+    job = lock(session, job_id)
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
         raise WrongJobState(f"Only failed or cancelled jobs can be retried; this one is {job.state}.")
     if job.erasure_asked_at is not None:
@@ -335,7 +340,7 @@ def begin_tidying(session: Session, job_id: str) -> str | None:
     Returns:
         The prefix of its asset, empty where it has none; None when it is not to be tidied any more.
     """
-    job = _lock(session, job_id)
+    job = lock(session, job_id)
     if job.state not in TERMINAL_JOB_STATES or job.tidied_at is not None:
         return None
     return job.asset_prefix or ""
@@ -363,7 +368,7 @@ def end_overdue(session: Session, job_id: str, *, days: float) -> bool:
     Raises:
         JobNotFound
     """
-    job = _lock(session, job_id)
+    job = lock(session, job_id)
     if (
         job.state in TERMINAL_JOB_STATES
         or (job.asked_at or job.created_at)
@@ -372,106 +377,10 @@ def end_overdue(session: Session, job_id: str, *, days: float) -> bool:
         ).scalar_one()
     ):
         return False
-    _release_stages(session, job_id)
+    release_stages(session, job_id)
     end_job(
         session,
         job_id,
         RefusedError(ErrorCode.NEVER_FINISHED, "The job did not end within the time that photos are kept."),
     )
     return True
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhotoToErase:
-    """Where an erased job's photo lies."""
-
-    bucket: str
-    key: str
-    etag: str
-    #: Another job of the same photo has not ended: the photo goes with that one.
-    keep_photo: bool
-
-
-def begin_erasure(session: Session, job_id: str) -> PhotoToErase:
-    """Stop a job that is to be erased, and return what the caller must delete before it calls `erase`.
-
-    From here on nobody makes a new job of the photo. A job that names it in `view-of` does not keep it: if it
-    has not read it by then, it ends `view_missing`.
-
-    Raises:
-        JobNotFound
-    """
-    _check_id(job_id)
-    job = _lock(session, job_id)
-    photo = {"bucket": job.bucket, "key": job.key, "etag": job.etag}
-    unfinished = Job.state.in_([JobState.ACCEPTED, JobState.RUNNING])
-    same = and_(Job.bucket == job.bucket, Job.key == job.key, Job.etag == job.etag)
-    others = select(Job.id).where(same, Job.id != job_id, unfinished)
-    keep_photo = session.execute(others.limit(1)).scalar() is not None
-    if job.state not in TERMINAL_JOB_STATES:
-        cancel(session, job_id)
-    if job.state != JobState.ERASED:
-        erasures.remember(session, job_id, **photo)
-        session.execute(update(Job).where(Job.id == job_id).values(erasure_asked_at=func.now()))
-    return PhotoToErase(**photo, keep_photo=keep_photo)
-
-
-#: What an erased job's row keeps beside its id; every other column is emptied, those of later versions too.
-_KEPT = frozenset(
-    {
-        "id", "bucket", "key", "etag", "options_digest", "options", "stated", "tier", "source", "size",
-        "state", "dispatch", "run", "created_at", "asked_at", "started_at", "finished_at", "upkeep_failures",
-    }
-)  # fmt: skip
-
-#: Options that are one of a few words of ours; all others hold what the caller wrote.
-_KEPT_OPTIONS = tuple(name for name in OPTION_NAMES if name not in FREE_TEXT_OPTIONS)
-
-
-def erase(session: Session, job_id: str, *, modified_at: datetime | None = None) -> None:
-    """Forget a job's personal data, after the caller deleted its objects.
-
-    The row stays with its id, times and stage statistics; key, reference, file names and messages go. A later
-    upload of the same photo makes a new job.
-
-    Args:
-        modified_at: when the photo's object had been written; None where it was gone already.
-    Raises:
-        JobNotFound
-    """
-    job = _lock(session, job_id)
-    _release_stages(session, job_id)
-    session.execute(update(Attempt).where(Attempt.job_id == job_id).values(error_message=None))
-    if job.state != JobState.ERASED:
-        erasures.date(session, job_id, modified_at)
-    session.execute(text("DELETE FROM artifacts WHERE job_id = :job_id"), {"job_id": job_id})
-    lock_endpoints(session, job_id)
-    forget_answers(session, job_id)
-    session.execute(
-        update(Delivery)
-        .where(Delivery.job_id == job_id)
-        .values(
-            payload={},
-            due_at=None,
-            last_error=None,
-            state=case((Delivery.state == "pending", "failed"), else_=Delivery.state),
-        )
-    )
-    columns = Job.__table__.columns
-    emptied = {column.name: None for column in columns if column.name not in _KEPT and column.nullable}
-    kept = {name: value for name, value in job.options.items() if name in _KEPT_OPTIONS}
-    session.execute(
-        update(Job)
-        .where(Job.id == job_id)
-        .values(
-            **emptied,
-            state=JobState.ERASED,
-            finished_at=func.now(),
-            key=f"erased/{job_id}",
-            etag="",
-            # A refused job's holds what the caller wrote.
-            options_digest="",
-            options=kept,
-            upkeep_failures=0,
-        )
-    )

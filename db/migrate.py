@@ -3,6 +3,7 @@
 from alembic import command
 from alembic.config import Config
 
+from face3d.sealing import SecretBox
 from face3d.settings import ROOT, Settings
 
 
@@ -11,6 +12,7 @@ def alembic_config(settings: Settings) -> Config:
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
     config.attributes["database_url"] = settings.database_url.get_secret_value()
+    config.attributes["secret_box"] = SecretBox.from_settings(settings)
     return config
 
 

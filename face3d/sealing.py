@@ -9,7 +9,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from face3d.errors import Face3DError
 from face3d.settings import Settings
 
-_PREFIX = "sealed:"
+#: Not ASCII, so no base64: what takes a stored text for the secret itself fails, and signs nothing with it.
+_PREFIX = "§sealed:"
 
 
 class SecretUnreadable(Face3DError):

@@ -10,8 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 from face3d.errors import StorageUnavailable
@@ -19,7 +18,8 @@ from face3d.settings import Settings
 from storage.connection import QUICK, StorageConfig, connect, translate_errors
 from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectUnreadable
 from storage.layout import as_path, can_be_key, is_hidden_key
-from storage.metadata import content_disposition, decode_metadata, encode_metadata
+from storage.metadata import content_disposition, encode_metadata
+from storage.objects import ObjectInfo, describe_object, unquote
 from storage.versions import (
     ObjectVersion,
     UnfinishedUpload,
@@ -28,7 +28,7 @@ from storage.versions import (
     read_versioning,
 )
 
-__all__ = ["ObjectInfo", "Storage", "StorageConfig"]
+__all__ = ["Storage", "StorageConfig"]
 
 #: S3's own limit of keys in one DeleteObjects request.
 DELETE_BATCH = 1000
@@ -38,24 +38,6 @@ VERSIONING_SECONDS = 60.0
 
 #: Bytes that `stream` hands on at a time.
 STREAM_CHUNK = 256 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectInfo:
-    """What the storage says of one object."""
-
-    bucket: str
-    key: str
-    #: Without the quotes that S3 puts around it.
-    etag: str
-    size: int
-    #: Empty in a listing, which does not tell it.
-    content_type: str = ""
-    #: User metadata, names in lower case without `x-amz-meta-`; empty in a listing.
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    last_modified: datetime | None = None
-    #: Whether the metadata are missing here because they are too many or too long to be read.
-    unreadable: bool = False
 
 
 class Storage:
@@ -84,17 +66,7 @@ class Storage:
             quick: give up within ten seconds (see `QUICK`), for who answers somebody that waits.
             is_away: tells that the store need not be asked.
         """
-        return cls(
-            StorageConfig(
-                endpoint=settings.s3_endpoint,
-                public_endpoint=settings.s3_public_endpoint,
-                region=settings.s3_region,
-                access_key=settings.s3_access_key.get_secret_value(),
-                secret_key=settings.s3_secret_key.get_secret_value(),
-                **(QUICK if quick else {}),
-            ),
-            is_away=is_away,
-        )
+        return cls(StorageConfig.from_settings(settings, **(QUICK if quick else {})), is_away=is_away)
 
     # -- one object
 
@@ -116,7 +88,7 @@ class Storage:
             raise
         except ObjectUnreadable:
             return self._head_by_list(bucket, key)
-        return _info(bucket, key, answer)
+        return describe_object(bucket, key, answer)
 
     def _head_by_list(self, bucket: str, key: str) -> ObjectInfo:
         """Return what a listing tells of an object whose own headers cannot be read."""
@@ -171,7 +143,7 @@ class Storage:
             with closing(answer["Body"]) as body, translate_errors():
                 yield from body.iter_chunks(STREAM_CHUNK)
 
-        return _info(bucket, key, answer), chunks()
+        return describe_object(bucket, key, answer), chunks()
 
     def put(
         self,
@@ -209,7 +181,7 @@ class Storage:
                 Metadata=encode_metadata(metadata or {}),
                 **condition,
             )
-        return _unquote(answer["ETag"])
+        return unquote(answer["ETag"])
 
     def copy(
         self, src_bucket: str, src_key: str, dst_bucket: str, dst_key: str, *, content_type: str
@@ -233,29 +205,6 @@ class Storage:
         with translate_errors():
             self._client().delete_object(Bucket=bucket, Key=key)
 
-    def erase(self, bucket: str, key: str, etag: str) -> datetime | None:
-        """Delete an object for good: every version of these bytes; others under the key stay as they are.
-
-        Returns:
-            When the newest of them was written; None where there was none.
-        """
-        if not self.keeps_versions(bucket):
-            try:
-                info = self.head(bucket, key)
-            except ObjectMissing:
-                return None
-            if info.etag != etag:
-                return None
-            self.delete(bucket, key)
-            return info.last_modified
-        mine = [one for one in self.versions(bucket, key) if one.key == key and one.etag == etag]
-        if any(one.is_latest for one in mine):
-            # Otherwise the version below would come up, and look like a new upload.
-            self.delete(bucket, key)
-        self.delete_versions(bucket, mine)
-        self.drop_bare_markers(bucket, key)
-        return max((one.last_modified for one in mine), default=None)
-
     # -- many objects
 
     def list(self, bucket: str, prefix: str = "", start_after: str | None = None) -> Iterator[ObjectInfo]:
@@ -274,7 +223,7 @@ class Storage:
                 yield ObjectInfo(
                     bucket=bucket,
                     key=entry["Key"],
-                    etag=_unquote(entry.get("ETag", "")),
+                    etag=unquote(entry.get("ETag", "")),
                     size=int(entry["Size"]),
                     last_modified=entry.get("LastModified"),
                 )
@@ -337,12 +286,6 @@ class Storage:
     def delete_versions(self, bucket: str, versions: Sequence[ObjectVersion]) -> None:
         """Delete versions, or markers, for good."""
         self._delete_batches(bucket, [{"Key": one.key, "VersionId": one.version_id} for one in versions])
-
-    def drop_bare_markers(self, bucket: str, key: str) -> None:
-        """Delete the markers of a key under which no version is left: its name stays in them."""
-        left = [one for one in self.versions(bucket, key) if one.key == key]
-        if all(one.is_marker for one in left):
-            self.delete_versions(bucket, left)
 
     def unfinished_uploads(self, bucket: str) -> Iterator[UnfinishedUpload]:
         """Yield the uploads in parts that were begun and not ended."""
@@ -421,21 +364,3 @@ class Storage:
             if name not in self._clients:
                 self._clients[name] = connect(self._config, endpoint)
             return self._clients[name]
-
-
-def _info(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectInfo:
-    if not answer.get("ETag"):
-        raise StorageUnavailable("The object store names no ETag.")
-    return ObjectInfo(
-        bucket=bucket,
-        key=key,
-        etag=_unquote(answer["ETag"]),
-        size=int(answer["ContentLength"]),
-        content_type=answer.get("ContentType", ""),
-        metadata=decode_metadata(answer.get("Metadata", {})),
-        last_modified=answer.get("LastModified"),
-    )
-
-
-def _unquote(etag: str) -> str:
-    return etag.strip('"')

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import boto3
@@ -20,6 +20,7 @@ from botocore.handlers import add_expect_header
 from botocore.utils import parse_timestamp
 
 from face3d.errors import ConfigurationError, StorageUnavailable
+from face3d.settings import Settings
 from storage.errors import ObjectExists, ObjectMissing, ObjectRefused, ObjectReplaced, ObjectUnreadable
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -40,6 +41,23 @@ class StorageConfig:
     pool: int = 16
     #: After this long no further attempt of a call begins, seconds; None: all attempts are made.
     call_seconds: float | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, **limits: Any) -> Self:
+        """Return what the settings name.
+
+        Args:
+            settings: name the store.
+            limits: of time, attempts and connections, where the usual ones do not suit.
+        """
+        return cls(
+            endpoint=settings.s3_endpoint,
+            public_endpoint=settings.s3_public_endpoint,
+            region=settings.s3_region,
+            access_key=settings.s3_access_key.get_secret_value(),
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            **limits,
+        )
 
 
 #: Limits under which the longest call, one that hangs in its first or last attempt, takes less than 10 s.

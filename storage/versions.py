@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from storage.connection import translate_errors
+from storage.objects import unquote
 
 #: Answers of stores that know no versions or no uploads in parts.
 _UNKNOWN_THERE = ("NotImplemented", "MethodNotAllowed")
@@ -70,7 +71,7 @@ def list_versions(client: Any, bucket: str, prefix: str) -> Iterator[ObjectVersi
                 yield ObjectVersion(
                     key=entry["Key"],
                     version_id=entry["VersionId"],
-                    etag=entry.get("ETag", "").strip('"'),
+                    etag=unquote(entry.get("ETag", "")),
                     is_latest=bool(entry["IsLatest"]),
                     is_marker=kind == "DeleteMarkers",
                     last_modified=entry["LastModified"],

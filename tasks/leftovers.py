@@ -15,6 +15,7 @@ from db import jobs
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
 from storage.client import Storage
+from storage.erasure import drop_bare_markers, erase_object
 from storage.versions import ObjectVersion
 
 log = structlog.get_logger(__name__)
@@ -80,7 +81,7 @@ def age_inbox(
                 failed += 1
     for key in markers:
         try:
-            storage.drop_bare_markers(bucket, key)
+            drop_bare_markers(storage, bucket, key)
         except StorageUnavailable:
             failed += 1
     _report("inbox.aged", done, failed)
@@ -116,7 +117,7 @@ def _delete(storage: Storage, bucket: str, one: ObjectVersion) -> bool:
         storage.delete_versions(bucket, [one])
         return True
     # It may have been replaced since it was listed.
-    return storage.erase(bucket, one.key, one.etag) is not None
+    return erase_object(storage, bucket, one.key, one.etag) is not None
 
 
 def _report(event: str, done: int, failed: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import erasures, jobs, upkeep
+from db import erasures, job_erasure, jobs, upkeep
 from face3d.errors import Face3DError
 from face3d.settings import Settings
 from storage.client import Storage
@@ -78,11 +78,11 @@ def erase_job(
         JobNotFound, StorageUnavailable
     """
     with sessions.begin() as session:
-        photo = jobs.begin_erasure(session, job_id)
+        photo = job_erasure.begin_erasure(session, job_id)
     modified_at = delete_job_objects(storage, settings, job_id=job_id, **asdict(photo))
     cache.forget(job_id)
     with sessions.begin() as session:
-        jobs.erase(session, job_id, modified_at=modified_at)
+        job_erasure.erase(session, job_id, modified_at=modified_at)
     log.info("job.erased", job_id=job_id)
 
 

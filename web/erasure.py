@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from db.jobs import begin_erasure, erase
+from db.job_erasure import begin_erasure, erase
 from storage.erasure import delete_job_objects
 from web.context import Context
 

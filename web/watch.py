@@ -131,12 +131,8 @@ def watch_servers(settings: Settings) -> Watch:
     engine = make_engine(settings, pool_size=1, patience=Patience(statement=1.0, connect=2, connections=1))
     broker = BrokerQuestion(settings)
     storage = Storage(
-        StorageConfig(
-            endpoint=settings.s3_endpoint,
-            public_endpoint=None,
-            region=settings.s3_region,
-            access_key=settings.s3_access_key.get_secret_value(),
-            secret_key=settings.s3_secret_key.get_secret_value(),
+        StorageConfig.from_settings(
+            settings,
             connect_timeout=ANSWER_SECONDS,
             read_timeout=ANSWER_SECONDS,
             attempts=1,

@@ -144,12 +144,8 @@ def examine_buckets(settings: Settings) -> Iterator[Finding]:
     from storage.client import Storage, StorageConfig
 
     storage = Storage(
-        StorageConfig(
-            endpoint=settings.s3_endpoint,
-            public_endpoint=None,
-            region=settings.s3_region,
-            access_key=settings.s3_access_key.get_secret_value(),
-            secret_key=settings.s3_secret_key.get_secret_value(),
+        StorageConfig.from_settings(
+            settings,
             connect_timeout=2.0,
             read_timeout=3.0,
             attempts=1,

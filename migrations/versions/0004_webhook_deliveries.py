@@ -1,7 +1,7 @@
 """How webhook messages are claimed and tried, and how secrets are rotated"""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 from sqlalchemy.dialects import postgresql
 
 revision = "0004"
@@ -61,7 +61,18 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back to the revision before; sealed secrets stay sealed, so open them first."""
+    """Go back to the revision before, which knows plain secrets only.
+
+    Raises:
+        SecretUnreadable: FACE3D_SECRET_KEY is not the one that sealed them; nothing is changed.
+    """
+    box = context.config.attributes["secret_box"]
+    connection = op.get_bind()
+    for endpoint_id, secret in connection.execute(sa.text("SELECT id, secret FROM webhook_endpoints")).all():
+        connection.execute(
+            sa.text("UPDATE webhook_endpoints SET secret = :secret WHERE id = :id"),
+            {"id": endpoint_id, "secret": box.open(secret)},
+        )
     op.drop_table("delivery_tries")
     op.drop_index("ix_deliveries_created_at", table_name="deliveries")
     op.drop_index("ix_deliveries_claimed", table_name="deliveries")

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from compose.local import Stack
-from db import jobs, leases, recovery, webhooks
+from db import job_erasure, jobs, leases, recovery, webhooks
 from db.leases import LeasedJob
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.settings import Settings
@@ -73,9 +73,9 @@ class Racers:
     def erase(self) -> None:
         job_id = self.any_job()
         with self.sessions.begin() as session:
-            jobs.begin_erasure(session, job_id)
+            job_erasure.begin_erasure(session, job_id)
         with self.sessions.begin() as session:
-            jobs.erase(session, job_id)
+            job_erasure.erase(session, job_id)
         time.sleep(0.05)
 
     def work(self) -> None:

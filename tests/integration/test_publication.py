@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, outbox
+from db import job_erasure, jobs, outbox
 from db.locks import lock_job, try_lock_job
 from face3d.settings import Settings
 from tasks import publication, routing
@@ -59,7 +59,7 @@ def test_a_job_whose_row_is_held_delays_no_other(sessions: sessionmaker[Session]
     assert queue_depth(celery_app, QUEUE) == len(others)
 
 
-@pytest.mark.parametrize("operation", [jobs.cancel, jobs.erase])
+@pytest.mark.parametrize("operation", [jobs.cancel, job_erasure.erase])
 def test_a_job_can_be_stopped_while_it_is_published(
     sessions: sessionmaker[Session],
     celery_app: Celery,

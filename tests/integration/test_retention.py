@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, upkeep, webhooks
+from db import job_erasure, jobs, upkeep, webhooks
 from face3d.errors import StorageUnavailable
 from face3d.options import JobOptions
 from face3d.settings import Settings
@@ -25,15 +25,7 @@ class Stubborn(Storage):
     """A store that keeps what belongs to some jobs."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(
-            StorageConfig(
-                endpoint=settings.s3_endpoint,
-                public_endpoint=None,
-                region=settings.s3_region,
-                access_key=settings.s3_access_key.get_secret_value(),
-                secret_key=settings.s3_secret_key.get_secret_value(),
-            )
-        )
+        super().__init__(StorageConfig.from_settings(settings))
         self.keeps: set[str] = set()
         self.asked: list[str] = []
 
@@ -152,7 +144,7 @@ def test_an_erasure_that_broke_off_is_ended_by_the_relay(
 ) -> None:
     job_id = accept(sessions).job_id
     with sessions.begin() as session:
-        jobs.begin_erasure(session, job_id)
+        job_erasure.begin_erasure(session, job_id)
     with sessions.begin() as session, pytest.raises(jobs.WrongJobState, match="being erased"):
         jobs.retry(session, job_id)
     assert erase_expired(storage, sessions, settings, cache) == 0

@@ -20,9 +20,10 @@ from db.session import DatabaseUnavailable
 from face3d.cli.inbox_diagnosis import examine_inbox
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
-from storage.client import ObjectInfo, Storage
+from storage.client import Storage
 from storage.connection import StorageConfig
 from storage.errors import ObjectMissing, ObjectRefused
+from storage.objects import ObjectInfo
 from tasks.sweep import sweep_inbox
 from tests.integration.raw_s3 import put_raw
 from tests.unit.test_storage_sns import TOPIC, Amazon, message

@@ -212,14 +212,15 @@ def old_database(servers: Settings) -> Iterator[Settings]:
         connection.execute("CREATE DATABASE upgraded")
         try:
             text_url = url.set(database="upgraded").render_as_string(hide_password=False)
-            made = servers.model_copy(update={"database_url": SecretStr(text_url)})
+            update = {"database_url": SecretStr(text_url), "secret_key": SecretStr("k" * 24)}
+            made = servers.model_copy(update=update)
             command.upgrade(migrate.alembic_config(made), "0003")
             yield made
         finally:
             connection.execute("DROP DATABASE upgraded WITH (FORCE)")
 
 
-def test_an_upgraded_installation_keeps_its_endpoints_and_what_waits(old_database: Settings) -> None:
+def test_an_upgraded_installation_keeps_what_waits_and_can_go_back(old_database: Settings) -> None:
     engine = create_engine(old_database.database_url.get_secret_value())
     secret = a_secret()
     try:
@@ -240,7 +241,7 @@ def test_an_upgraded_installation_keeps_its_endpoints_and_what_waits(old_databas
             )
         command.upgrade(migrate.alembic_config(old_database), "0004")
         sessions = sessionmaker(engine, expire_on_commit=False)
-        box = SecretBox(["a key"])
+        box = SecretBox.from_settings(old_database)
         with sessions.begin() as session:
             assert webhooks.seal_secrets(session, box) == 1
         (copy,) = claim(sessions)
@@ -249,7 +250,12 @@ def test_an_upgraded_installation_keeps_its_endpoints_and_what_waits(old_databas
         assert (outgoing.id, outgoing.attempts) == ("msg_old", 4)
         assert [box.open(one) for one in outgoing.secrets] == [secret]
         finish(sessions, outgoing, OK)
+        keyless = old_database.model_copy(update={"secret_key": SecretStr("")})
+        with pytest.raises(SecretUnreadable):
+            command.downgrade(migrate.alembic_config(keyless), "0003")
         command.downgrade(migrate.alembic_config(old_database), "0003")
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT secret FROM webhook_endpoints")).scalar() == secret
     finally:
         engine.dispose()
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import delivery_list, jobs, webhooks
+from db import delivery_list, job_erasure, webhooks
 from db.deliveries import HANGING_PLACES, Claim, Outcome
 from db.delivery_list import DeliveryFilter
 from tests.integration.delivery_rows import (
@@ -281,9 +281,9 @@ def test_nothing_is_sent_nor_kept_of_an_erased_job(sessions: sessionmaker[Sessio
     before, during = (begin(sessions, copy) for copy in copies)
     finish(sessions, before, told)
     with sessions.begin() as session:
-        jobs.begin_erasure(session, job_id)
+        job_erasure.begin_erasure(session, job_id)
     with sessions.begin() as session:
-        jobs.erase(session, job_id)
+        job_erasure.erase(session, job_id)
     finish(sessions, during, told)
     with sessions() as session:
         for table in ("deliveries", "delivery_tries"):

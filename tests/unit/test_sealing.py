@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from standardwebhooks import Webhook
 
 from face3d.sealing import SecretBox, SecretUnreadable
 from face3d.settings import Settings
@@ -28,6 +29,13 @@ def test_a_sealed_secret_shows_nothing_and_opens_again() -> None:
     assert SECRET not in stored
     assert SECRET.removeprefix("whsec_") not in stored
     assert box("key").open(stored) == SECRET
+
+
+@pytest.mark.parametrize("length", range(4))
+def test_what_does_not_know_of_sealing_signs_nothing_with_a_sealed_secret(length: int) -> None:
+    stored = box("key").seal(SECRET)
+    with pytest.raises(ValueError, match="ASCII"):
+        Webhook(stored[: len(stored) - length])
 
 
 def test_another_key_or_a_changed_text_opens_nothing() -> None:

@@ -10,8 +10,8 @@ from face3d.messages import StageResult, load_result
 from face3d.options import JobOptions
 from face3d.settings import Settings
 from gpu_workers.engines.null.engine import NullEngine
-from storage.client import ObjectInfo
 from storage.errors import ObjectMissing, ObjectReplaced
+from storage.objects import ObjectInfo
 from tasks.base import Timings
 from tasks.stages import RESULT, preprocess_photo
 

@@ -3,8 +3,9 @@
 import pytest
 
 from face3d.errors import StorageUnavailable
-from storage.client import ObjectInfo, Storage
+from storage.client import Storage
 from storage.connection import StorageConfig, connect
+from storage.objects import ObjectInfo
 
 
 @pytest.mark.parametrize(

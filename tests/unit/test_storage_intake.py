@@ -12,11 +12,12 @@ from face3d.messages import ObjectCreated
 from face3d.options import METADATA_PREFIX, OPTION_NAMES
 from face3d.states import StageName, Tier
 from storage import layout
-from storage.client import ObjectInfo, Storage
+from storage.client import Storage
 from storage.connection import StorageConfig
 from storage.errors import ObjectMissing
 from storage.intake import read_upload
 from storage.metadata import content_disposition, decode_metadata, encode_metadata
+from storage.objects import ObjectInfo
 from storage.sweep import SWEEP_PAGE, find_unknown
 
 
