@@ -14,6 +14,7 @@ from db.jobs import API_SOURCE, accept
 from face3d.errors import StorageUnavailable
 from face3d.options import METADATA_PREFIX, OPTION_NAMES, allowed_values, is_text, parse_options
 from face3d.states import Tier
+from storage.erasure import erase_object
 from storage.intake import option_defaults, refuse_size
 from storage.layout import upload_key
 from web.context import Context
@@ -136,7 +137,7 @@ def accept_upload(context: Context, form: PhotoForm) -> str:
     except Exception:
         # The client is told to send it again: what stayed here, the sweep would make a second job of.
         with suppress(StorageUnavailable):
-            context.storage.erase(settings.bucket_inbox, key, etag)
+            erase_object(context.storage, settings.bucket_inbox, key, etag)
         raise
 
 
