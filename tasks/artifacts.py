@@ -96,10 +96,12 @@ class HostCache:
             return
         self._swept_at = now
         entries = []
-        for path in filter(Path.is_file, self._folder.glob("*/*")):
-            # Another process of this host may have deleted it since it was listed.
-            with contextlib.suppress(FileNotFoundError):
-                entries.append((path.stat(), path))
+        for folder in self._folder.iterdir():
+            # Others of this host sweep too: what was listed may be gone, its folder as well.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                for path in filter(Path.is_file, folder.iterdir()):
+                    with contextlib.suppress(FileNotFoundError):
+                        entries.append((path.stat(), path))
         entries.sort(key=lambda entry: entry[0].st_mtime)
         total = sum(stat.st_size for stat, _ in entries)
         trouble: OSError | None = None

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,35 @@ def test_one_file_that_stays_keeps_no_other_in_the_host_s_cache(
     with pytest.raises(PermissionError):
         HostCache(tmp_path, max_bytes=2**30).sweep()
     assert sorted(tmp_path.glob("*/*")) == [stubborn]
+
+
+def test_a_folder_that_another_process_sweeps_at_the_same_time_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = HostCache(tmp_path, max_bytes=2**30)
+    for number in range(5):
+        cache.put(f"job{number}/geometry/1/result.x", b"a face")
+    for file in tmp_path.glob("*/*"):
+        os.utime(file, (0, 0))
+    listdir, scandir = os.listdir, os.scandir
+
+    def sweep_one(path: object) -> None:
+        if path == tmp_path:
+            shutil.rmtree(tmp_path / "job1", ignore_errors=True)
+
+    def list_names(path: Path) -> list[str]:
+        names = listdir(path)
+        sweep_one(path)
+        return names
+
+    def list_entries(path: Path) -> AbstractContextManager[list[os.DirEntry[str]]]:
+        with scandir(path) as found:
+            entries = list(found)
+        sweep_one(path)
+        return nullcontext(entries)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", list_names)
+        patch.setattr(os, "scandir", list_entries)
+        HostCache(tmp_path, max_bytes=2**30).sweep()
+    assert list(tmp_path.iterdir()) == []
