@@ -91,11 +91,15 @@ class ChoreFacts:
 
 
 def read_relays(session: Session) -> Sequence[RelayFacts]:
-    """Return the relays, the leading one first, then by their last round."""
+    """Return the relays, the leading one first, then by their last round.
+
+    One that was killed while it led says so for as long as its row stays: of several only the newest leads.
+    """
     rows = session.execute(
         text(
-            "SELECT name, leads, greatest(extract(epoch FROM now() - round_at), 0) FROM relays"
-            " ORDER BY leads DESC, round_at DESC"
+            "SELECT name, leads AND round_at = max(round_at) FILTER (WHERE leads) OVER () AS is_leader,"
+            " greatest(extract(epoch FROM now() - round_at), 0) FROM relays"
+            " ORDER BY is_leader DESC, round_at DESC"
         )
     )
     return [RelayFacts(name=name, leads=leads, round_age=float(age)) for name, leads, age in rows]

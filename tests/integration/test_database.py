@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import deliveries, jobs, leases, migrate, recovery, webhooks
+from db import deliveries, jobs, leases, migrate, recovery, relay_health, webhooks
 from db.leases import Verdict, WorkerIdentity
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.settings import Settings
@@ -21,6 +21,16 @@ from tests.integration.job_rows import WORKER, accept, complete, publish, run_al
 def test_models_and_migrations_agree(servers: Settings) -> None:
     migrate.check(servers)
     assert migrate.is_current(servers)
+
+
+def test_of_relays_that_say_that_they_lead_the_newest_does(sessions: sessionmaker[Session]) -> None:
+    """One that was killed has no time to say that it leads no more."""
+    for name in ("killed:1", "in reserve:2", "present:3"):
+        with sessions.begin() as session:
+            relay_health.note_round(session, name, leads=name != "in reserve:2")
+    with sessions() as session:
+        told = [(relay.name, relay.leads) for relay in relay_health.read_relays(session)]
+    assert told == [("present:3", True), ("in reserve:2", False), ("killed:1", False)]
 
 
 def test_a_chain_that_someone_waits_for_is_published_before_older_ones(
