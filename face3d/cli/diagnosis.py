@@ -46,7 +46,7 @@ def machine_probes(settings: Settings) -> list[Probe]:
     return [
         Probe(subject=subject, examine=examine, remedy=BUSY, late_is_wrong=False, modules=modules)
         for subject, examine, modules in (
-            ("machine", lambda: examine_machine(settings), ("psutil",)),
+            ("machine", lambda: examine_machine(settings), ()),
             ("libraries", examine_libraries, ()),
             ("photo sandbox", lambda: [examine_sandbox(settings)], ("gpu_workers.photo",)),
             ("models", lambda: examine_models(settings), ("gpu_workers.engines.anny.head_data",)),
