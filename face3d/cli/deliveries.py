@@ -67,7 +67,12 @@ def redeliver(
         else:
             answer = api.call("POST", "/v1/webhooks/deliveries/redeliver", params=_selection(endpoint, job))
             count = answer["count"]
-    output.print(f"{count} on the way again")
+    told = (
+        ""
+        if count
+        else ": of the endpoints that are enabled (`face3d webhook list`), none has a failed message"
+    )
+    output.print(f"{count} on the way again{told}", soft_wrap=True)
 
 
 def find_endpoint(endpoint: str) -> str:

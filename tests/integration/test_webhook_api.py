@@ -318,6 +318,8 @@ def test_the_command_lists_sends_again_rotates_and_enables(
     listed = face3d("deliveries", "--failed", "--endpoint", URL, "--job", job_id)
     for told in (copy.delivery_id, "failed", job_id, "HTTP 410 after 250 ms", "no more of this"):
         assert told in listed
+    # One that failed waits, for its endpoint is disabled.
+    assert "endpoints that are enabled" in face3d("redeliver", "--failed")
     face3d("enable", URL)
     assert "1 on the way again" in face3d("redeliver", "--failed")
     assert copy.delivery_id not in face3d("deliveries", "--failed")
