@@ -8,9 +8,6 @@ from pydantic import BaseModel, Field
 
 from web.context import ContextOf
 from web.problems import RETRY_SECONDS
-from web.watch import ping_broker
-
-__all__ = ["ping_broker", "router"]
 
 router = APIRouter(tags=["health"])
 

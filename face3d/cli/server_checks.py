@@ -132,7 +132,7 @@ def examine_symptoms(session: "Session", settings: Settings) -> Iterator[Finding
 
 def examine_broker(settings: Settings) -> Iterator[Finding]:
     """Yield a finding on the broker."""
-    from web.health import ping_broker
+    from web.watch import ping_broker
 
     ping_broker(settings)
     yield Finding(subject=f"broker ({settings.broker_kind})", ok=True, detail="answers")
