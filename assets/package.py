@@ -231,8 +231,11 @@ def list_facts(
     geometry: Mapping[str, Any], texture: Mapping[str, Any], options: JobOptions
 ) -> list[tuple[str, str]]:
     """Return what the preview says of an asset in words: names and values."""
-    reasons = list_labels(geometry, texture)
-    lines = [("quality", grade(geometry, texture).value + (": " + reasons[0] if reasons else ""))]
+    verdict = grade(geometry, texture)
+    # One fits in: one of those that the verdict follows from.
+    decisive = [one.label for one in collect_reasons(geometry, texture) if one.verdict is verdict]
+    reasons = [*decisive, *list_labels(geometry, texture)]
+    lines = [("quality", verdict.value + (": " + reasons[0] if reasons else ""))]
     lines.append(
         ("texture", f"{options.texture_size} x {options.texture_size}, level of detail {options.lod}")
     )

@@ -143,9 +143,9 @@ REASONS: Mapping[ReasonCode, ReasonKind] = {
     ),
     ReasonCode.NO_COLOUR: _K(
         label="no colour",
-        message="The photo is black and white: the colours of skin and eyes are unknown.",
-        measure="spread of the colours of the face, CIELAB",
-        usable=0.8, review=0.8, below=True,
+        message="The photo is black and white, or of one tint: the colours of skin and eyes are unknown.",
+        measure="spread of the colours of the face beyond what lightness tells, CIELAB",
+        usable=0.7, review=0.7, below=True,
     ),
     ReasonCode.FACE_CUT_OFF: _K(
         label="face cut off",

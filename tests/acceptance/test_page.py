@@ -202,7 +202,7 @@ def test_an_iphone_s_photo_can_be_chosen_where_the_browser_cannot_show_it(page: 
     )
     page.choose_file("#photo", HEIC)
     page.wait_for(f"{VIEW} === 'chosen'")
-    page.wait_for("document.getElementById('photo-shown').alt.includes('We can read it all the same')")
+    page.wait_for("document.querySelector('.intro').innerText.includes('We can read it all the same')")
     click(page, "go")
     page.wait_for(f"{VIEW} === 'ready'")
 

@@ -201,8 +201,23 @@ CASES: tuple[Case, ...] = (
     _case("yellow_light", None, _with(filters.tinted, (1.0, 0.85, 0.3)), "review", "colour_cast"),
     _case("black_and_white", None, filters.grey, "review", "no_colour"),
     _case("black_and_white_dark", DARK, filters.grey, "review", "no_colour"),
+    _case("sepia", TANNED, _with(filters.toned, (1.0, 0.85, 0.62)), "review", "no_colour"),
+    _case("sepia_dark", DARK, _with(filters.toned, (1.0, 0.85, 0.62)), "review", "no_colour"),
+    _case("faint_sepia", FAIR, _with(filters.toned, (1.0, 0.97, 0.93)), "review", "no_colour"),
+    _case("cyanotype", SHORT_HAIRED, _with(filters.toned, (0.8, 0.9, 1.0)), "review", "no_colour"),
     _case("fog", None, _with(filters.flat, 0.14), "review", "low_contrast"),
     _case("soft", None, _with(filters.blurred, 0.025), "usable", "soft_focus", besides=_UNSURE),
+    _case(
+        "shaken_sideways",
+        TANNED,
+        _with(filters.shaken, 0.1),
+        "usable",
+        "soft_focus",
+        besides=_UNSURE,
+    ),
+    _case(
+        "shaken_upwards", SHORT_HAIRED, _with(filters.shaken, 0.1, 0), "usable", "soft_focus", besides=_UNSURE
+    ),
     _case("blurred", None, _with(filters.blurred, 0.06), "too_blurred"),
     # The picture's edge, hats, turns.
     _case(

@@ -34,6 +34,17 @@ def flat(base: Base, contrast: float, middle: float = 128.0) -> Base:
     return _with(base, middle + contrast * (base.pixels - middle))
 
 
+def toned(base: Base, factors: tuple[float, float, float]) -> Base:
+    """Return the photo in black and white, printed in a tint."""
+    return tinted(grey(base), factors)
+
+
+def shaken(base: Base, share: float, axis: int = 1) -> Base:
+    """Return the photo as of a hand that moved along an axis by a share of the eye distance."""
+    length = round(share * base.eyes)
+    return _with(base, ndimage.uniform_filter1d(base.pixels.astype(float), length, axis=axis))
+
+
 def blurred(base: Base, share: float) -> Base:
     """Return the photo out of focus: a Gaussian's deviation in eye distances."""
     sigma = share * base.eyes

@@ -13,7 +13,7 @@ from assets.package import build_asset, list_facts
 from face3d.head import ARKIT_NAMES, Head, head_to_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from face3d.quality import ReasonCode, judge
+from face3d.quality import ReasonCode, judge, state
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.engines.null.head import make_head
@@ -118,6 +118,9 @@ def test_the_preview_says_what_was_measured() -> None:
     fitted = {"completed": 0.2, "fitted": 0.3, "mirrored": 0.1, "observed": 0.4}
     lines = dict(list_facts({}, {"texel_shares": fitted}, JobOptions()))
     assert lines["observed, mirrored, fitted, completed"] == "40 % / 10 % / 30 % / 20 %"
+    told, grave = state(ReasonCode.PHOTO_TURNED, value=180, limit=0), judge(ReasonCode.UNDEREXPOSED, 68.0)
+    turned = {"quality": "review", "quality_reasons": [one.facts() for one in (told, *grave)]}
+    assert dict(list_facts(turned, {}, JobOptions()))["quality"] == "review: underexposed"
     assert len(list_facts({}, {}, JobOptions())) == 3, "an engine that measures nothing"
 
 

@@ -2,7 +2,7 @@
 // empty -> chosen -> running -> ready | failed.
 
 import { createJob, followJob, getJob, listJobs, readJson, Refusal } from "/static/api.js";
-import { ago, bytes, FILE_NOTES, hintFor, measured, seconds, sortReasons, STAGES } from "/static/words.js";
+import { ago, bytes, FILE_NOTES, hintFor, measured, seconds, sortReasons, STAGES, unseen } from "/static/words.js";
 import { fetchHead, offerShapes, showHead, skinTexture } from "/static/viewer.js";
 
 const TERMINAL = new Set(["ready", "failed", "cancelled", "erased"]);
@@ -43,17 +43,11 @@ function choosePhoto(photo) {
   state.photo = photo;
   if (state.photoUrl) URL.revokeObjectURL(state.photoUrl);
   state.photoUrl = URL.createObjectURL(photo);
-  at("photo-shown").alt = "The photo you chose";
   at("photo-shown").src = state.photoUrl;
   drawStages([]);
   show("chosen", "Ready when you are", `${bytes(photo.size)}. One press, and the head is on its way.`);
   at("go").focus({ preventScroll: true });
 }
-
-// Few browsers show HEIC, which every iPhone takes: the photo is good all the same.
-at("photo-shown").addEventListener("error", () => {
-  if (state.photo) at("photo-shown").alt = "This browser cannot show this kind of photo. We can read it all the same.";
-});
 
 function forgetJob() {
   state.stop();
@@ -252,7 +246,11 @@ at("photo").addEventListener("change", (event) => {
   event.target.value = "";
 });
 // What is no picture has no preview; whether it is a photo, the job decides.
-at("photo-shown").addEventListener("error", (event) => event.target.removeAttribute("src"));
+at("photo-shown").addEventListener("error", (event) => {
+  event.target.removeAttribute("src");
+  // Few browsers show HEIC, which every iPhone takes: the photo is good all the same.
+  if (document.body.dataset.view === "chosen") at("subline").textContent += ` ${unseen(state.photo)}`;
+});
 at("uv").addEventListener("click", () => at("uv-large").showModal());
 
 let drags = 0;

@@ -53,6 +53,14 @@ export function measured(problem, figure) {
   return unit === "°" ? number + unit : `${number} ${unit}`.trim();
 }
 
+// Kinds of photos that are read, though few browsers show them.
+const SELDOM_SHOWN = /\.(hei[cf]|avif|tiff?|jp2|j2k|jpx|p[gnp]m|pbm)$/i;
+
+export const unseen = (file) =>
+  SELDOM_SHOWN.test(file.name)
+    ? "This browser cannot show this kind of photo. We can read it all the same."
+    : "This browser cannot show the file as a picture.";
+
 export function bytes(count) {
   if (count < 1e3) return `${count} B`;
   if (count < 1e6) return `${(count / 1e3).toFixed(0)} kB`;

@@ -1,6 +1,6 @@
 """What speaks against a photo, by the table of face3d/quality.py."""
 
-from face3d.quality import REASONS, QualityReason, ReasonCode, judge, state
+from face3d.quality import REASONS, QualityReason, ReasonCode, judge, state, verdict_of
 from face3d.states import Quality
 from gpu_workers.engines.anny.observed import FaceLook
 from gpu_workers.engines.anny.photo_checks import FaceQuality
@@ -38,8 +38,10 @@ def list_reasons(
     codes = {reason.code for reason in found}
     # A photo that is dark or blown out is flat and off colour too: one fault is named once.
     if not codes & {ReasonCode.OVEREXPOSED, ReasonCode.UNDEREXPOSED}:
-        found += judge(ReasonCode.LOW_CONTRAST, light.contrast)
-        grey = judge(ReasonCode.NO_COLOUR, light.colours)
+        flat = judge(ReasonCode.LOW_CONTRAST, light.contrast)
+        # Fog takes the colours, too.
+        grey = [] if verdict_of(flat) is Quality.REVIEW else judge(ReasonCode.NO_COLOUR, light.colours)
+        found += flat
         found += grey or judge(ReasonCode.COLOUR_CAST, light.cast)
     found += _hidden_parts(look, spectacles, blurred=_is_blurred(quality))
     found += judge(ReasonCode.FACE_PARTLY_COVERED, quality.covered)

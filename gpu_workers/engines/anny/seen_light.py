@@ -9,6 +9,9 @@ from gpu_workers.engines.anny.face_patch import CLIPPED, PATCH_SIDE, FacePatch, 
 
 #: Every so many pixels are looked at.
 _STEP = 3
+#: Side of the blocks whose colours are compared, pixels: a JPEG's colours are coarser than its light. A tint
+#: is a curve over lightness of this degree. Clipped blocks are left out where so many others remain.
+_BLOCK, _DEGREE, _LEAST_BLOCKS = 6, 3, 40
 #: Shares of the pixels that are darker than the dark parts and than the light ones.
 _DARK_PART, _LIGHT_PART = 0.02, 0.98
 _LIGHTEST = 0.95
@@ -31,7 +34,7 @@ class FaceLight:
     contrast: float
     #: CIELAB: of the skin's hue from hues of skin.
     cast: float
-    #: CIELAB: spread of the colours.
+    #: CIELAB: spread of the colours beyond what lightness tells; black and white has none, whatever its tint.
     colours: float
     #: Share of the forehead that has another colour than the face's skin.
     forehead_covered: float
@@ -46,13 +49,12 @@ def measure_light(patch: FacePatch) -> FaceLight:
     inside, oval = _inside_photo(patch)[thin], patch.oval[thin]
     seen = oval & inside & ~patch.features[thin]
     dark, lightest, light = np.quantile(patch.luma[thin][inside], (_DARK_PART, _LIGHTEST, _LIGHT_PART))
-    colours = patch.lab[patch.box][thin][..., 1:].reshape(-1, 2)
     return FaceLight(
         clipped=float((patch.pixels[thin][seen] >= CLIPPED).mean()) if seen.any() else 0.0,
         lightest=float(lightest),
         contrast=float(light - dark),
         cast=_beyond(patch.skin[1:]),
-        colours=float(np.hypot(*colours.std(axis=0)) + np.hypot(*patch.skin[1:])),
+        colours=_colours(patch),
         forehead_covered=_forehead_covered(patch),
         cut_off=1.0 - float((oval & inside).sum() / max(oval.sum(), 1)),
     )
@@ -71,6 +73,22 @@ def _beyond(hue: NDArray[np.floating]) -> float:
     (a_low, a_high), (b_low, b_high) = _SKIN_HUES
     low, high = np.array([a_low, b_low]), np.array([a_high, b_high])
     return float(np.linalg.norm(np.maximum(low - hue, 0) + np.maximum(hue - high, 0)))
+
+
+def _colours(patch: FacePatch) -> float:
+    """Return how far colours lie from the curve over lightness that fits them best."""
+    lab, brightest = patch.lab[patch.box], patch.pixels[patch.box].max(2)
+    rows, columns = (length // _BLOCK for length in brightest.shape)
+    cut = np.s_[: rows * _BLOCK, : columns * _BLOCK]
+    shape = (rows, _BLOCK, columns, _BLOCK)
+    blocks = lab[cut].reshape(*shape, 3).mean(axis=(1, 3)).reshape(-1, 3)
+    whole = brightest[cut].reshape(shape).max(axis=(1, 3)).ravel() < CLIPPED
+    # Clipped channels leave the curve.
+    if whole.sum() >= _LEAST_BLOCKS:
+        blocks = blocks[whole]
+    curve = np.vander(blocks[:, 0] / 100, _DEGREE + 1).astype(np.float64)
+    told = curve @ np.linalg.lstsq(curve, blocks[:, 1:], rcond=None)[0]
+    return float(np.hypot(*(blocks[:, 1:] - told).std(axis=0)))
 
 
 def _forehead_covered(patch: FacePatch) -> float:
