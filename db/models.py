@@ -305,6 +305,7 @@ class Delivery(Base):
             postgresql_where=text("claimed_until IS NOT NULL"),
         ),
         Index("ix_deliveries_created_at", "created_at", "id"),
+        Index("ix_deliveries_failed", "finished_at", postgresql_where=text("state = 'failed'")),
     )
 
     #: `msg_...`: the webhook-id header.

@@ -48,6 +48,18 @@ class QueueFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReceiverFacts:
+    """What goes wrong with customers' receivers of webhooks."""
+
+    #: Endpoints that do not answer in time; they get one message at a time.
+    hanging: int = 0
+    #: Endpoints that answered 410 and get nothing any more.
+    gone: int = 0
+    #: Messages of the last day that had all their tries.
+    given_up: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """One look at the rows."""
 
@@ -58,6 +70,7 @@ class Facts:
     delivery_seconds: float
     #: Seconds since the last heartbeat of each delivery worker.
     delivery_workers: Sequence[float]
+    receivers: ReceiverFacts
     queues: Sequence[QueueFacts]
     overdue: Overdue
     database_bytes: int
@@ -73,6 +86,15 @@ def read_facts(session: Session, settings: Settings) -> Facts:
             "   JOIN webhook_endpoints e ON e.id = d.endpoint_id AND e.enabled AND NOT e.hangs"
             "    AND (e.paused_until IS NULL OR e.paused_until <= now()) WHERE d.state = 'pending'),"
             " pg_database_size(current_database())"
+        )
+    ).one()
+    hanging, gone, given_up = session.execute(
+        text(
+            "SELECT count(*) FILTER (WHERE enabled AND hangs),"
+            " count(*) FILTER (WHERE NOT enabled AND disabled_reason = 'gone'),"
+            " (SELECT count(*) FROM deliveries"
+            "   WHERE state = 'failed' AND finished_at > now() - interval '1 day')"
+            " FROM webhook_endpoints"
         )
     ).one()
     beats = session.scalars(
@@ -98,6 +120,7 @@ def read_facts(session: Session, settings: Settings) -> Facts:
         outbox_seconds=max(0.0, float(outbox or 0)),
         delivery_seconds=max(0.0, float(delivery or 0)),
         delivery_workers=[float(age) for age in beats],
+        receivers=ReceiverFacts(hanging=hanging, gone=gone, given_up=given_up),
         queues=[
             QueueFacts(name=name, waiting=count, oldest_seconds=max(0.0, float(age)), served=served)
             for name, count, age, served in queues
@@ -114,6 +137,7 @@ def judge(facts: Facts, settings: Settings) -> Iterator[Symptom]:
     yield _late("outbox", facts.outbox_seconds, "look at the relay's log: is the broker away?")
     yield _delivery_worker(facts, settings)
     yield _late("webhooks", facts.delivery_seconds, "look at the log of the delivery worker and of the relay")
+    yield _receivers(facts.receivers)
     yield _queues(facts)
     yield _retention(facts)
     yield Symptom(subject="database size", level="ok", detail=f"{facts.database_bytes / 2**20:.0f} MiB")
@@ -177,6 +201,25 @@ def _delivery_worker(facts: Facts, settings: Settings) -> Symptom:
     detail = f"the last one beat {_span(last[0])} ago" if last else "none is alive"
     remedy = "start one with `python -m tasks.delivery_worker`; end one that hangs"
     return Symptom(subject="delivery worker", level="fail", detail=detail, remedy=remedy)
+
+
+def _receivers(facts: ReceiverFacts) -> Symptom:
+    """A customer's receiver is no fault of ours, but a customer who hears nothing asks us."""
+    told = [
+        f"{count} {what}"
+        for count, what in (
+            (facts.hanging, "do not answer in time"),
+            (facts.gone, "answered 410 and are disabled"),
+            (facts.given_up, "messages of the last day were given up"),
+        )
+        if count
+    ]
+    return Symptom(
+        subject="webhook receivers",
+        level="warn" if told else "ok",
+        detail="; ".join(told) or "all answer",
+        remedy="`face3d webhook list`; `face3d webhook deliveries --failed`, `face3d webhook redeliver`",
+    )
 
 
 def _queues(facts: Facts) -> Symptom:

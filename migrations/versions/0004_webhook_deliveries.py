@@ -41,6 +41,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("claimed_until IS NOT NULL"),
     )
     op.create_index("ix_deliveries_created_at", "deliveries", ["created_at", "id"])
+    op.create_index(
+        "ix_deliveries_failed", "deliveries", ["finished_at"], postgresql_where=sa.text("state = 'failed'")
+    )
     op.create_table(
         "delivery_tries",
         sa.Column("delivery_id", sa.Text(), nullable=False),
@@ -74,6 +77,7 @@ def downgrade() -> None:
             {"id": endpoint_id, "secret": box.open(secret)},
         )
     op.drop_table("delivery_tries")
+    op.drop_index("ix_deliveries_failed", table_name="deliveries")
     op.drop_index("ix_deliveries_created_at", table_name="deliveries")
     op.drop_index("ix_deliveries_claimed", table_name="deliveries")
     op.drop_index("ix_deliveries_waiting", table_name="deliveries")

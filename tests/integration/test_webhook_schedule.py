@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from db import delivery_list, job_erasure, webhooks
 from db.deliveries import HANGING_PLACES, Claim, Outcome
 from db.delivery_list import DeliveryFilter
+from db.symptoms import read_facts
+from face3d.settings import Settings
 from tests.integration.delivery_rows import (
     GUARD,
     HOLD,
@@ -221,7 +223,7 @@ def test_retry_after_postpones_the_message_and_leaves_the_endpoint_alone(
 
 
 def test_gone_disables_the_endpoint_and_what_failed_can_be_sent_again(
-    sessions: sessionmaker[Session],
+    sessions: sessionmaker[Session], clean_servers: Settings
 ) -> None:
     endpoint = add_endpoint(sessions, URL)
     other = add_endpoint(sessions, "https://example.org/hook")
@@ -242,6 +244,9 @@ def test_gone_disables_the_endpoint_and_what_failed_can_be_sent_again(
             ).all()
         )
     assert counts == {f"{endpoint}failed": 3, f"{other}pending": 3}
+    with sessions() as session:
+        seen = read_facts(session, clean_servers).receivers
+    assert (seen.gone, seen.given_up, seen.hanging) == (1, 3, 0)
     with sessions.begin() as session:
         with pytest.raises(delivery_list.NotRedeliverable):
             delivery_list.redeliver(session, mine.id)

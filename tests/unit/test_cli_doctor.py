@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from db.relay_health import ChoreFacts, RelayFacts
-from db.symptoms import Facts, QueueFacts, Symptom, judge
+from db.symptoms import Facts, QueueFacts, ReceiverFacts, Symptom, judge
 from db.upkeep import Overdue
 from face3d.cli import diagnosis, server_checks
 from face3d.cli.probing import Finding, Probe, run_probes
@@ -133,6 +133,7 @@ WELL = Facts(
     outbox_seconds=0,
     delivery_seconds=0,
     delivery_workers=[0.5],
+    receivers=ReceiverFacts(),
     queues=[],
     overdue=Overdue(retention_seconds=0, failing_jobs=0),
     database_bytes=10 * 2**20,
@@ -165,6 +166,8 @@ def test_a_whole_that_is_well_has_no_symptom() -> None:
         ({"outbox_seconds": 31}, "outbox", "fail", "due for 31 s"),
         ({"delivery_seconds": 300}, "webhooks", "fail", "due for 5 min"),
         ({"delivery_workers": []}, "delivery worker", "fail", "none is alive"),
+        ({"receivers": ReceiverFacts(hanging=1)}, "webhook receivers", "warn", "1 do not answer in time"),
+        ({"receivers": ReceiverFacts(gone=2, given_up=40)}, "webhook receivers", "warn", "2 answered 410"),
         ({"delivery_workers": [11]}, "delivery worker", "fail", "11 s ago"),
         (
             {"queues": [QueueFacts(name="geometry.t4.batch", waiting=3, oldest_seconds=60, served=False)]},
