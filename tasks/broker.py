@@ -139,6 +139,27 @@ def drop_connections(app: Celery) -> None:
         pool.resize(pool.limit, reset=True)
 
 
+def restore_bindings(app: Celery, kind: BrokerKind) -> bool:
+    """Make sure that every queue is bound to its exchange; return whether one was not.
+
+    On Valkey bindings are a set of its own, which is lost when the broker is emptied. A connection that
+    declared a queue once does not declare it again, and what is sent to an exchange without bindings vanishes
+    without an error: every publisher that stayed connected would send into the void. RabbitMQ ends such
+    connections.
+    """
+    if kind == "amqp":
+        return False
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        bindings = channel.client.smembers(channel.keyprefix_queue % _EXCHANGE.name)
+        # Routing key, pattern and queue.
+        bound = {binding.decode().rpartition(channel.sep)[2] for binding in bindings}
+        missing = [queue for name, queue in app.amqp.queues.items() if name not in bound]
+        for queue in missing:
+            queue(channel).declare()
+    return bool(missing)
+
+
 def queue_depth(app: Celery, name: str) -> int:
     """Return how many messages wait in a queue (not those that a worker holds unacknowledged)."""
     with app.connection_for_write() as connection:

@@ -32,7 +32,7 @@ from face3d.sealing import SecretBox
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
 from tasks.artifacts import open_cache
-from tasks.broker import declare_dead_letters, drop_connections, queue_depth
+from tasks.broker import declare_dead_letters, drop_connections, queue_depth, restore_bindings
 from tasks.chores import Chore, do_due
 from tasks.delivery_queue import publish_due
 from tasks.leadership import Leadership, connect
@@ -94,6 +94,8 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
     A message counts as lost when its queue is empty, when a later one of the same queue started, when its
     publication never reached the router, or when no live worker serves its queue while another type's does.
     """
+    if restore_bindings(app, settings.broker_kind):
+        log.warning("broker.bindings_restored")
     with sessions() as session:
         overdue = outbox.find_overdue(session, older_than_seconds=settings.lost_dispatch_seconds)
         served = {

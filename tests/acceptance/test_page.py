@@ -52,6 +52,8 @@ def program() -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(program: Browser) -> Browser:
+    # What the page of the test before still asks for ends with it.
+    program.open("about:blank")
     program.call("Network.clearBrowserCookies")
     program.resize(1000, 640)
     program.complaints.clear()

@@ -15,7 +15,7 @@ from db.locks import lock_job, try_lock_job
 from face3d.settings import Settings
 from tasks import publication, routing
 from tasks.app import make_app
-from tasks.broker import queue_depth
+from tasks.broker import queue_depth, restore_bindings
 from tasks.publication import publish_chains
 from tests.integration.job_rows import accept
 
@@ -27,7 +27,11 @@ def celery_app(clean_servers: Settings, monkeypatch: pytest.MonkeyPatch) -> Cele
     """An app whose router looks at the test's servers."""
     monkeypatch.setattr(routing, "get_settings", lambda: clean_servers)
     monkeypatch.setattr(routing, "_router", None)
-    return make_app(clean_servers)
+    made = make_app(clean_servers)
+    # The broker was emptied: connections of an earlier test would not declare its queues again.
+    assert restore_bindings(made, clean_servers.broker_kind)
+    assert not restore_bindings(made, clean_servers.broker_kind)
+    return made
 
 
 def waiting(sessions: sessionmaker[Session]) -> set[str]:

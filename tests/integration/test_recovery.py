@@ -71,6 +71,16 @@ def test_lost_message_is_sent_again(pipeline: Pipeline) -> None:
     assert_one_asset_and_one_webhook(pipeline, job_id)
 
 
+def test_a_broker_emptied_under_connected_publishers_loses_no_photo(pipeline: Pipeline) -> None:
+    """On Valkey the queues' bindings go too, and who declared them once does not do it again."""
+    from tests.integration.conftest import empty_broker
+
+    pipeline.start_worker("plain")
+    for key in ("first.jpg", "second.jpg"):
+        assert pipeline.wait_for_end(pipeline.submit(key)).state == "ready"
+        empty_broker(pipeline.settings)
+
+
 def test_message_delivered_twice(pipeline: Pipeline) -> None:
     job_id = pipeline.submit()
     until(lambda: pipeline.job(job_id).stages[0].queue is not None, "the chain is published", seconds=10)
