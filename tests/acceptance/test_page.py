@@ -53,7 +53,8 @@ def program() -> Iterator[Browser]:
 @pytest.fixture
 def browser(program: Browser) -> Browser:
     # What the page of the test before still asks for ends with it.
-    program.open("about:blank")
+    program.call("Page.navigate", url="about:blank")
+    program.wait_for("location.href === 'about:blank'")
     program.call("Network.clearBrowserCookies")
     program.resize(1000, 640)
     program.complaints.clear()
