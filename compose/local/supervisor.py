@@ -72,6 +72,9 @@ class Supervisor:
         self._stopping = threading.Event()
         self._changed = threading.Condition(self._lock)
         self._failure: StackFailed | None = None
+        self._started = False
+        self._logs_due = 0.0
+        self._told: str | None = None
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="step")
         watched = [child for child in self._children.values() if child.service.work is not None]
@@ -102,6 +105,7 @@ class Supervisor:
             failure = self._failure
             self.stop()
             raise failure
+        self._started = True
 
     def stop(self) -> None:
         """Stop all services, those first that others do not need; idempotent."""
@@ -162,25 +166,42 @@ class Supervisor:
     # -- the supervising thread
 
     def _watch(self) -> None:
-        logs_due = 0.0
         while not self._stopping.is_set():
-            if time.monotonic() >= logs_due:
-                logs_due = time.monotonic() + LOG_SECONDS
-                for child in self._children.values():
-                    with contextlib.suppress(OSError):
-                        rotate(child.service.log)
-            with self._changed:
-                try:
+            try:
+                self._rotate_logs()
+                with self._changed:
                     self._tick()
-                except StackFailed as failure:
-                    self._failure = failure
-                    self._stopping.set()
-                except OSError as error:
-                    self._failure = StackFailed(f"A process could not be started: {error}.")
-                    self._stopping.set()
+                self._probe()
+            except StackFailed as failure:
+                self._give_up(failure)
+            except Exception as error:
+                if not self._started:
+                    self._give_up(StackFailed(f"The stack could not be started: {error!r}."))
+                else:
+                    # A watcher that ended would leave servers with nobody to start them anew.
+                    self._tell_once(f"a look at the services failed and is repeated: {error!r}")
+            else:
+                self._told = None
+            with self._changed:
                 self._changed.notify_all()
-            self._probe()
             self._stopping.wait(POLL_SECONDS if not self._all_ready() else 0.25)
+
+    def _tell_once(self, line: str) -> None:
+        if line != self._told:
+            self._told = line
+            self._report(line)
+
+    def _give_up(self, failure: StackFailed) -> None:
+        self._failure = failure
+        self._stopping.set()
+
+    def _rotate_logs(self) -> None:
+        if time.monotonic() < self._logs_due:
+            return
+        self._logs_due = time.monotonic() + LOG_SECONDS
+        for child in self._children.values():
+            with contextlib.suppress(OSError):
+                rotate(child.service.log)
 
     def _tick(self) -> None:
         for name, step in self._steps.items():

@@ -65,6 +65,31 @@ def _eventually(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def test_a_look_that_fails_ends_no_watch(tmp_path: Path, make: Make) -> None:
+    said: list[str] = []
+    service = _service(tmp_path, "one", 'touch "$READY"; exec sleep 60')
+    failures = [RuntimeError("no"), OSError("no file left")]
+    broken = False
+
+    def ready() -> bool:
+        if broken and failures:
+            raise failures.pop()
+        return service.ready()
+
+    supervisor = make(dataclasses.replace(service, ready=ready), report=said.append)
+    supervisor.start()
+    broken = True
+    pid = supervisor.pid("one")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _eventually(lambda: supervisor.pid("one") not in (None, pid))
+    _eventually(lambda: sum("ready" in line for line in said) == 2)
+    assert [line for line in said if "is repeated" in line] == [
+        "a look at the services failed and is repeated: OSError('no file left')",
+        "a look at the services failed and is repeated: RuntimeError('no')",
+    ]
+
+
 def test_a_port_that_another_program_holds_makes_no_service_ready(tmp_path: Path, make: Make) -> None:
     listen = (
         "import pathlib, socket, time; s = socket.create_server(('127.0.0.1', {port}));"
