@@ -135,12 +135,11 @@ def _empty(bench: Bench) -> Iterator[None]:
     if bench.settings.broker_kind == "redis":
         try:
             until(lambda: not unacked(bench), "nothing is left unacknowledged", seconds=5)
-        except AssertionError:
-            print(f"unacknowledged: {unacked(bench)}")
-            for log in sorted(bench.pipeline.logs.glob("*celery*.log")):
-                print(f"{log.name}:\n{log.read_text()[-20_000:]}")
+        except AssertionError as error:
+            logs = "\n".join(log.read_text()[-10_000:] for log in bench.pipeline.logs.glob("*celery*.log"))
+            told = f"{error}: {unacked(bench)}\n{logs}"
             forget_unacked(bench)
-            raise
+            raise AssertionError(told) from None
 
 
 def unacked(bench: Bench) -> dict[bytes, bytes]:
