@@ -14,32 +14,32 @@ from numpy.typing import NDArray
 from face3d.head import ARKIT_NAMES, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from gpu_workers.engines.anny.face_network import (
+from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.head.fitting.gauss_newton_cuda import GraphedFit
+from gpu_workers.head.fitting.linear_model import FitBasis
+from gpu_workers.head.landmarks.dense_network import (
     FACE_NETWORK,
     FACE_NETWORK_SHA256,
     FaceNetwork,
     load_face_network,
 )
-from gpu_workers.engines.anny.face_network_graph import GraphedFaceNetwork
-from gpu_workers.engines.anny.face_search import measure_face
-from gpu_workers.engines.anny.fit_basis import FitBasis
-from gpu_workers.engines.anny.fit_graph import GraphedFit
-from gpu_workers.engines.anny.geometry import (
+from gpu_workers.head.landmarks.dense_network_cuda import GraphedFaceNetwork
+from gpu_workers.head.landmarks.face_detection import measure_face
+from gpu_workers.head.landmarks.mediapipe_landmarker import MODEL_FILE, FaceLandmarker, FaceLandmarks
+from gpu_workers.head.model.head_template import HeadData, load_head_data
+from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
+from gpu_workers.head.rigging.fitted_head import HeadMaker
+from gpu_workers.head.segmentation.face_masks import FaceMasks, find_masks
+from gpu_workers.head.stages.geometry import (
     BegunGeometry,
     begin_batch,
     finish_geometry,
     reconstruct_batch,
 )
-from gpu_workers.engines.anny.head_data import HeadData, load_head_data
-from gpu_workers.engines.anny.head_maker import HeadMaker
-from gpu_workers.engines.anny.landmarker import MODEL_FILE, FaceLandmarker, FaceLandmarks
-from gpu_workers.engines.anny.personal_shapes import PersonalShapes
-from gpu_workers.engines.anny.preprocess import measure_view, preprocess_photo
-from gpu_workers.engines.anny.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
-from gpu_workers.engines.anny.texture_masks import FaceMasks, find_masks
-from gpu_workers.engines.anny.texture_project import PosedHead
-from gpu_workers.engines.anny.warm_up import warm_up_graphs
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.head.stages.preprocess import measure_view, preprocess_photo
+from gpu_workers.head.stages.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
+from gpu_workers.head.stages.warm_up import warm_up_graphs
+from gpu_workers.head.texturing.projection import PosedHead
 
 #: Python's own is 5 ms, a fifth of what a photo may take.
 _SWITCH_SECONDS = 0.0005

@@ -20,9 +20,6 @@ from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge
 from face3d.states import Quality
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.anny.geometry import finish_geometry
-from gpu_workers.engines.anny.head_data import HeadData, load_head_data
-from gpu_workers.engines.anny.personal_shapes import PersonalShapes
 from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.hrn.environment import check_environment
 from gpu_workers.engines.hrn.front_binding import FrontBinding, bind_front
@@ -31,6 +28,9 @@ from gpu_workers.engines.hrn.loading import load_pipeline
 from gpu_workers.engines.hrn.skin_texture import lay_under
 from gpu_workers.engines.hrn.stages import FaceCrops, FittedFront, FrontReconstruction
 from gpu_workers.engines.hrn.wrapped_head import DISAGREEMENT, WrappedHead, wrap_head
+from gpu_workers.head.model.head_template import HeadData, load_head_data
+from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
+from gpu_workers.head.stages.geometry import finish_geometry
 
 #: Said wherever a user chooses this engine, and in each of its assets.
 LICENCES = {

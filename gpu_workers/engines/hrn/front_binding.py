@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 
-from gpu_workers.engines.anny.head_data import HeadData
-from gpu_workers.engines.anny.mesh_math import cotangent_laplacian, vertex_normals
+from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.ops.mesh import cotangent_laplacian, vertex_normals
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.integer]
