@@ -129,7 +129,7 @@ def examine_sandbox(settings: Settings) -> Finding:
     """Return what locks up the process that decodes photos; it is started as a worker here would start it."""
     from face3d.errors import EngineUnavailable
     from gpu_workers.decoding.client import decoder_layers
-    from gpu_workers.engines.base import PhotoLimits
+    from gpu_workers.photo_limits import PhotoLimits
 
     remedy = "use Linux 5.13 or later with Landlock and seccomp, and a container that allows both"
     if settings.decoder_sandbox == "off":

@@ -106,7 +106,7 @@ def main() -> None:
     # Only now: numeric libraries read the environment when they are loaded.
     from gpu_workers.decoding.client import check_sandbox
     from gpu_workers.engines.anny.engine import AnnyEngine
-    from gpu_workers.engines.base import PhotoLimits
+    from gpu_workers.photo_limits import PhotoLimits
     from gpu_workers.serving.in_process import OneShotReconstructor
 
     settings = get_settings()

@@ -11,7 +11,7 @@ import numpy as np
 from bench.report import ROUND_HEAD, card_memory, describe_run, round_rows, table, write_csv
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.serving.in_process import OneShotReconstructor, Product
 
 #: Photos reconstructed before anything counts.

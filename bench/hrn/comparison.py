@@ -18,9 +18,10 @@ from face3d.errors import EngineUnavailable
 from face3d.messages import Array
 from face3d.options import JobOptions
 from face3d.settings import Settings
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.hrn.engine import HrnEngine
 from gpu_workers.engines.hrn.files import find_model_folder
+from gpu_workers.photo_limits import PhotoLimits
 
 #: From a photo's number to seconds of each part.
 Way = Callable[[int], dict[str, float]]
@@ -49,6 +50,7 @@ def bench_hrn(
     options = JobOptions.model_validate({"engine": "hrn", "texture_size": texture_size})
     steps = settings.hrn_texture_steps
     folder = find_model_folder(settings)
+    anny = AnnyEngine(settings.model_dir, settings.landmark_model, device)
     hrn = HrnEngine(settings.model_dir, folder, settings.landmark_model, device, texture_steps=steps)
     with ExitStack() as stack:
         unmodified = None
@@ -56,9 +58,10 @@ def bench_hrn(
             # It loads beside this process.
             unmodified = stack.enter_context(UnmodifiedPipeline(folder, device, steps))
         begun = time.perf_counter()
+        anny.warm_up()
         hrn.warm_up()
-        say(f"engine hrn, and anny in it, loaded and warm: {time.perf_counter() - begun:.1f} s")
-        front, anny = hrn.front, hrn.anny
+        say(f"engines hrn and anny, loaded and warm: {time.perf_counter() - begun:.1f} s")
+        front = hrn.front
         front.model.tex_iters = steps
         pictures = [anny.preprocess(photo, options, PhotoLimits()).tensors["photo"] for photo in photos]
         ways: dict[str, Way] = {

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face3d.options import JobOptions
-from gpu_workers.engines.base import Engine, PhotoLimits
+from gpu_workers.engines.base import Engine
 from gpu_workers.engines.hrn.loading import on_device
 from gpu_workers.engines.hrn.stages import FrontReconstruction
+from gpu_workers.photo_limits import PhotoLimits
 
 _FRAMES = ("face_shape_transformed_list", "face_norm_roted_list", "face_vertex_list")
 

@@ -17,7 +17,7 @@ from face3d.head import ARKIT_NAMES, FloatArray, Head, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions, LevelOfDetail
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 
 _TILE, _COLUMNS, _LABEL = 512, 4, 30
 _PAPER, _INK = (18, 22, 31), (214, 221, 232)

@@ -18,8 +18,8 @@ from face3d.head import FloatArray, Head, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS, SKIN_LANDMARKS
+from gpu_workers.photo_limits import PhotoLimits
 
 #: What surrounds the head in the re-rendered picture, linear.
 _BACKGROUND = (0.216, 0.216, 0.216)

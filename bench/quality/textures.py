@@ -21,15 +21,16 @@ from face3d.head import FloatArray, Head, MeshPart, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.head.model.head_template import HeadData, load_head_data
 from gpu_workers.head.model.mediapipe_landmarks import FACE_OVAL
+from gpu_workers.head.model.posed_head import pack_camera, stack_vertices
 from gpu_workers.head.ops.image import FacePhoto, linearise
 from gpu_workers.head.ops.uv_rasterization import interpolate
 from gpu_workers.head.segmentation.face_masks import find_masks
 from gpu_workers.head.texturing.layers import paint_skin
-from gpu_workers.head.texturing.projection import pack_camera, project_skin, stack_vertices
+from gpu_workers.head.texturing.projection import project_skin
 from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
+from gpu_workers.photo_limits import PhotoLimits
 
 #: Texels of the reduced map (1024 a side) on either side of the face's border that are left out and compared.
 _BORDER_GAP, _BORDER_BAND = 3, 6

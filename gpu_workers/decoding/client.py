@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
 from gpu_workers.decoding.child import Child, HungError, Pixels
 from gpu_workers.decoding.protocol import FORMATS, REFUSALS, Limits, Refusal, Reply
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.sandbox.lock import Layers
 
 #: Idle children that are kept; more run at once when more threads decode.

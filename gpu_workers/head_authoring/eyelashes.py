@@ -7,9 +7,7 @@ the offset turns as the root turns about the eyeball's centre, so that lashes po
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gpu_workers.head_authoring.procedural_part import MadePart, grid_quads, join_parts, mirror_part
 
@@ -156,24 +154,3 @@ def _draw(arms: FloatArray, shares: FloatArray, shape: _Strip) -> FloatArray:
     t = np.linspace(0, 1, _ROWS)[:, None, None]
     curve = 2 * t * (1 - t) * bend + t**2 * tip
     return np.asarray(length * curve - _BURIED * (1 - t) * outwards)
-
-
-def follow_lids(roots: Tensor, centres: Tensor, offsets: Tensor) -> Tensor:
-    """Turn lashes' offsets with their roots about the eyeball.
-
-    Args:
-        roots: (P, ..., V, 3) of P poses, the first the one that `offsets` belong to.
-        centres: (P, ..., 3) of the eyeballs in each pose.
-        offsets: (..., V, 3).
-    Returns:
-        (P, ..., V, 3).
-    """
-    arms = roots - centres[..., None, :]
-    arms = arms / arms.norm(dim=-1, keepdim=True).clamp(min=1e-9)
-    start = arms[:1]
-    # The smallest turn from one unit vector to another: R = I + [w] + [w]^2 / (1 + c), w = a x b, c = a . b.
-    axis = torch.linalg.cross(start, arms)
-    cosine = (start * arms).sum(-1, keepdim=True)
-    once = torch.linalg.cross(axis, offsets[None])
-    turned: Tensor = offsets + once + torch.linalg.cross(axis, once) / (1 + cosine)
-    return turned

@@ -12,10 +12,11 @@ from face3d.errors import ConfigurationError
 from face3d.head import CoarseLevel
 from gpu_workers.head.model.head_template import PART_MATERIALS, PartData
 from gpu_workers.head.ops.mesh import split_quads
+from gpu_workers.head.rigging.attachments import follow_lids
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.corneas import make_corneas
 from gpu_workers.head_authoring.eyeballs import make_eyeballs
-from gpu_workers.head_authoring.eyelashes import Lashes, follow_lids, make_lashes
+from gpu_workers.head_authoring.eyelashes import Lashes, make_lashes
 from gpu_workers.head_authoring.head_topology import MIRROR_PART, CutPart, find_lid_rim
 from gpu_workers.head_authoring.procedural_part import MadePart, follow_affinely
 from gpu_workers.head_authoring.quad_simplification import QuadMesh, coarsen

@@ -18,7 +18,6 @@ from assets.png import Piece, PieceStream, join_pieces, stream_filtered_png
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.head.runtime.host_transfer import (
     encode_jpeg_on_device,
     send_filtered_bands,
@@ -26,6 +25,7 @@ from gpu_workers.head.runtime.host_transfer import (
 from gpu_workers.head.segmentation.face_masks import FaceMasks
 from gpu_workers.head.stages.geometry import BegunGeometry
 from gpu_workers.head.stages.preprocess import same_look
+from gpu_workers.photo_limits import PhotoLimits
 
 Product = Literal["png", "jpeg", "glb"]
 Result = TypeVar("Result")

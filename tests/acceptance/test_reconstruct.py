@@ -14,7 +14,7 @@ from bench.gpu.http import serve
 from face3d.options import JobOptions
 from face3d.settings import Settings
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 
 
 @pytest.fixture(scope="module")

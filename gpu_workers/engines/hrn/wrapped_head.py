@@ -15,9 +15,9 @@ from face3d.head import ARKIT_NAMES, Head
 from gpu_workers.engines.hrn.front_binding import FrontBinding, align
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_LIDS, RIGHT_LIDS, SKIN_LANDMARKS
+from gpu_workers.head.model.posed_head import stack_vertices
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from gpu_workers.head.stages.geometry import BegunGeometry
-from gpu_workers.head.texturing.projection import stack_vertices
 
 FloatArray = NDArray[np.floating]
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from face3d.errors import ErrorCode, RefusedError
 from face3d.quality import tell_apart
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.head.landmarks.face_detection import MeasuredFace
 from gpu_workers.head.photo_quality.face_patch import CLIPPED, LUMA, PATCH_EYES, PATCH_SIDE, FacePatch
+from gpu_workers.photo_limits import PhotoLimits
 
 #: Ratio of fine to coarse contrast of the face; falls from 0.3-0.47 (sharp) to 0.1 (blurred by 5 % of the eye
 #: distance).

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from gpu_workers.head.model.head_template import HeadData, PartData
-from gpu_workers.head_authoring.eyelashes import follow_lids
 
 
 @dataclass(frozen=True)
@@ -93,3 +92,24 @@ def _join(data: HeadData, parts: list[PartData], device: torch.device) -> _Alike
         roots=weights @ template[hosts],
         centres=centres,
     )
+
+
+def follow_lids(roots: Tensor, centres: Tensor, offsets: Tensor) -> Tensor:
+    """Turn lashes' offsets with their roots about the eyeball.
+
+    Args:
+        roots: (P, ..., V, 3) of P poses, the first the one that `offsets` belong to.
+        centres: (P, ..., 3) of the eyeballs in each pose.
+        offsets: (..., V, 3).
+    Returns:
+        (P, ..., V, 3).
+    """
+    arms = roots - centres[..., None, :]
+    arms = arms / arms.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    start = arms[:1]
+    # The smallest turn from one unit vector to another: R = I + [w] + [w]^2 / (1 + c), w = a x b, c = a . b.
+    axis = torch.linalg.cross(start, arms)
+    cosine = (start * arms).sum(-1, keepdim=True)
+    once = torch.linalg.cross(axis, offsets[None])
+    turned: Tensor = offsets + once + torch.linalg.cross(axis, once) / (1 + cosine)
+    return turned

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
 from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.model.posed_head import measure_smile
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from gpu_workers.head.rigging.head_assembly import HeadAssembly, HeadTensors
 from gpu_workers.head.runtime.cuda_graphs import HEADS, CapturedCall, beside
-from gpu_workers.head.texturing.projection import measure_smile
 
 FloatArray = NDArray[np.float64]
 
@@ -81,7 +81,7 @@ class _Later:
 class AssembledHead:
     """A head and what was measured on the way."""
 
-    #: (V', 3) float32 metres on the device that assembled it: `texture_project.stack_vertices` of the head.
+    #: (V', 3) float32 metres on the device that assembled it: `posed_head.stack_vertices` of the head.
     posed: Tensor
     camera: Camera
     #: 0..1: how far the photo's smile is left out of the base shape.

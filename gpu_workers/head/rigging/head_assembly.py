@@ -26,9 +26,9 @@ from gpu_workers.head.model.mediapipe_landmarks import (
     RIGHT_LIDS,
     SKIN_LANDMARKS,
 )
+from gpu_workers.head.model.posed_head import find_occluders
 from gpu_workers.head.ops.linalg import Layout, box_centre, send
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
-from gpu_workers.head.texturing.projection import find_occluders
 
 #: The detector sees the iris this much too wide: measured on renderings of an iris of known size.
 _IRIS_BIAS = 1.10
@@ -116,7 +116,7 @@ class _Fit:
 class HeadTensors:
     """An assembled head on its device."""
 
-    #: (V', 3) metres, skin and then eyes with the photo's expression: `texture_project.stack_vertices`.
+    #: (V', 3) metres, skin and then eyes with the photo's expression: `posed_head.stack_vertices`.
     posed: Tensor
     #: (V, 3) metres.
     positions: Tensor

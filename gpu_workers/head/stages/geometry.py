@@ -45,7 +45,7 @@ class BegunGeometry:
 
     @property
     def posed(self) -> Tensor:
-        """(V', 3) float32 metres, on the device: `texture_project.stack_vertices` of the head."""
+        """(V', 3) float32 metres, on the device: `posed_head.stack_vertices` of the head."""
         return self.assembled.posed
 
     @property

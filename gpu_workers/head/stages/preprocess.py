@@ -14,7 +14,6 @@ from face3d.messages import StageResult
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode
 from gpu_workers.decoding.client import DecodedPhoto, decode_photo, plain_memory
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.head.landmarks.dense_network import FaceNetwork
 from gpu_workers.head.landmarks.dense_network_cuda import GraphedFaceNetwork
 from gpu_workers.head.landmarks.dense_prediction import look_at_face, network_word
@@ -35,6 +34,7 @@ from gpu_workers.head.photo_quality.image_quality import (
 from gpu_workers.head.photo_quality.observed_face import OBSERVED, Observed, observe
 from gpu_workers.head.photo_quality.reasons import list_reasons
 from gpu_workers.head.runtime.cuda_graphs import beside
+from gpu_workers.photo_limits import PhotoLimits
 
 #: The photo is decoded larger than the engine's input, so that a small face can be cut out with more pixels.
 _DECODE_MARGIN = 2.5

@@ -18,6 +18,7 @@ from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
+from gpu_workers.head.model.posed_head import HostHead, PosedHead
 from gpu_workers.head.photo_quality.observed_face import read_observed
 from gpu_workers.head.segmentation.face_masks import FaceMasks, find_masks
 from gpu_workers.head.texturing.composition import encode_srgb
@@ -40,7 +41,6 @@ from gpu_workers.head.texturing.mouth import (
     paint_mouth,
     prepare_mouth,
 )
-from gpu_workers.head.texturing.projection import HostHead, PosedHead
 from gpu_workers.head.texturing.skin_bake import BakeRequest, SkinBake, bake_skin
 from gpu_workers.head.texturing.uv_atlas import SkinAtlas, load_skin_atlas
 

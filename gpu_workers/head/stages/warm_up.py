@@ -1,41 +1,31 @@
-"""What a GPU worker does before its first photo: kernels compiled, graphs captured, pinned memory taken."""
+"""Photos of nobody, which a worker reconstructs before its first real one: graphs captured, memory taken."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from face3d.messages import StageResult
-from face3d.options import JobOptions
 
-if TYPE_CHECKING:
-    from gpu_workers.engines.anny.engine import AnnyEngine
-
-#: A made-up photo's side, and the outer-eye distances whose kinds of bake are captured, pixels.
+#: The synthetic photo's side, and the outer-eye distances whose kinds of bake are captured, pixels.
 _SIDE = 1280
 _EYE_DISTANCES = (190.0, 235.0, 293.0, 366.0)
 _GREY = 150
-#: Focal length of the made-up camera in sides.
+#: Focal length of the synthetic camera in sides.
 _FOCAL = 2.0
 
 
-def warm_up_graphs(engine: "AnnyEngine") -> None:
-    """Reconstruct the template's own face before a made-up camera, once for each usual size in the photo."""
-    options = JobOptions()
+def synthetic_photos(template_landmarks: NDArray[np.float64]) -> Iterator[StageResult]:
+    """Yield what preprocess would say of grey faces in the usual sizes, the template's own landmarks.
+
+    Args:
+        template_landmarks: (478, 3) metres, frame of face3d/head.py.
+    """
     for eye_distance in _EYE_DISTANCES:
-        prepared = _made_up_photo(engine.template_landmarks(), eye_distance)
-        geometry = engine.geometry(prepared, options)
-        engine.texture(prepared, geometry, options)
-    # A turned face is fitted with the network's points too, by a graph of its own.
-    seen = engine.made_up_network_points(prepared.tensors["landmarks"])
-    engine.geometry(StageResult(tensors={**prepared.tensors, **seen}, facts=prepared.facts), options)
-    # What making the constants took is not needed again.
-    torch.cuda.empty_cache()
+        yield _synthetic_photo(template_landmarks, eye_distance)
 
 
-def _made_up_photo(
-    points: np.ndarray[tuple[int, int], np.dtype[np.float64]], eye_distance: float
-) -> StageResult:
+def _synthetic_photo(points: NDArray[np.float64], eye_distance: float) -> StageResult:
     """Return what preprocess would say of a grey face with landmarks (478, 3), metres."""
     apart = float(np.linalg.norm(points[33] - points[263]))
     scale = eye_distance / apart

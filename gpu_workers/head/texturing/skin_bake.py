@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu_workers.head.model.posed_head import PosedHead, pack_camera
 from gpu_workers.head.ops import triton_kernels
 from gpu_workers.head.ops.image import FacePhoto, linearise
 from gpu_workers.head.ops.masked_statistics import masked_quantile, thin_out
@@ -18,12 +19,7 @@ from gpu_workers.head.runtime.cuda_graphs import MAPS, CapturedCall
 from gpu_workers.head.segmentation.face_masks import FaceMasks
 from gpu_workers.head.texturing.composition import compose_skin
 from gpu_workers.head.texturing.layers import SkinPaint, paint_skin
-from gpu_workers.head.texturing.projection import (
-    PosedHead,
-    Projection,
-    pack_camera,
-    project_skin,
-)
+from gpu_workers.head.texturing.projection import Projection, project_skin
 from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: Kinds of photo (size, size of the face in it) whose graphs are kept.

@@ -14,9 +14,9 @@ from face3d.head import ARKIT_NAMES, Head, head_to_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge, state
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.engines.null.head import make_head
+from gpu_workers.photo_limits import PhotoLimits
 
 
 def build(

@@ -13,7 +13,7 @@ from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
 from gpu_workers.decoding import child
 from gpu_workers.decoding import client as photo_module
 from gpu_workers.decoding.client import Pixels, decode_photo, plain_memory
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 from tests.unit.decoding.colour_support import portrait
 from tests.unit.decoding.decoder_stand_in import WRONG_BYTES, WRONG_FIELDS
 

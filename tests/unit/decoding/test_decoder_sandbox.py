@@ -19,7 +19,7 @@ from face3d.settings import Settings
 from gpu_workers import launcher
 from gpu_workers.decoding import client as photo_module
 from gpu_workers.decoding.client import decode_photo, decoder_layers
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.sandbox import kernel
 from gpu_workers.sandbox.lock import Layers, hide_from_children
 from tests.unit.decoding.colour_support import portrait

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from gpu_workers.decoding.client import decode_photo
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.photo_formats.code_points import (
     ADOBE_GAMMA,
     ADOBE_PRIMARIES,
@@ -19,6 +18,7 @@ from gpu_workers.photo_formats.code_points import (
     srgb_curve,
 )
 from gpu_workers.photo_formats.icc import make_profile
+from gpu_workers.photo_limits import PhotoLimits
 from tests.unit.decoding.colour_support import (
     difference,
     encode_hlg,

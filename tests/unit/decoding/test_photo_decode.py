@@ -16,7 +16,7 @@ from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
 from gpu_workers.decoding import child
 from gpu_workers.decoding import client as photo_module
 from gpu_workers.decoding.client import decode_photo
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 
 LIMITS = PhotoLimits()
 #: Left red, right blue, top brighter: every turn and every channel shows.

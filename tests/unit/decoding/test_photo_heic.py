@@ -7,7 +7,7 @@ import pytest
 
 from face3d.errors import ErrorCode, RefusedError
 from gpu_workers.decoding.client import decode_photo
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 from tests.unit.decoding.colour_support import difference, portrait
 from tests.unit.decoding.heic_support import (
     Item,

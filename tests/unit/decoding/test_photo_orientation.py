@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gpu_workers.decoding.client import decode_photo
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 from tests.unit.decoding.colour_support import difference, portrait, turned
 from tests.unit.decoding.heic_support import coded, compose, exif_item, grid_item, size_box, turn_boxes
 

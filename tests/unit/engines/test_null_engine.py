@@ -8,9 +8,9 @@ from face3d.head import ARKIT_NAMES, head_from_tensors
 from face3d.messages import dump_result, load_result
 from face3d.options import JobOptions
 from face3d.settings import Settings
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.null.head import make_head
 from gpu_workers.engines.registry import load_engine
+from gpu_workers.photo_limits import PhotoLimits
 
 OPTIONS = JobOptions(engine="null")
 

@@ -10,7 +10,6 @@ from assets.manifest import collect_reasons, grade, list_labels
 from face3d.errors import RefusedError
 from face3d.quality import REASONS, ReasonCode, judge, read_reason, state, tell_apart, verdict_of
 from face3d.states import Quality
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.head.photo_quality.image_quality import (
     MAX_COVERED,
     MAX_DISAGREEMENT,
@@ -20,6 +19,7 @@ from gpu_workers.head.photo_quality.image_quality import (
     FaceQuality,
     refuse_bad_face,
 )
+from gpu_workers.photo_limits import PhotoLimits
 
 MEASURED = [code for code, kind in REASONS.items() if kind.usable is not None]
 GOOD_FACE = {

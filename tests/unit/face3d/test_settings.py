@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from face3d.settings import Settings
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 
 STRONG = "0123456789abcdef01234567"
 

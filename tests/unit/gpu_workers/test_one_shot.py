@@ -15,7 +15,7 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.head import head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.serving.in_process import OneShotReconstructor, Product
 from tests.corpus import drawing
 from tests.corpus.bases import real_face

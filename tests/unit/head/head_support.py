@@ -13,8 +13,8 @@ from face3d.messages import StageResult
 from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.head.model.head_template import HEAD_DATA_FILE, HeadData, load_head_data
+from gpu_workers.photo_limits import PhotoLimits
 
 DATA = Path(__file__).parents[2] / "data"
 LIMITS = PhotoLimits()

@@ -12,8 +12,7 @@ from assets.preview.raster import rasterise
 from assets.preview.scene import aim_camera, pose_head
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart, head_from_tensors
 from gpu_workers.head.ops.mesh import split_quads
-from gpu_workers.head.rigging.attachments import BoundParts
-from gpu_workers.head_authoring.eyelashes import follow_lids
+from gpu_workers.head.rigging.attachments import BoundParts, follow_lids
 from gpu_workers.head_authoring.quad_simplification import QuadMesh, coarsen
 from tests.unit.head.head_support import astronaut_geometry, head_data
 from tests.unit.head_authoring.topology_support import assert_manifold, find_open_loops, share_of_quads

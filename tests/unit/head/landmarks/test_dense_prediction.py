@@ -84,8 +84,8 @@ def test_a_turned_face_is_fitted_with_the_network_alone_and_beside_others(monkey
 
 
 def test_the_warm_up_s_network_points_change_no_head():
-    made_up = engine().made_up_network_points(prepared_astronaut().tensors["landmarks"])
-    tensors = {**prepared_astronaut().tensors, **made_up}
+    synthetic = engine()._synthetic_network_points(prepared_astronaut().tensors["landmarks"])
+    tensors = {**prepared_astronaut().tensors, **synthetic}
     warmed = engine().geometry(StageResult(tensors=tensors, facts=prepared_astronaut().facts), JobOptions())
     plain = engine().geometry(prepared_astronaut(), JobOptions())
     heads = [head_from_tensors(result.tensors).part("skin").positions for result in (warmed, plain)]

@@ -8,10 +8,10 @@ import torch
 
 from face3d.head import head_from_tensors
 from face3d.options import JobOptions
+from gpu_workers.head.model.posed_head import HostHead
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from gpu_workers.head.rigging.head_assembly import HeadAssembly
 from gpu_workers.head.rigging.rim_contact import RimContact
-from gpu_workers.head.texturing.projection import HostHead
 from tests.unit.head.head_support import astronaut_geometry, engine, head_data, prepared_astronaut
 from tests.unit.head.rigging.shapes_support import EYES, own_head, personal_shapes
 from tests.unit.waiting import NoWaiting

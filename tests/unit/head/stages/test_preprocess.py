@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from face3d.errors import ErrorCode, RefusedError
 from face3d.options import JobOptions
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 from tests.unit.head.head_support import (
     LIMITS,
     astronaut,
