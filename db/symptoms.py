@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.relay_health import ChoreFacts, RelayFacts, read_chores, read_relays
 from db.upkeep import Overdue, read_overdue
+from face3d.queues import DELIVERY_QUEUE, placed_queue, queue_name
 from face3d.settings import Settings
 
 Level = Literal["ok", "warn", "fail"]
@@ -100,17 +101,19 @@ def read_facts(session: Session, settings: Settings) -> Facts:
     beats = session.scalars(
         text(
             "SELECT extract(epoch FROM now() - heartbeat_at) FROM workers"
-            " WHERE jsonb_exists(stages, 'delivery') ORDER BY heartbeat_at DESC"
-        )
+            " WHERE jsonb_exists(stages, :queue) ORDER BY heartbeat_at DESC"
+        ),
+        {"queue": DELIVERY_QUEUE},
     )
     queues = session.execute(
         text(
-            "SELECT s.queue, count(*), extract(epoch FROM now() - min(s.dispatched_at)), EXISTS ("
-            "   SELECT 1 FROM workers w WHERE w.gpu_type = split_part(s.queue, '.', 2)"
-            "      AND jsonb_exists(w.stages, split_part(s.queue, '.', 1)) AND w.state = 'ready'"
-            "      AND w.heartbeat_at > now() - make_interval(secs => :timeout))"
-            "  FROM stages s WHERE s.state = 'dispatched' AND s.queue IS NOT NULL"
-            " GROUP BY s.queue ORDER BY s.queue"
+            "SELECT s.name, s.gpu_type, s.priority_class, count(*) AS waiting,"
+            "       extract(epoch FROM now() - min(s.dispatched_at)) AS age, EXISTS ("
+            "   SELECT 1 FROM workers w WHERE w.gpu_type = s.gpu_type AND jsonb_exists(w.stages, s.name)"
+            "      AND w.state = 'ready' AND w.heartbeat_at > now() - make_interval(secs => :timeout)"
+            "  ) AS served"
+            "  FROM stages s WHERE s.state = 'dispatched' AND s.gpu_type IS NOT NULL"
+            " GROUP BY s.name, s.gpu_type, s.priority_class ORDER BY 1, 2, 3"
         ),
         {"timeout": settings.worker_timeout_seconds},
     )
@@ -122,8 +125,14 @@ def read_facts(session: Session, settings: Settings) -> Facts:
         delivery_workers=[float(age) for age in beats],
         receivers=ReceiverFacts(hanging=hanging, gone=gone, given_up=given_up),
         queues=[
-            QueueFacts(name=name, waiting=count, oldest_seconds=max(0.0, float(age)), served=served)
-            for name, count, age, served in queues
+            QueueFacts(
+                name=queue_name(queue),
+                waiting=row.waiting,
+                oldest_seconds=max(0.0, float(row.age)),
+                served=row.served,
+            )
+            for row in queues
+            if (queue := placed_queue(row.name, row.gpu_type, row.priority_class))
         ],
         overdue=read_overdue(session, retention_days=settings.retention_days),
         database_bytes=int(size),

@@ -1,4 +1,4 @@
-"""`face3d relay`: carries what the database decided to the broker, and mends what got lost.
+"""`face3d relay`: carries what the database decided to the broker, and repairs what got lost.
 
 Any number may run. Publishing claims rows with SKIP LOCKED, so relays share it; the periodic work is done by
 the one that leads. Woken by NOTIFY, and by a poll where no notice came. It waits for nobody's row lock, and
@@ -28,6 +28,7 @@ from db.session import make_session_factory
 from face3d.errors import Face3DError
 from face3d.logs import configure_logs
 from face3d.outages import Outage
+from face3d.queues import StageQueue, queue_name
 from face3d.sealing import SecretBox
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
@@ -88,7 +89,7 @@ def _each(items: Sequence[_Item], act: Callable[[_Item], bool], failed: str) -> 
     return count
 
 
-def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings: Settings) -> int:
+def repair_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings: Settings) -> int:
     """Publish chains again whose message got lost; return how many.
 
     A message counts as lost when its queue is empty, when a later one of the same queue started, when its
@@ -112,28 +113,31 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
             for item in overdue
             for request in [workers.stage_request(session, item.job_id, item.stage)]
         }
-    depths: dict[str, int] = {}
+    depths: dict[StageQueue, int] = {}
     lost = []
     for item in overdue:
-        if item.queue is None or item.overtaken:
+        queue = item.queue
+        if queue is None or item.overtaken:
             lost.append(item)
             continue
-        if item.queue not in depths:
-            depths[item.queue] = queue_depth(app, item.queue)
-        gpu_type = item.queue.split(".")[1]
-        elsewhere = served[item.stage] - {gpu_type}
-        stranded = gpu_type not in served[item.stage] and bool(elsewhere) and forced[item.job_id] == "any"
-        if depths[item.queue] == 0 or stranded:
+        if queue not in depths:
+            depths[queue] = queue_depth(app, queue_name(queue))
+        elsewhere = served[item.stage] - {queue.gpu_type}
+        stranded = (
+            queue.gpu_type not in served[item.stage] and bool(elsewhere) and forced[item.job_id] == "any"
+        )
+        if depths[queue] == 0 or stranded:
             lost.append(item)
 
     def send_again(item: OverdueDispatch) -> bool:
         with sessions.begin() as session:
             sent = outbox.redispatch_lost(session, item)
         if sent:
-            log.warning("dispatch.lost", job_id=item.job_id, stage=item.stage.value, queue=item.queue)
+            queue = queue_name(item.queue) if item.queue else None
+            log.warning("dispatch.lost", job_id=item.job_id, stage=item.stage.value, queue=queue)
         return sent
 
-    return _each(lost, send_again, "dispatch.not_mended")
+    return _each(lost, send_again, "dispatch.not_repaired")
 
 
 class SweepIncomplete(Face3DError):
@@ -159,7 +163,7 @@ class Relay:
         self._publish_at = 0.0
         self._urgent = [
             Chore("expire_leases", min(settings.lease_seconds / 12, 2.5), self._expire_leases),
-            Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
+            Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._repair),
         ]
         self._slow = [
             Chore("sweep_inbox", settings.sweep_seconds, self._sweep),
@@ -183,7 +187,7 @@ class Relay:
         self._stopping.set()
 
     def run(self) -> None:
-        """Publish and mend until stopped; faults of database or broker are logged and outlived."""
+        """Publish and repair until stopped; faults of database or broker are logged and outlived."""
         log.info("relay.started")
         # Listing a large bucket takes minutes: not in the thread that publishes.
         slow = threading.Thread(target=self._run_slow_chores, name="slow-chores", daemon=True)
@@ -283,8 +287,8 @@ class Relay:
             return
         expire_leases(self._sessions, self._settings, self._second_look)
 
-    def _mend(self) -> None:
-        mend_lost_dispatches(self._app, self._sessions, self._settings)
+    def _repair(self) -> None:
+        repair_lost_dispatches(self._app, self._sessions, self._settings)
 
     def _sweep(self) -> None:
         result = sweep_inbox(self._storage, self._sessions, self._settings)

@@ -24,7 +24,7 @@ from tasks import routing
 from tasks.app import make_app
 from tasks.broker import declare_dead_letters, queue_depth
 from tasks.chain import job_chain
-from tasks.relay import expire_leases, mend_lost_dispatches
+from tasks.relay import expire_leases, repair_lost_dispatches
 from tests.integration.conftest import empty_broker, empty_database
 from tests.integration.job_rows import accept, publish
 from tests.integration.pipeline import QUICK, Pipeline, kill_tree, until
@@ -199,7 +199,7 @@ def test_a_task_that_ends_before_it_holds_the_lease(bench: Bench, ending: str) -
     taken_once(bench, job_id)
     assert bench.depths() == (0, 0, 0)
     assert (bench.job(job_id).state, bench.job(job_id).stages[0].state) == ("accepted", "dispatched")
-    assert mend_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) == 1
+    assert repair_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) == 1
     assert bench.job(job_id).dispatch == 2
     publish(bench.pipeline.sessions)
 
@@ -251,7 +251,7 @@ def test_a_task_that_an_operator_revokes_before_it_starts(bench: Bench) -> None:
     time.sleep(1.0)
     assert bench.takes(job_id) == []
     assert bench.depths() == (0, 2, 0)
-    assert mend_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) >= 1
+    assert repair_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) >= 1
     assert bench.job(job_id).dispatch == 2
     publish(bench.pipeline.sessions)
 

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, leases
-from db.leases import Verdict
+from db import acceptance, leases, lifecycle, queries
+from db.leases import Decision
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.options import JobOptions
 from face3d.settings import Settings
@@ -22,7 +22,7 @@ def test_erasing_forgets_the_person_and_the_objects(
     storage = Storage.from_settings(clean_servers)
     etag = storage.put(clean_servers.bucket_inbox, "marlene.jpg", b"photo", content_type="image/jpeg")
     with sessions.begin() as session:
-        job_id = jobs.accept(
+        job_id = acceptance.accept(
             session,
             bucket=clean_servers.bucket_inbox,
             key="marlene.jpg",
@@ -38,7 +38,7 @@ def test_erasing_forgets_the_person_and_the_objects(
     cache.put(f"{job_id}/preprocess/1/result.safetensors", b"her face")
     erase_job(storage, sessions, clean_servers, cache, job_id)
     with sessions() as session:
-        job = jobs.find(session, job_id)
+        job = queries.find(session, job_id)
         assert job.state == "erased"
         dump = str(session.execute(text("SELECT row_to_json(jobs) FROM jobs")).scalar())
     assert "marlene" not in dump.lower()
@@ -61,7 +61,7 @@ def test_retention_erases_what_is_old(sessions: sessionmaker[Session], clean_ser
     storage.ensure_bucket("inbox")
     assert erase_expired(storage, sessions, settings, open_cache(settings)) == 1
     with sessions() as session:
-        assert (jobs.find(session, old).state, jobs.find(session, new).state) == ("erased", "ready")
+        assert (queries.find(session, old).state, queries.find(session, new).state) == ("erased", "ready")
 
 
 def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clean_servers: Settings) -> None:
@@ -82,10 +82,10 @@ def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clea
     assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 0
     assert not list(storage.list(clean_servers.bucket_work))
     with sessions.begin() as session:
-        jobs.retry(session, job_id)
-    assert take(sessions, job_id, StageName.GEOMETRY, dispatch=2)[0] is Verdict.IGNORE
-    verdict, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
-    assert verdict is Verdict.WORK
+        lifecycle.retry(session, job_id)
+    assert take(sessions, job_id, StageName.GEOMETRY, dispatch=2)[0] is Decision.IGNORE
+    decision, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
+    assert decision is Decision.WORK
     assert job is not None
     assert job.prefixes == {}
 
@@ -117,7 +117,7 @@ def test_erasing_one_of_two_jobs_keeps_the_photo_that_the_other_needs(
     for options in (JobOptions(), JobOptions(texture_size=1024)):
         with sessions.begin() as session:
             made.append(
-                jobs.accept(
+                acceptance.accept(
                     session,
                     bucket=inbox,
                     key="a.jpg",
@@ -139,7 +139,7 @@ def test_erasing_a_refused_job_forgets_what_the_caller_wrote(
 ) -> None:
     storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
     with sessions.begin() as session:
-        job_id = jobs.accept(
+        job_id = acceptance.accept(
             session,
             bucket=clean_servers.bucket_inbox,
             key="a.jpg",

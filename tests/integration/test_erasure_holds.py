@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs
-from db.jobs import Accepted
+from db import acceptance, queries
+from db.acceptance import Accepted
 from face3d.messages import ObjectCreated
 from face3d.settings import Settings
 from storage.client import Storage
@@ -54,7 +54,7 @@ def look_at(storage: Storage, settings: Settings, key: str) -> Upload:
 
 def accept(sessions: sessionmaker[Session], upload: Upload) -> Accepted:
     with sessions.begin() as session:
-        return jobs.accept(
+        return acceptance.accept(
             session,
             bucket=upload.bucket,
             key=upload.key,
@@ -167,7 +167,7 @@ def test_tidying_leaves_no_version_of_what_a_job_no_longer_needs(
     job_id = accept(sessions, look_at(storage, settings, FRONT)).job_id
     run_all(sessions, job_id)
     with sessions() as session:
-        asset = str(jobs.find(session, job_id).asset_prefix)
+        asset = str(queries.find(session, job_id).asset_prefix)
     storage.put(settings.bucket_work, f"{job_id}/geometry/1/x", b"x", content_type="a/b")
     for prefix in (asset, f"{job_id}/99/"):
         storage.put(settings.bucket_assets, f"{prefix}head.glb", b"x", content_type="a/b")

@@ -1,60 +1,29 @@
-"""Tables. Constraints make wrong states impossible; times are the database's."""
+"""What is known of a job: itself, its stages, their attempts and files, and what became of its photo."""
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     CheckConstraint,
-    DateTime,
-    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
-    MetaData,
     SmallInteger,
-    Text,
     UniqueConstraint,
     Uuid,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from face3d.states import AttemptOutcome, JobState, Quality, StageName, StageState, Tier
-
-
-def _one_of(column: str, enum: type[StrEnum]) -> str:
-    values = ", ".join(f"'{member}'" for member in enum)
-    return f"{column} IN ({values})"
-
+from db.models.base import Base, one_of
+from face3d.queues import placed_queue, queue_name
+from face3d.states import AttemptOutcome, JobState, PriorityClass, Quality, StageName, StageState
 
 _TERMINAL = "('ready', 'failed', 'cancelled', 'erased')"
-
-
-class Base(DeclarativeBase):
-    """Root of the tables."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        datetime: DateTime(timezone=True),
-        str: Text(),
-        dict[str, Any]: JSONB(),
-        list[str]: JSONB(),
-    }
 
 
 class Job(Base):
@@ -63,15 +32,15 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("bucket", "key", "etag", "options_digest", name="uq_jobs_photo_and_options"),
-        CheckConstraint(_one_of("state", JobState), name="state"),
-        CheckConstraint(_one_of("tier", Tier), name="tier"),
+        CheckConstraint(one_of("state", JobState), name="state"),
+        CheckConstraint(one_of("tier", PriorityClass), name="tier"),
         CheckConstraint(f"(state IN {_TERMINAL}) = (finished_at IS NOT NULL)", name="finished"),
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error"),
         CheckConstraint(
             "(state = 'ready') = (asset_prefix IS NOT NULL) AND (state = 'ready') = (quality IS NOT NULL)",
             name="asset",
         ),
-        CheckConstraint(f"quality IS NULL OR {_one_of('quality', Quality)}", name="quality"),
+        CheckConstraint(f"quality IS NULL OR {one_of('quality', Quality)}", name="quality"),
         Index("ix_jobs_created_at", "created_at"),
         Index("ix_jobs_state_created_at", "state", "created_at"),
         Index("ix_jobs_untidied", "finished_at", postgresql_where=text("tidied_at IS NULL")),
@@ -135,16 +104,23 @@ class Stage(Base):
 
     __tablename__ = "stages"
     __table_args__ = (
-        CheckConstraint(_one_of("name", StageName), name="name"),
-        CheckConstraint(_one_of("state", StageState), name="state"),
+        CheckConstraint(one_of("name", StageName), name="name"),
+        CheckConstraint(one_of("state", StageState), name="state"),
         CheckConstraint(
             "(state = 'running') = (lease IS NOT NULL) AND (state = 'running') = (lease_until IS NOT NULL)",
             name="lease",
         ),
         CheckConstraint("(state = 'done') = (prefix IS NOT NULL)", name="prefix"),
         CheckConstraint("state NOT IN ('running', 'done') OR attempt > 0", name="attempt"),
+        CheckConstraint("(gpu_type IS NULL) = (priority_class IS NULL)", name="placement"),
+        CheckConstraint(one_of("priority_class", PriorityClass), name="priority_class"),
         Index(
-            "ix_stages_active", "state", "queue", postgresql_where=text("state IN ('dispatched', 'running')")
+            "ix_stages_active",
+            "state",
+            "name",
+            "gpu_type",
+            "priority_class",
+            postgresql_where=text("state IN ('dispatched', 'running')"),
         ),
     )
 
@@ -158,8 +134,9 @@ class Stage(Base):
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")
     lease: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     lease_until: Mapped[datetime | None]
-    #: Where the router sent it.
-    queue: Mapped[str | None]
+    #: Where the router sent it: these two and the name are its queue.
+    gpu_type: Mapped[str | None]
+    priority_class: Mapped[str | None]
     #: Why: the facts that the router had (tasks/routing.py).
     placement: Mapped[dict[str, Any] | None]
     #: GPU types whose memory did not suffice.
@@ -177,6 +154,12 @@ class Stage(Base):
     job: Mapped[Job] = relationship(back_populates="stages")
     attempts: Mapped[list["Attempt"]] = relationship(order_by="Attempt.number", passive_deletes=True)
 
+    @property
+    def queue(self) -> str | None:
+        """Name of the queue that it was sent to; None before."""
+        queue = placed_queue(self.name, self.gpu_type, self.priority_class)
+        return queue_name(queue) if queue else None
+
 
 class Attempt(Base):
     """One try of a stage."""
@@ -189,7 +172,8 @@ class Attempt(Base):
             ondelete="CASCADE",
             name="fk_attempts_stage",
         ),
-        CheckConstraint(_one_of("outcome", AttemptOutcome), name="outcome"),
+        CheckConstraint(one_of("outcome", AttemptOutcome), name="outcome"),
+        CheckConstraint(one_of("priority_class", PriorityClass), name="priority_class"),
         CheckConstraint("(outcome = 'running') = (finished_at IS NULL)", name="finished"),
         Index(
             "uq_attempts_running",
@@ -208,7 +192,8 @@ class Attempt(Base):
     worker: Mapped[str]
     gpu_type: Mapped[str]
     device: Mapped[str]
-    queue: Mapped[str | None]
+    #: Of the queue that it came from; the worker serves its own stages and GPU type only.
+    priority_class: Mapped[str | None]
     engine: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
@@ -262,137 +247,6 @@ class OutboxEntry(Base):
     due_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class WebhookEndpoint(Base):
-    """A customer's URL that hears of every finished job."""
-
-    __tablename__ = "webhook_endpoints"
-    __table_args__ = (UniqueConstraint("url", name="uq_webhook_endpoints_url"),)
-
-    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
-    url: Mapped[str]
-    #: Standard Webhooks secret, sealed by face3d/sealing.py; `whsec_...` where no key is set.
-    secret: Mapped[str]
-    #: Secrets that were rotated out and still sign: [{"secret": sealed, "until": ISO time}], newest first.
-    previous_secrets: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default=text("'[]'"))
-    enabled: Mapped[bool] = mapped_column(Boolean, server_default=text("true"))
-    #: Why it is not: `gone` (it answered 410) or `asked`.
-    disabled_reason: Mapped[str | None]
-    #: Nothing is sent before this time: the receiver asked for it by Retry-After.
-    paused_until: Mapped[datetime | None]
-    #: Its last answer did not come in time: it gets few places until one does.
-    hangs: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Delivery(Base):
-    """One webhook message to one endpoint; its id stays the same through all retries.
-
-    A copy of it in the broker carries the number of its claim. Only the newest claim may send, once.
-    """
-
-    __tablename__ = "deliveries"
-    __table_args__ = (
-        UniqueConstraint("job_id", "run", "endpoint_id", name="uq_deliveries_job_run_endpoint"),
-        CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
-        CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="due"),
-        Index("ix_deliveries_endpoint_id", "endpoint_id"),
-        Index("ix_deliveries_due_at", "due_at", postgresql_where=text("state = 'pending'")),
-        Index("ix_deliveries_waiting", "endpoint_id", "due_at", postgresql_where=text("state = 'pending'")),
-        Index(
-            "ix_deliveries_claimed",
-            "endpoint_id",
-            "claimed_until",
-            postgresql_where=text("claimed_until IS NOT NULL"),
-        ),
-        Index("ix_deliveries_created_at", "created_at", "id"),
-        Index("ix_deliveries_failed", "finished_at", postgresql_where=text("state = 'failed'")),
-    )
-
-    #: `msg_...`: the webhook-id header.
-    id: Mapped[str] = mapped_column(primary_key=True)
-    endpoint_id: Mapped[str] = mapped_column(
-        Uuid(as_uuid=False), ForeignKey("webhook_endpoints.id", ondelete="CASCADE")
-    )
-    #: Null for a test message.
-    job_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False), ForeignKey("jobs.id", ondelete="CASCADE"))
-    run: Mapped[int] = mapped_column(Integer)
-    event_type: Mapped[str]
-    payload: Mapped[dict[str, Any]]
-    state: Mapped[str] = mapped_column(server_default="pending")
-    #: Tries made since it was inserted, or sent again by hand.
-    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
-    #: When the next try is due; no claim moves it, only a try does.
-    due_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
-    #: Number of the newest claim: older copies send nothing.
-    claim: Mapped[int] = mapped_column(Integer, server_default="0")
-    #: Until then nobody else claims it; a claim that began to send outlives the request's deadline.
-    claimed_until: Mapped[datetime | None]
-    #: The newest claim under which a send began: a doubled copy sends nothing.
-    begun: Mapped[int] = mapped_column(Integer, server_default="0")
-    last_status: Mapped[int | None] = mapped_column(Integer)
-    last_error: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    finished_at: Mapped[datetime | None]
-
-    tries: Mapped[list["DeliveryTry"]] = relationship(order_by="DeliveryTry.number", viewonly=True)
-
-
-class DeliveryTry(Base):
-    """One request of a delivery; without milliseconds while it runs, or when its worker died with it."""
-
-    __tablename__ = "delivery_tries"
-
-    delivery_id: Mapped[str] = mapped_column(
-        ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True
-    )
-    number: Mapped[int] = mapped_column(Integer, primary_key=True)
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    milliseconds: Mapped[int | None] = mapped_column(Integer)
-    status: Mapped[int | None] = mapped_column(Integer)
-    error: Mapped[str | None]
-    #: The beginning of what a receiver that refused had to say.
-    answer: Mapped[str | None]
-
-
-class EventSubscription(Base):
-    """A topic of Amazon SNS that asked to send its events here."""
-
-    __tablename__ = "event_subscriptions"
-
-    #: The topic's ARN.
-    topic: Mapped[str] = mapped_column(primary_key=True)
-    #: What Amazon wants back; it forgets it after three days.
-    token: Mapped[str]
-    #: When Amazon sent the request.
-    sent_at: Mapped[datetime]
-    received_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    confirmed_at: Mapped[datetime | None]
-
-
-class Worker(Base):
-    """A worker process's heartbeat: what it serves and how it is."""
-
-    __tablename__ = "workers"
-    __table_args__ = (
-        CheckConstraint("slots > 0", name="slots"),
-        CheckConstraint("state IN ('ready', 'draining')", name="state"),
-    )
-
-    name: Mapped[str] = mapped_column(primary_key=True)
-    gpu_type: Mapped[str]
-    device: Mapped[str]
-    stages: Mapped[list[str]]
-    slots: Mapped[int] = mapped_column(Integer)
-    memory_mb: Mapped[float] = mapped_column(Float)
-    state: Mapped[str] = mapped_column(server_default="ready")
-    #: Why it drains.
-    reason: Mapped[str | None]
-    #: Temperature, clocks, utilisation: what the health probe read.
-    health: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    heartbeat_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
 class ErasedPhoto(Base):
     """A photo that must not come back: whoever still speaks of it meets the erased job."""
 
@@ -408,50 +262,3 @@ class ErasedPhoto(Base):
     #: When the erased object was written, as its storage says; one written later is a new upload.
     modified_at: Mapped[datetime | None]
     erased_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Relay(Base):
-    """A relay's last round."""
-
-    __tablename__ = "relays"
-
-    #: `<host>:<process id>`.
-    name: Mapped[str] = mapped_column(primary_key=True)
-    #: Whether it holds the lock of the periodic work.
-    leads: Mapped[bool] = mapped_column(Boolean)
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    round_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class Chore(Base):
-    """How periodic work of the leading relay went last."""
-
-    __tablename__ = "chores"
-
-    name: Mapped[str] = mapped_column(primary_key=True)
-    every_seconds: Mapped[float] = mapped_column(Float)
-    #: The relay that did it last.
-    relay: Mapped[str]
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    succeeded_at: Mapped[datetime | None]
-    #: In a row, up to now.
-    failures: Mapped[int] = mapped_column(Integer, server_default="0")
-    failures_total: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    #: The kind of the last error; its text could hold a key.
-    last_error: Mapped[str | None]
-
-
-class SignIn(Base):
-    """A session of the page, or a code that opens one; see `db.sign_in`."""
-
-    __tablename__ = "sign_ins"
-    __table_args__ = (
-        CheckConstraint("kind IN ('session', 'code')", name="kind"),
-        Index("ix_sign_ins_expires_at", "expires_at"),
-    )
-
-    #: HMAC under the API token; the name or code itself is nowhere.
-    hash: Mapped[str] = mapped_column(primary_key=True)
-    kind: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    expires_at: Mapped[datetime]
