@@ -1,7 +1,7 @@
 -- Locks endpoints with messages that are due and with a free place; those that hang come last, with one place.
 -- Who holds an endpoint's row counts its places right.
 -- Parameters: only uuid[], places integer, endpoints integer, idle text
--- Indexes: pk_webhook_endpoints, ix_deliveries_waiting, ix_deliveries_claimed
+-- Indexes: ix_deliveries_due_at, ix_deliveries_waiting, ix_deliveries_claimed, pk_webhook_endpoints
 SELECT e.id, e.hangs, set_config('idle_in_transaction_session_timeout', :idle, true)
   FROM webhook_endpoints e
  WHERE e.enabled AND (e.paused_until IS NULL OR e.paused_until <= now())

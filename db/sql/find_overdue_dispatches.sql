@@ -1,7 +1,7 @@
 -- Finds dispatched stages that nobody started, oldest first, and whether one that was sent to the same queue
 -- later has started. What its caller bound to a type without a worker waits for one, and hides no other.
 -- Parameters: age float8, limit integer
--- Indexes: ix_stages_active, pk_jobs, ix_outbox_job_id
+-- Indexes: ix_stages_active, ix_jobs_state_created_at, pk_jobs, ix_outbox_job_id
 SELECT s.job_id, s.name, j.dispatch, s.gpu_type, s.priority_class, EXISTS (
            SELECT 1 FROM stages later
             WHERE later.state = 'running' AND later.name = s.name AND later.gpu_type = s.gpu_type

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from celery import Celery
 from kombu import Connection
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
@@ -20,8 +19,7 @@ from sqlalchemy.engine import make_url
 from compose.local import Stack
 from db.models import Job
 from face3d.settings import Settings
-from tasks import routing
-from tasks.app import make_app
+from tasks.app import App, make_app
 from tasks.broker import declare_dead_letters, queue_depth
 from tasks.chain import job_chain
 from tasks.relay import expire_leases, repair_lost_dispatches
@@ -41,7 +39,7 @@ class Bench:
     """One broker with a worker of the first stage, which is reached through a proxy."""
 
     pipeline: Pipeline
-    app: Celery
+    app: App
     proxy: Proxy
     taken: Path
     settings: Settings
@@ -68,7 +66,8 @@ class Bench:
         """Publish a job whose first task ends so; return the ids of job and task."""
         job_id = accept(self.pipeline.sessions, f"{time.monotonic()}.jpg", engine="null", ref=ending).job_id
         (publication,) = publish(self.pipeline.sessions)
-        result = job_chain(self.app, publication).apply_async(**options)
+        first = self.app.router.place(publication.stages[0], job_id)
+        result = job_chain(self.app, publication, first).apply_async(**options)
         while result.parent is not None:
             result = result.parent
         return job_id, result.id
@@ -109,9 +108,6 @@ def bench(
         url = SecretStr(request.getfixturevalue("rabbitmq"))
         settings = settings.model_copy(update={"broker_url": url})
     settings = settings.model_copy(update={"lost_dispatch_seconds": 0.0, "worker_timeout_seconds": 30.0})
-    patch = pytest.MonkeyPatch()
-    patch.setattr(routing, "get_settings", lambda: settings)
-    patch.setattr(routing, "_router", None)
     limits = {"FACE3D_STAGE_LIMIT_SECONDS": str(LIMIT), "FACE3D_MAX_ATTEMPTS": "3"}
     pipeline = Pipeline(settings, server_stack.layout.env_file, folder, {**QUICK, **limits})
     app = make_app(settings)
@@ -124,7 +120,6 @@ def bench(
     finally:
         pipeline.close()
         proxy.close()
-        patch.undo()
 
 
 @pytest.fixture(autouse=True)

@@ -59,8 +59,8 @@ def write_old_rows(engine: Engine) -> str:
             connection.execute(
                 text(
                     "INSERT INTO stages (job_id, name, ordinal, state, attempt, prefix, queue, dispatched_at)"
-                    " VALUES (:job, :name, :ordinal, :state, :done, CASE WHEN :done = 1 THEN 'p/' END, :queue,"
-                    "  now() - interval '1 minute')"
+                    " VALUES (:job, :name, :ordinal, :state, :done, CASE WHEN :done = 1 THEN 'p/' END,"
+                    "  :queue, now() - interval '1 minute')"
                 ),
                 {
                     "job": job_id, "name": name, "ordinal": ordinal, "state": state, "queue": queue,
@@ -69,9 +69,9 @@ def write_old_rows(engine: Engine) -> str:
             )  # fmt: skip
         connection.execute(
             text(
-                "INSERT INTO attempts (job_id, stage, number, lease, worker, gpu_type, device, queue, engine,"
-                "  outcome, finished_at) VALUES (:job, 'preprocess', 1, gen_random_uuid(), 'w@h', 'cpu', 'cpu',"
-                "  'preprocess.cpu.interactive', 'anny', 'done', now())"
+                "INSERT INTO attempts (job_id, stage, number, lease, worker, gpu_type, device, queue,"
+                "  engine, outcome, finished_at) VALUES (:job, 'preprocess', 1, gen_random_uuid(), 'w@h',"
+                "  'cpu', 'cpu', 'preprocess.cpu.interactive', 'anny', 'done', now())"
             ),
             {"job": job_id},
         )

@@ -34,21 +34,73 @@ def read_header(name: str) -> Header:
     assert told is not None, f"{name}: purpose, parameters and indexes"
     purpose, parameters, indexes = told.groups()
     pairs = (one.split() for one in parameters.split(","))
-    return Header(purpose, {key: kind for key, kind in pairs}, frozenset(indexes.split(", ")))
+    return Header(purpose, dict(pairs), frozenset(indexes.split(", ")))
+
+
+#: Two thousand jobs that ended and a hundred that wait, so that plans are those of a database in use.
+FILL = (
+    """
+    INSERT INTO jobs (id, bucket, key, etag, options_digest, options, tier, source, size, state, finished_at,
+                      asset_prefix, quality)
+    SELECT gen_random_uuid(), 'b', 'k' || n, 'e', 'd', '{"gpu-type": "any"}', 'batch', 'event', 1,
+           CASE WHEN n > 100 THEN 'ready' ELSE 'accepted' END, CASE WHEN n > 100 THEN now() END,
+           CASE WHEN n > 100 THEN 'p/' END, CASE WHEN n > 100 THEN 'good' END
+      FROM generate_series(1, 2100) n
+    """,
+    """
+    INSERT INTO stages (job_id, name, ordinal, state, attempt, prefix, gpu_type, priority_class)
+    SELECT j.id, s.name, s.number - 1,
+           CASE WHEN j.state = 'ready' THEN 'done' WHEN s.number = 1 THEN 'dispatched' ELSE 'waiting' END,
+           CASE WHEN j.state = 'ready' THEN 1 ELSE 0 END, CASE WHEN j.state = 'ready' THEN 'p/' END,
+           'cpu', 'batch'
+      FROM jobs j, unnest(ARRAY['preprocess', 'geometry', 'texture', 'packaging'])
+           WITH ORDINALITY AS s (name, number)
+    """,
+    """
+    INSERT INTO attempts (job_id, stage, number, lease, worker, gpu_type, device, engine, outcome,
+                          finished_at)
+    SELECT job_id, name, 1, gen_random_uuid(), 'w', 'cpu', 'cpu', 'anny', 'done', now() FROM stages
+     WHERE state = 'done'
+    """,
+    "INSERT INTO outbox (job_id, dispatch) SELECT id, 1 FROM jobs WHERE state = 'accepted'",
+    "INSERT INTO erased_photos (digest, job_id) SELECT id::text, id FROM jobs",
+    """
+    INSERT INTO webhook_endpoints (id, url, secret)
+    SELECT gen_random_uuid(), 'https://example.com/' || n, '' FROM generate_series(1, 200) n
+    """,
+    """
+    INSERT INTO deliveries (id, endpoint_id, job_id, run, event_type, payload, state, due_at, claimed_until)
+    SELECT 'msg_' || n, e.id, j.id, 1, 'asset.ready', '{}',
+           CASE WHEN n % 20 = 0 THEN 'pending' ELSE 'delivered' END,
+           CASE WHEN n % 20 = 0 THEN now() END, CASE WHEN n % 40 = 0 THEN now() END
+      FROM (SELECT id, row_number() OVER () AS n FROM jobs WHERE state = 'ready') j
+      JOIN (SELECT id, row_number() OVER () AS m FROM webhook_endpoints) e ON m = 1 + j.n % 200
+    """,
+    "INSERT INTO delivery_tries (delivery_id, number) SELECT id, 1 FROM deliveries",
+    "ANALYZE",
+)
+
+
+@pytest.fixture
+def filled(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
+    with sessions.kw["bind"].execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        for statement in FILL:
+            connection.execute(text(statement))
+    return sessions
 
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.sql"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_statement_is_what_its_header_says(sessions: sessionmaker[Session], name: str) -> None:
+def test_a_statement_is_what_its_header_says(filled: sessionmaker[Session], name: str) -> None:
     header = read_header(name)
     body = load_statement(name).text
     assert set(_BIND.findall(body.replace("::", ""))) == set(header.parameters)
     numbers = {key: f"${number}" for number, key in enumerate(header.parameters, start=1)}
     numbered = _BIND.sub(lambda found: numbers[found.group(1)], body)
-    with sessions.begin() as session:
-        # As a DBA would, with the types that the header names; of empty tables every plan is a scan.
+    with filled.begin() as session:
+        # As a DBA would, with the types that the header names; a scan of a small table tells nothing.
         session.execute(text("SET LOCAL enable_seqscan = off"))
         session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
         cursor = session.connection().connection.cursor()
@@ -56,8 +108,10 @@ def test_a_statement_is_what_its_header_says(sessions: sessionmaker[Session], na
         cursor.execute(f"EXPLAIN EXECUTE looked_at ({', '.join(['NULL'] * len(numbers))})")
         plan = "\n".join(row[0] for row in cursor.fetchall())
         cursor.execute("DEALLOCATE looked_at")
+        known = set(session.execute(text("SELECT indexname FROM pg_indexes")).scalars())
     used = set(re.findall(r"\b(?:ix|pk|uq)_\w+", plan))
-    assert used == header.indexes, plan
+    assert used, plan
+    assert used <= header.indexes <= known, plan
 
 
 def test_long_statements_lie_in_files() -> None:
