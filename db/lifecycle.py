@@ -169,11 +169,11 @@ def redispatch(session: Session, job_id: str, *, new_number: bool = True, after_
     notify_relay(session)
 
 
-def begin_tidying(session: Session, job_id: str) -> str | None:
+def begin_collection(session: Session, job_id: str) -> str | None:
     """Lock an ended job whose artifacts are to be deleted.
 
     Returns:
-        The prefix of its asset, empty where it has none; None when it is not to be tidied any more.
+        The prefix of its asset, empty where it has none; None when nothing is to be collected any more.
     """
     job = lock(session, job_id)
     if job.state not in TERMINAL_JOB_STATES or job.tidied_at is not None:
@@ -181,7 +181,7 @@ def begin_tidying(session: Session, job_id: str) -> str | None:
     return job.asset_prefix or ""
 
 
-def end_tidying(session: Session, job_id: str, *, work_bucket: str) -> None:
+def end_collection(session: Session, job_id: str, *, work_bucket: str) -> None:
     """Note that a job's artifacts are gone: all stages of one that is not ready begin anew on a retry."""
     session.execute(
         text(

@@ -7,7 +7,7 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.relay_health import ChoreFacts, RelayFacts, read_chores, read_relays
+from db.relay_health import RelayFacts, TaskFacts, read_relays, read_tasks
 from db.upkeep import Overdue, read_overdue
 from face3d.queues import DELIVERY_QUEUE, placed_queue, queue_name
 from face3d.settings import Settings
@@ -20,8 +20,8 @@ RELAY_SECONDS = 15.0
 LATE_SECONDS = 30.0
 #: Photos that wait longer than this are worth a look, whatever the cause.
 WAIT_SECONDS = 600.0
-#: Periodic work is late when it did not succeed within so many of its pauses and this long.
-CHORE_PAUSES, CHORE_SECONDS = 3.0, 60.0
+#: A periodic task is late when it did not succeed within so many of its pauses and this long.
+TASK_PAUSES, TASK_SECONDS = 3.0, 60.0
 #: Retention runs each ten minutes.
 OVERDUE_WARN_SECONDS, OVERDUE_FAIL_SECONDS = 2 * 3600.0, 86400.0
 
@@ -65,7 +65,7 @@ class Facts:
     """One look at the rows."""
 
     relays: Sequence[RelayFacts]
-    chores: Sequence[ChoreFacts]
+    tasks: Sequence[TaskFacts]
     outbox_seconds: float
     #: How long the oldest webhook message that is due has been due.
     delivery_seconds: float
@@ -119,7 +119,7 @@ def read_facts(session: Session, settings: Settings) -> Facts:
     )
     return Facts(
         relays=read_relays(session),
-        chores=read_chores(session),
+        tasks=read_tasks(session),
         outbox_seconds=max(0.0, float(outbox or 0)),
         delivery_seconds=max(0.0, float(delivery or 0)),
         delivery_workers=[float(age) for age in beats],
@@ -142,7 +142,7 @@ def read_facts(session: Session, settings: Settings) -> Facts:
 def judge(facts: Facts, settings: Settings) -> Iterator[Symptom]:
     """Yield one symptom for each part of the whole, those that are well too."""
     yield _relay(facts)
-    yield from _chores(facts)
+    yield from _tasks(facts)
     yield _late("outbox", facts.outbox_seconds, "look at the relay's log: is the broker away?")
     yield _delivery_worker(facts, settings)
     yield _late("webhooks", facts.delivery_seconds, "look at the log of the delivery worker and of the relay")
@@ -169,26 +169,26 @@ def _relay(facts: Facts) -> Symptom:
     return Symptom(subject="relay", level="fail", detail=detail, remedy=remedy)
 
 
-def _chores(facts: Facts) -> Iterator[Symptom]:
-    """Yield one line on all that is well, and one on each periodic work that is not."""
+def _tasks(facts: Facts) -> Iterator[Symptom]:
+    """Yield one line on all that is well, and one on each periodic task that is not."""
     well = []
-    for chore in facts.chores:
-        limit = CHORE_PAUSES * chore.every_seconds + CHORE_SECONDS
-        age = chore.success_age
+    for task in facts.tasks:
+        limit = TASK_PAUSES * task.every_seconds + TASK_SECONDS
+        age = task.success_age
         last = "it never succeeded" if age is None else f"last success {_span(age)} ago"
-        late = chore.started_age > limit if age is None else age > limit
-        if not chore.failures and not late:
-            well.append(chore.name)
+        late = task.started_age > limit if age is None else age > limit
+        if not task.failures and not late:
+            well.append(task.name)
             continue
-        failed = f"failed {chore.failures} times in a row ({chore.last_error}); " if chore.failures else ""
+        failed = f"failed {task.failures} times in a row ({task.last_error}); " if task.failures else ""
         yield Symptom(
-            subject=f"relay: {chore.name}",
-            level="fail" if late or chore.failures > 1 else "warn",
+            subject=f"relay: {task.name}",
+            level="fail" if late or task.failures > 1 else "warn",
             detail=failed + last,
             remedy="look for `chore.failed` in the log of the leading relay",
         )
     if well:
-        yield Symptom(subject="relay's chores", level="ok", detail=", ".join(well))
+        yield Symptom(subject="relay's periodic tasks", level="ok", detail=", ".join(well))
 
 
 def _late(subject: str, seconds: float, remedy: str) -> Symptom:
@@ -261,7 +261,7 @@ def _retention(facts: Facts) -> Symptom:
     return Symptom(
         subject="retention",
         level="fail" if late > OVERDUE_FAIL_SECONDS else "warn",
-        detail=f"the oldest photo is {_span(late)} overdue; {failing} jobs cannot be tidied or erased",
+        detail=f"the oldest photo is {_span(late)} overdue; {failing} jobs cannot be cleaned up or erased",
         remedy="look for `retention.job_failed` and `tidying.job_failed` in the relay's log",
     )
 

@@ -19,9 +19,15 @@ DIRECTORY_TYPES = frozenset({"application/x-directory", "httpd/unix-directory"})
 MAX_CONTENT_TYPE = 255
 
 
-def option_defaults(settings: Settings, *, tier: PriorityClass = PriorityClass.BATCH) -> dict[str, str]:
+def option_defaults(
+    settings: Settings, *, priority_class: PriorityClass = PriorityClass.BATCH
+) -> dict[str, str]:
     """Return what holds where a caller says nothing: one truth for event, sweep and API."""
-    return {"engine": settings.engine, "texture-size": str(settings.texture_size), "tier": tier.value}
+    return {
+        "engine": settings.engine,
+        "texture-size": str(settings.texture_size),
+        "tier": priority_class.value,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

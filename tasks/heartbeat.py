@@ -85,7 +85,7 @@ class Heart:
             log.warning("worker.hand_back_failed", exc_info=True)
 
     def _run(self) -> None:
-        outage, untidy = Outage(log, "heartbeat"), Outage(log, "cache")
+        outage, cache = Outage(log, "heartbeat"), Outage(log, "cache")
         # Forked children warm up while this process consumes already; a threads pool did it before.
         if self._worker.serves_stages and not self._worker.has_threads:
             wait_until_warm(self._worker, self._stopped)
@@ -101,9 +101,9 @@ class Heart:
                 # A relay sweeps its own host only, and a worker without work puts nothing in.
                 self._cache.sweep()
             except OSError as error:
-                untidy.failed(error)
+                cache.failed(error)
             else:
-                untidy.ended()
+                cache.ended()
             self._stopped.wait(max(0.0, self._settings.heartbeat_seconds - (time.monotonic() - started)))
 
     def _beat(self) -> None:

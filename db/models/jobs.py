@@ -88,7 +88,7 @@ class Job(Base):
     tidied_at: Mapped[datetime | None]
     #: When a person last asked for it anew; null: never, it counts from its creation.
     asked_at: Mapped[datetime | None]
-    #: How often in a row tidying or retention met an error with it, and when they may try again.
+    #: How often in a row garbage collection or retention met an error with it, and when they may try again.
     upkeep_failures: Mapped[int] = mapped_column(Integer, server_default="0")
     upkeep_due_at: Mapped[datetime | None]
     #: When a person asked for its erasure; the relay ends one that broke off.

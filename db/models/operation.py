@@ -55,10 +55,10 @@ class Relay(Base):
     round_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class Chore(Base):
-    """How periodic work of the leading relay went last."""
+class PeriodicTask(Base):
+    """How a periodic task of the leading relay went last."""
 
-    __tablename__ = "chores"
+    __tablename__ = "periodic_tasks"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     every_seconds: Mapped[float] = mapped_column(Float)

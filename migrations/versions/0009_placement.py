@@ -1,4 +1,4 @@
-"""Where a stage was sent, in columns: its queue's GPU type and priority class, not its queue's name"""
+"""Where a stage was sent, in columns instead of its queue's name; chores are periodic tasks"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,6 +25,8 @@ _READ_ATTEMPTS = r"""
 
 def upgrade() -> None:
     """Go to this revision; what is on its way keeps its place."""
+    op.rename_table("chores", "periodic_tasks")
+    op.execute("ALTER INDEX pk_chores RENAME TO pk_periodic_tasks")
     op.add_column("stages", sa.Column("gpu_type", sa.Text(), nullable=True))
     op.add_column("stages", sa.Column("priority_class", sa.Text(), nullable=True))
     op.add_column("attempts", sa.Column("priority_class", sa.Text(), nullable=True))
@@ -50,6 +52,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Go back to the revision before."""
+    op.execute("ALTER INDEX pk_periodic_tasks RENAME TO pk_chores")
+    op.rename_table("periodic_tasks", "chores")
     op.add_column("attempts", sa.Column("queue", sa.Text(), nullable=True))
     op.add_column("stages", sa.Column("queue", sa.Text(), nullable=True))
     op.execute("UPDATE stages SET queue = name || '.' || gpu_type || '.' || priority_class")

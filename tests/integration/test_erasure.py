@@ -1,4 +1,4 @@
-"""What is erased and tidied: rows, objects and the host's cache."""
+"""What is erased and collected: rows, objects and the host's cache."""
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +12,7 @@ from face3d.settings import Settings
 from face3d.states import StageName
 from storage.client import Storage
 from tasks.artifacts import open_cache
-from tasks.retention import erase_expired, erase_job, tidy_jobs
+from tasks.retention import collect_garbage, erase_expired, erase_job
 from tests.integration.job_rows import accept, complete, run_all, take
 
 
@@ -64,7 +64,9 @@ def test_retention_erases_what_is_old(sessions: sessionmaker[Session], clean_ser
         assert (queries.find(session, old).state, queries.find(session, new).state) == ("erased", "ready")
 
 
-def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clean_servers: Settings) -> None:
+def test_a_retry_after_its_garbage_was_collected_begins_anew(
+    sessions: sessionmaker[Session], clean_servers: Settings
+) -> None:
     storage = Storage.from_settings(clean_servers)
     job_id = accept(sessions).job_id
     _, job = take(sessions, job_id, StageName.PREPROCESS)
@@ -77,9 +79,9 @@ def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clea
     for name in ("preprocess/1/result.safetensors", "geometry/1/abandoned.safetensors"):
         storage.put(clean_servers.bucket_work, f"{job_id}/{name}", b"x", content_type="a/b")
     cache = open_cache(clean_servers)
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=60) == 0
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 0
+    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=60) == 0
+    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 0
     assert not list(storage.list(clean_servers.bucket_work))
     with sessions.begin() as session:
         lifecycle.retry(session, job_id)
@@ -90,7 +92,7 @@ def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clea
     assert job.prefixes == {}
 
 
-def test_what_a_worker_wrote_after_an_erasure_goes_when_the_job_is_tidied(
+def test_what_a_worker_wrote_after_an_erasure_goes_when_its_garbage_is_collected(
     sessions: sessionmaker[Session], clean_servers: Settings
 ) -> None:
     storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
@@ -102,7 +104,7 @@ def test_what_a_worker_wrote_after_an_erasure_goes_when_the_job_is_tidied(
         complete(sessions, job)
     storage.put(clean_servers.bucket_work, f"{job_id}/preprocess/1/late.bin", b"x", content_type="a/b")
     storage.put(clean_servers.bucket_assets, f"{job_id}/1/late.bin", b"x", content_type="a/b")
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
     assert not list(storage.list(clean_servers.bucket_work))
     assert not list(storage.list(clean_servers.bucket_assets))
 

@@ -15,7 +15,7 @@ from storage.client import Storage
 from storage.intake import Upload, option_defaults, read_upload
 from tasks.artifacts import open_cache
 from tasks.leftovers import age_inbox
-from tasks.retention import erase_expired, erase_job, tidy_jobs
+from tasks.retention import collect_garbage, erase_expired, erase_job
 from tasks.sweep import sweep_inbox
 from tests.integration.job_rows import run_all
 
@@ -159,7 +159,7 @@ def test_no_version_is_left_of_an_erased_photo_nor_of_its_asset(
     assert {one.key for one in storage.versions(inbox)} == {FRONT + ".more"}
 
 
-def test_tidying_leaves_no_version_of_what_a_job_no_longer_needs(
+def test_garbage_collection_leaves_no_version_of_what_a_job_no_longer_needs(
     sessions: sessionmaker[Session], versioned: Settings, storage: Storage
 ) -> None:
     settings = versioned
@@ -171,6 +171,6 @@ def test_tidying_leaves_no_version_of_what_a_job_no_longer_needs(
     storage.put(settings.bucket_work, f"{job_id}/geometry/1/x", b"x", content_type="a/b")
     for prefix in (asset, f"{job_id}/99/"):
         storage.put(settings.bucket_assets, f"{prefix}head.glb", b"x", content_type="a/b")
-    assert tidy_jobs(storage, sessions, settings, open_cache(settings), settled_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, settings, open_cache(settings), settled_seconds=-1) == 1
     assert not list(storage.versions(settings.bucket_work))
     assert [one.key for one in storage.versions(settings.bucket_assets)] == [f"{asset}head.glb"]

@@ -14,7 +14,7 @@ from storage.client import Storage
 from storage.connection import StorageConfig
 from tasks.artifacts import HostCache, open_cache
 from tasks.leftovers import abort_stale_uploads, age_inbox
-from tasks.retention import end_endless, erase_expired, tidy_jobs
+from tasks.retention import collect_garbage, end_endless, erase_expired
 from tests.integration.job_rows import accept, run_all
 
 #: Every object is older than this.
@@ -113,18 +113,18 @@ def test_one_erasure_that_fails_does_not_end_retention_for_those_behind_it(
     assert (overdue.failing_jobs, overdue.retention_seconds) == (0, 0.0)
 
 
-def test_one_job_that_cannot_be_tidied_does_not_keep_the_others_artifacts(
+def test_one_job_whose_garbage_stays_does_not_keep_the_others_artifacts(
     sessions: sessionmaker[Session], settings: Settings, storage: Stubborn, cache: HostCache
 ) -> None:
     first, second = make_old(sessions, "1.jpg", "2.jpg", days=1)
     for job_id in (first, second):
         storage.put(settings.bucket_work, f"{job_id}/geometry/1/x", b"x", content_type="a/b")
     storage.keeps = {first}
-    assert tidy_jobs(storage, sessions, settings, cache) == 1
+    assert collect_garbage(storage, sessions, settings, cache) == 1
     assert [info.key for info in storage.list(settings.bucket_work)] == [f"{first}/geometry/1/x"]
     storage.keeps = set()
     forget_waits(sessions)
-    assert tidy_jobs(storage, sessions, settings, cache) == 1
+    assert collect_garbage(storage, sessions, settings, cache) == 1
     assert not list(storage.list(settings.bucket_work))
 
 

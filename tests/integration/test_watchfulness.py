@@ -99,7 +99,7 @@ def test_a_sweep_that_fails_is_told_until_it_succeeds(
     env_file = server_stack.layout.env_file
     settings = {"FACE3D_BUCKET_INBOX": "appears-later", "FACE3D_SWEEP_SECONDS": "0.5"}
     with open_pipeline(clean_servers, env_file, tmp_path, **settings) as pipeline:
-        failures = "SELECT 1 FROM chores WHERE name = 'sweep_inbox' AND failures > 1"
+        failures = "SELECT 1 FROM periodic_tasks WHERE name = 'sweep_inbox' AND failures > 1"
         until(lambda: bool(pipeline.query(failures)), "the sweep fails twice", seconds=30)
         expect(env_file, "relay: sweep_inbox", "wrong failed")
         told = dict(metric(pipeline, "face3d_chore_failures"))
