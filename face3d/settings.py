@@ -8,11 +8,11 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from face3d.errors import ConfigurationError
 from face3d.queues import DELIVERY_QUEUE
@@ -191,8 +191,8 @@ class Settings(BaseSettings):
     device: str = Field(
         default="cpu", description="Device of this process, cpu or cuda:<index>; `face3d worker` sets it."
     )
-    stages: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="What this worker serves, with commas; `face3d worker` sets it."
+    stages: str = Field(
+        default="", description="What this worker serves, with commas; `face3d worker` sets it."
     )
     slots: int = Field(default=1, description="Tasks at once in this worker; `face3d worker` sets it.")
     pool: Pool = Field(default="prefork", description="Celery's pool; `face3d worker` sets it.")
@@ -234,13 +234,13 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: Literal["console", "json"] = Field(default="console", description="Form of a log line.")
 
-    @field_validator("stages", mode="before")
+    @field_validator("stages")
     @classmethod
-    def _with_commas(cls, value: Any) -> Any:
-        served = tuple(filter(None, value.split(","))) if isinstance(value, str) else value
-        if not set(served) <= (known := {*STAGES, DELIVERY_QUEUE}):
-            raise ValueError(f"a worker serves {', '.join(sorted(known))}")
-        return served
+    def _known(cls, value: str) -> str:
+        known = (*STAGES, DELIVERY_QUEUE)
+        if not set(value.split(",")) <= {"", *known}:
+            raise ValueError(f"a worker serves {', '.join(known)}")
+        return value
 
     @field_validator("*")
     @classmethod
@@ -284,7 +284,7 @@ class Settings(BaseSettings):
             name=self.worker_name or f"worker-{os.getpid()}",
             gpu_type=self.gpu_type or "cpu",
             device=self.device,
-            stages=self.stages,
+            stages=tuple(filter(None, self.stages.split(","))),
             slots=self.slots,
             pool=self.pool,
             memory_share=self.memory_share,
