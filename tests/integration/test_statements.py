@@ -2,14 +2,16 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import Engine, create_engine, text
 
 from db.statements import FOLDER, load_statement
+from face3d.settings import Settings
+from tests.integration.conftest import empty_database
 
 #: A longer one in Python's text is a file's matter.
 LONGEST = 8
@@ -81,34 +83,39 @@ FILL = (
 )
 
 
-@pytest.fixture
-def filled(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
-    with sessions.kw["bind"].execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+@pytest.fixture(scope="module")
+def filled(servers: Settings) -> Iterator[Engine]:
+    """The database with those rows; to plan a statement locks tables in an order of its own."""
+    empty_database(servers)
+    engine = create_engine(servers.database_url.get_secret_value())
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         for statement in FILL:
             connection.execute(text(statement))
-    return sessions
+    yield engine
+    engine.dispose()
+    empty_database(servers)
 
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.sql"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_statement_is_what_its_header_says(filled: sessionmaker[Session], name: str) -> None:
+def test_a_statement_is_what_its_header_says(filled: Engine, name: str) -> None:
     header = read_header(name)
     body = load_statement(name).text
     assert set(_BIND.findall(body.replace("::", ""))) == set(header.parameters)
     numbers = {key: f"${number}" for number, key in enumerate(header.parameters, start=1)}
     numbered = _BIND.sub(lambda found: numbers[found.group(1)], body)
-    with filled.begin() as session:
+    with filled.begin() as connection:
         # As a DBA would, with the types that the header names; a scan of a small table tells nothing.
-        session.execute(text("SET LOCAL enable_seqscan = off"))
-        session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
-        cursor = session.connection().connection.cursor()
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        connection.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
+        cursor = connection.connection.cursor()
         cursor.execute(f"PREPARE looked_at ({', '.join(header.parameters.values())}) AS {numbered}")
         cursor.execute(f"EXPLAIN EXECUTE looked_at ({', '.join(['NULL'] * len(numbers))})")
         plan = "\n".join(row[0] for row in cursor.fetchall())
         cursor.execute("DEALLOCATE looked_at")
-        known = set(session.execute(text("SELECT indexname FROM pg_indexes")).scalars())
+        known = set(connection.execute(text("SELECT indexname FROM pg_indexes")).scalars())
     used = set(re.findall(r"\b(?:ix|pk|uq)_\w+", plan))
     assert used, plan
     assert used <= header.indexes <= known, plan
