@@ -63,6 +63,7 @@ class Job(Base):
     stated: Mapped[list[str]] = mapped_column(server_default=text("'[]'::jsonb"))
     #: The caller's own string.
     ref: Mapped[str | None]
+    #: Its priority class, under the option's name.
     tier: Mapped[str]
     #: Which way the photo was noticed: event, sweep or api.
     source: Mapped[str]
