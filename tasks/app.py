@@ -8,11 +8,14 @@ from kombu.connection import Connection
 from face3d.logs import configure_logs
 from face3d.settings import Settings, get_settings
 from tasks.broker import celery_config, publisher_options
-from tasks.routing import route
+from tasks.routing import Router
 
 
 class App(Celery):  # type: ignore[misc]  # celery ships no types
-    """Celery, whose publishers wait for no broker without an end."""
+    """Celery, whose publishers wait for no broker without an end, with the router of our stages."""
+
+    #: Places stages; Celery asks it about each message.
+    router: Router
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Connection:
         """Return a connection for publishing, or for questions to the broker."""
@@ -26,7 +29,8 @@ def make_app(settings: Settings) -> Celery:
     made = App("face3d", set_as_current=True)
     made.conf.update(celery_config(settings))
     made.conf.face3d_publisher_options = publisher_options(settings.broker_kind)
-    made.conf.task_routes = (route,)
+    made.router = Router(settings)
+    made.conf.task_routes = (made.router.route,)
     made.conf.imports = ("tasks.stages", "tasks.deliver", "tasks.heartbeat")
     return made
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import deliveries, jobs, webhooks
+from db import acceptance, deliveries, webhooks
 from db.deliveries import Claim, Outcome, Outgoing
 from face3d.errors import ErrorCode, RefusedError
 
@@ -31,7 +31,7 @@ def add_messages(sessions: sessionmaker[Session], count: int, prefix: str = "pho
     made = []
     for number in range(count):
         with sessions.begin() as session:
-            accepted = jobs.accept(
+            accepted = acceptance.accept(
                 session,
                 bucket="inbox",
                 key=f"{prefix}-{number}.jpg",

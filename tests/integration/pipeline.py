@@ -17,14 +17,14 @@ from typing import Any
 import psutil
 from sqlalchemy import text
 
-from db import jobs, webhooks
+from db import acceptance, queries, webhooks
 from db.models import Job
 from db.session import make_session_factory
 from face3d.options import parse_options
+from face3d.queues import StageQueue, queue_name
 from face3d.settings import ROOT, Settings
-from face3d.states import STAGES, TERMINAL_JOB_STATES, Tier
+from face3d.states import STAGES, TERMINAL_JOB_STATES, PriorityClass
 from storage.client import Storage
-from tasks.broker import queue_name
 
 #: Short enough for a test; the ratios are those of the defaults.
 QUICK = {
@@ -133,7 +133,10 @@ class Pipeline:
         """Start a stage worker and wait for its heartbeat; `wait` as in slow_worker."""
         served = stages.split(",") if stages else [stage.value for stage in STAGES]
         queues = [
-            queue_name(stage, gpu_type, tier) for tier in Tier for stage in STAGES if stage.value in served
+            queue_name(StageQueue(stage=stage, gpu_type=gpu_type, priority_class=priority_class))
+            for priority_class in PriorityClass
+            for stage in STAGES
+            if stage.value in served
         ]
         process = self.start(
             "-m", "celery", "-A", "tests.integration.slow_worker", "worker", "-n", f"{name}@test",
@@ -161,7 +164,7 @@ class Pipeline:
         """PUT a photo and accept it as an event would; return the job's id."""
         etag = self.storage.put(self.settings.bucket_inbox, key, data, content_type="image/jpeg")
         with self.sessions.begin() as session:
-            return jobs.accept(
+            return acceptance.accept(
                 session,
                 bucket=self.settings.bucket_inbox,
                 key=key,
@@ -175,7 +178,7 @@ class Pipeline:
     def job(self, job_id: str) -> Job:
         """Return a job with its stages and attempts."""
         with self.sessions() as session:
-            return jobs.find(session, job_id)
+            return queries.find(session, job_id)
 
     def wait_for_stage(self, job_id: str, stage: str, state: str, seconds: float = 30) -> None:
         """Wait until a stage is in a state."""

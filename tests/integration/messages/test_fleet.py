@@ -242,7 +242,7 @@ def test_metrics_tell_of_jobs_queues_and_workers(pipeline: Pipeline) -> None:
     assert pipeline.wait_for_end(done).state == "ready"
     pipeline.wait_for_stage(waiting, "geometry", "dispatched")
     until(
-        lambda: pipeline.query("SELECT 1 FROM stages WHERE queue = 'geometry.a100.batch'"),
+        lambda: pipeline.query("SELECT 1 FROM stages WHERE name = 'geometry' AND gpu_type = 'a100'"),
         "it is placed",
         seconds=10,
     )

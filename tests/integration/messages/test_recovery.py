@@ -130,19 +130,19 @@ def test_webhook_is_retried_under_one_id(pipeline: Pipeline) -> None:
 
 
 def test_cancelled_job_stays_cancelled(pipeline: Pipeline) -> None:
-    from db import jobs
+    from db import lifecycle
 
     pipeline.start_worker("plain", wait="geometry=2")
     job_id = pipeline.submit()
     pipeline.wait_for_stage(job_id, "geometry", "running")
     with pipeline.sessions.begin() as session:
-        jobs.cancel(session, job_id)
+        lifecycle.cancel(session, job_id)
     time.sleep(3.5)
     job = pipeline.job(job_id)
     assert job.state == "cancelled"
     assert job.stages[1].state == "waiting"
     with pipeline.sessions.begin() as session:
-        jobs.retry(session, job_id)
+        lifecycle.retry(session, job_id)
     assert_one_asset_and_one_webhook(pipeline, job_id)
 
 

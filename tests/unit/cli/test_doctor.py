@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from cli import diagnosis, server_checks
 from cli.probing import Finding, Probe, run_probes
-from db.relay_health import ChoreFacts, RelayFacts
+from db.relay_health import RelayFacts, TaskFacts
 from db.symptoms import Facts, QueueFacts, ReceiverFacts, Symptom, judge
 from db.upkeep import Overdue
 from face3d.settings import Settings
@@ -114,7 +114,7 @@ def test_a_library_that_ends_the_process_is_a_finding(monkeypatch: pytest.Monkey
     assert "no_such_module" in found["library no_such_module"].detail
 
 
-CHORE = ChoreFacts(
+TASK = TaskFacts(
     name="sweep_inbox",
     every_seconds=60,
     started_age=5,
@@ -129,7 +129,7 @@ WELL = Facts(
         RelayFacts(name="a:1", leads=True, round_age=1),
         RelayFacts(name="b:2", leads=False, round_age=1),
     ],
-    chores=[CHORE],
+    tasks=[TASK],
     outbox_seconds=0,
     delivery_seconds=0,
     delivery_workers=[0.5],
@@ -204,8 +204,8 @@ def test_periodic_work_that_fails_or_does_not_end_is_told(
 ) -> None:
     from dataclasses import replace
 
-    chore = replace(CHORE, failures=failures, success_age=success_age, started_age=600, last_error="Away")
-    found = examine(chores=[chore])
+    task = replace(TASK, failures=failures, success_age=success_age, started_age=600, last_error="Away")
+    found = examine(tasks=[task])
     assert found["relay: sweep_inbox"].level == level
     assert ("Away" in found["relay: sweep_inbox"].detail) == (failures > 0)
 

@@ -15,7 +15,7 @@ from compose.local.rabbitmq import CONFIG
 from db import erasures, symptoms, upkeep
 from face3d.outages import REPEAT_SECONDS
 from face3d.settings import PLACEHOLDER, ROOT, TOKEN_LENGTH, TOKEN_LETTERS, Settings
-from face3d.states import STAGES, Tier
+from face3d.states import STAGES, PriorityClass
 from tasks import artifacts, heartbeat, leftovers, retention
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -144,13 +144,13 @@ def test_the_page_s_numbers_are_the_code_s(promise: str, holds: bool) -> None:
 
 def test_rabbitmq_waits_for_a_message_longer_than_all_that_may_run_before_it() -> None:
     compose = (ROOT / "compose" / "docker-compose.yml").read_text()
-    longest = SETTINGS.stage_limit_seconds * len(STAGES) * len(Tier) * 1000
+    longest = SETTINGS.stage_limit_seconds * len(STAGES) * len(PriorityClass) * 1000
     for text in (CONFIG, compose):
         told = re.search(r"consumer_timeout = (\d+)", text)
         assert told
         assert int(told[1]) > longest
     assert "times eight" in PAGE
-    assert len(STAGES) * len(Tier) == 8
+    assert len(STAGES) * len(PriorityClass) == 8
 
 
 def test_flower_forgets_dead_workers_wherever_we_start_it() -> None:

@@ -1,4 +1,4 @@
-"""Periodic work of the leading relay: when it is due, and how it went, written down for monitoring."""
+"""Periodic tasks of the leading relay: when each is due, and how it went, written down for monitoring."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -13,13 +13,15 @@ from face3d.outages import Outage
 
 log = structlog.get_logger(__name__)
 
-#: A chore that failed is tried again after this, if it is not due earlier.
+#: A task that failed is tried again after this, if it is not due earlier.
 _AGAIN_SECONDS = 60.0
 
 
 @dataclass
-class Chore:
-    """One periodic work."""
+class PeriodicTask:
+    """Work that the leading relay does again and again."""
+
+    # Name, and the word `chore` of its log events and metrics, are known to those who watch.
 
     name: str
     every_seconds: float
@@ -33,37 +35,37 @@ class Chore:
 
 
 def do_due(
-    chores: Iterable[Chore],
+    tasks: Iterable[PeriodicTask],
     sessions: sessionmaker[Session],
     relay: str,
     stopping: Callable[[], bool],
 ) -> None:
-    """Do the chores that are due; one that fails is noted and stops none of the others."""
-    for chore in chores:
+    """Do the tasks that are due; one that fails is noted and stops none of the others."""
+    for task in tasks:
         now = time.monotonic()
-        if now < chore.due_at or stopping():
+        if now < task.due_at or stopping():
             continue
-        chore.due_at = now + chore.every_seconds
+        task.due_at = now + task.every_seconds
         error: Exception | None = None
         try:
             with sessions.begin() as session:
-                relay_health.note_chore_started(
-                    session, chore.name, every_seconds=chore.every_seconds, relay=relay
+                relay_health.note_task_started(
+                    session, task.name, every_seconds=task.every_seconds, relay=relay
                 )
-            if chore.run():
-                chore.due_at = now
+            if task.run():
+                task.due_at = now
         except Exception as caught:
             error = caught
-            chore.due_at = now + min(chore.every_seconds, _AGAIN_SECONDS)
-            chore.outage.failed(error)
+            task.due_at = now + min(task.every_seconds, _AGAIN_SECONDS)
+            task.outage.failed(error)
         else:
-            chore.outage.ended()
+            task.outage.ended()
         try:
             with sessions.begin() as session:
-                relay_health.note_chore_ended(session, chore.name, error=describe(error))
+                relay_health.note_task_ended(session, task.name, error=describe(error))
         except Exception as caught:
             # The database is away: the age of the last success tells.
-            chore.outage.failed(caught)
+            task.outage.failed(caught)
 
 
 def describe(error: Exception | None) -> str | None:
