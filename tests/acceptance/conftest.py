@@ -19,6 +19,7 @@ from compose.local import Stack, temporary_state_dir
 from face3d.cli.demo import astronaut
 from face3d.settings import Settings
 from tests.integration.pipeline import until
+from tests.ports import stack_ports
 
 
 @dataclass
@@ -98,7 +99,7 @@ def stack() -> Iterator[Stack]:
         "texture_size": "1024",
     }
     try:
-        with Stack(folder, overrides=overrides, report=note) as running:
+        with Stack(folder, overrides=overrides, ports=stack_ports(), report=note) as running:
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from compose.local import SERVERS, Stack, temporary_state_dir
 from compose.local.orphans import RunRecord, stop_orphans
-from compose.local.ports import is_free
 from compose.local.rabbitmq import find_program, rabbitmq_service
 from compose.local.supervisor import Supervisor
 from db.session import make_session_factory
 from face3d.settings import Settings
 from tests.integration.lock_order import LockRecorder
+from tests.ports import free_ports, stack_ports
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def server_stack() -> Iterator[Stack]:
     """PostgreSQL (migrated), Valkey and SeaweedFS (three buckets), under the supervisor."""
     folder = temporary_state_dir()
     try:
-        with Stack(folder, services=SERVERS) as stack:
+        with Stack(folder, services=SERVERS, ports=stack_ports()) as stack:
             yield stack
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -96,12 +96,12 @@ def rabbitmq() -> Iterator[str]:
     if program is None:
         pytest.skip("rabbitmq-server is not installed")
     folder = temporary_state_dir()
-    chosen = [port for port in range(13_000, 13_900) if is_free(port)][:4]
-    service = rabbitmq_service(program, folder, (chosen[0], chosen[1], chosen[2], chosen[3]))
+    port, management, distribution, name_server = free_ports(4)
+    service = rabbitmq_service(program, folder, (port, management, distribution, name_server))
     supervisor = Supervisor([service], RunRecord(state_dir=folder, run_id=folder.name))
     try:
         supervisor.start()
-        yield f"amqp://guest:guest@127.0.0.1:{chosen[0]}//"
+        yield f"amqp://guest:guest@127.0.0.1:{port}//"
     finally:
         supervisor.stop()
         # Its name server, a daemon.

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.integration.pipeline import (
     open_pipeline,
     until,
 )
+from tests.integration.warm_python import WarmProcess
 
 #: What the posing workers serve: photos are decoded on the CPU unless a test says otherwise.
 GPU_STAGES = "geometry,texture"
@@ -42,7 +42,7 @@ def launch(
     slots: int = 1,
     stages: str = GPU_STAGES,
     **environment: str,
-) -> subprocess.Popen[bytes]:
+) -> WarmProcess:
     """Start a launcher whose worker poses as a GPU type, and wait for its heartbeat."""
     process = pipeline.start(
         "-m", "tests.integration.slow_launcher", "--device", "cpu", "--gpu-type", gpu_type,

@@ -16,6 +16,8 @@ from gpu_workers.engines.anny.fit_graph import GraphedFit
 from tests.unit.anny_support import head_data
 from tests.unit.test_anny_fit import photograph, random_heads
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 
 

@@ -16,6 +16,8 @@ from tests.unit.anny_shapes_support import EYES, own_head, personal_shapes
 from tests.unit.anny_support import astronaut_geometry, engine, head_data, prepared_astronaut
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 MM = 0.001
 
 

@@ -20,6 +20,8 @@ from tests.corpus import drawing, filters
 from tests.corpus.bases import Base, real_face
 from tests.unit.anny_support import LIMITS, astronaut_geometry, engine, model_dir, png, prepared_astronaut
 
+pytestmark = pytest.mark.heavy
+
 SMALL = JobOptions(texture_size=1024)
 
 

@@ -21,6 +21,8 @@ from gpu_workers.engines.anny_training.random_heads import RandomHeads
 from gpu_workers.engines.anny_training.textures import load_material
 from tests.unit.anny_support import head_data
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 SIZE = 640
 

@@ -14,6 +14,8 @@ from gpu_workers.engines.anny.face_network import FACE_NETWORK, FACE_NETWORK_SHA
 from gpu_workers.engines.anny.face_network_photo import look_at_face, network_word
 from tests.unit.anny_support import LIMITS, astronaut, engine, model_dir, png, prepared_astronaut
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 
 

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
@@ -16,6 +17,8 @@ from gpu_workers.engines.hrn.front_binding import FrontBinding, align, bind_fron
 from gpu_workers.engines.hrn.wrapped_head import DISAGREEMENT, WrappedHead, wrap_head
 from gpu_workers.engines.hrn_synthetic.face_model import MeanFace, make_mean_face
 from tests.unit.anny_support import engine, head_data, prepared_astronaut
+
+pytestmark = pytest.mark.heavy
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,8 @@ from tests.corpus.bases import real_face
 from tests.unit.anny_support import astronaut, engine, png
 from web.one_shot import OneShotReconstructor, Product
 
+pytestmark = pytest.mark.heavy
+
 SMALL = JobOptions(texture_size=1024)
 
 

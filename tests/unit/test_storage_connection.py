@@ -8,6 +8,7 @@ from storage.connection import StorageConfig, connect
 from storage.objects import ObjectInfo
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("endpoint", "signs"),
     [
@@ -57,6 +58,7 @@ def head_answered_with(headers: dict[str, str]) -> ObjectInfo:
     return storage.head("bucket", "key")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "expires", ["0", "-1", "tomorrow", "9" * 40, "2026-13-45", "Thu, 99 Foo 2026 99:99:99 GMT"]
 )
@@ -64,6 +66,7 @@ def test_an_uploaders_expires_is_any_text(expires: str) -> None:
     assert head_answered_with({"Expires": expires}).etag == "ab"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("headers", [{"Last-Modified": "x"}, {"ETag": ""}, {"x-amz-missing-meta": "some"}])
 def test_an_answer_that_cannot_be_understood_is_the_stores_fault(headers: dict[str, str]) -> None:
     with pytest.raises(StorageUnavailable):

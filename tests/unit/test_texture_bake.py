@@ -23,6 +23,8 @@ from gpu_workers.engines.anny.texture_atlas import load_skin_atlas
 from gpu_workers.engines.null.head import make_head
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 SIZE = 256
 SKIN = (205, 160, 135)
 

@@ -14,6 +14,8 @@ from gpu_workers.engines.anny.texture_masks import find_masks
 from gpu_workers.engines.anny.texture_skin_model import rate_skin
 from tests.unit.anny_support import astronaut, engine, head_data, prepared_astronaut
 
+pytestmark = pytest.mark.heavy
+
 SIDE = 64
 CPU = torch.device("cpu")
 

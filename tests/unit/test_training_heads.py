@@ -21,6 +21,8 @@ from gpu_workers.engines.anny_training.wave_noise import free_form_noise
 from tests.unit.anny_support import head_data
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 CPU = torch.device("cpu")
 

@@ -36,6 +36,8 @@ from gpu_workers.engines.anny_training.vertex_map import VertexMap, similarity_m
 from tests.unit.anny_support import head_data, model_dir
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 PLAN = NetworkPlan(input_size=48, widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), reduced=8, hidden=64, rank=4)
 

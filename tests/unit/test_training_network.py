@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 
+import pytest
 import torch
 
 from gpu_workers.engines.anny.face_network import FaceNetwork, NetworkPlan, save_face_network
@@ -10,6 +11,8 @@ from gpu_workers.engines.anny_training import measure_network
 from gpu_workers.engines.anny_training.measure_network import bands, skin_brightness
 from gpu_workers.engines.anny_training.random_looks import sample_looks
 from tests.unit.anny_support import model_dir
+
+pytestmark = pytest.mark.heavy
 
 
 def test_groups_are_what_their_names_say():
