@@ -47,15 +47,22 @@ def clean_servers(servers: Settings) -> Settings:
 
 
 def empty_database(settings: Settings) -> None:
-    """Delete all rows of all tables but Alembic's."""
+    """Delete all rows of all tables but Alembic's; numbers begin at 1 again.
+
+    With rows in few tables, deleting them takes a hundredth of the time of TRUNCATE, which makes files anew.
+    """
     engine = create_engine(settings.database_url.get_secret_value())
     try:
         with engine.begin() as connection:
+            # No trigger and no foreign key has a say in the order; nothing waits for the disk.
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            connection.execute(text("SET LOCAL synchronous_commit = off"))
             query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-            names = [name for name in connection.scalars(text(query)) if name != "alembic_version"]
-            if names:
-                tables = ", ".join(f'"{name}"' for name in names)
-                connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+            for name in connection.scalars(text(query)).all():
+                if name != "alembic_version":
+                    connection.execute(text(f'DELETE FROM "{name}"'))
+            numbers = "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
+            connection.execute(text(numbers))
     finally:
         engine.dispose()
 
