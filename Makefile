@@ -22,10 +22,10 @@ up: env  ## Keep the local stack until Ctrl-C
 quick: env  ## Before each commit, in less than a minute: lint, format and the unit tests that take no time
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest tests/unit -n $(JOBS) -q -m 'not heavy and not slow and not hrn'
+	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadgroup -q -m 'not heavy and not slow and not hrn'
 
 test: env  ## All tests but the slow ones, in JOBS processes (2)
-	@$(BIN)/python -m pytest -n $(JOBS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-slow: env  ## The tests that wait on purpose: frozen processes, long races
 	@$(BIN)/python -m pytest -m slow

@@ -7,12 +7,9 @@ from typing import Any
 
 import pytest
 
-#: Unit tests take the process's sockets away, so they end before a stack's supervisor runs in it. Acceptance
-#: tests share one stack, thus one process: it begins with them, while the others share what follows.
+#: Unit tests take the process's sockets away, so they end before a stack's supervisor runs in it. One process
+#: of a parallel run then has the acceptance tests of one stack, which take longest, while the others go on.
 ORDER = ("unit", "corpus", "acceptance", "integration", "hrn")
-
-#: Folders whose tests share what is dear to start.
-_IN_ONE_PROCESS = ("tests/acceptance/",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,13 +20,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each process a file at a time, in the order of the collection."""
-    from xdist.scheduler import LoadFileScheduling
+    """Give each process a file at a time, or all files of an `xdist_group`, as they were collected."""
+    from xdist.scheduler import LoadGroupScheduling
 
-    class Scheduling(LoadFileScheduling):
+    class Scheduling(LoadGroupScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            shared = [folder for folder in _IN_ONE_PROCESS if nodeid.startswith(folder)]
-            return shared[0] if shared else str(super()._split_scope(nodeid))
+            return str(super()._split_scope(nodeid)).partition("::")[0]
 
     config.option.loadscopereorder = False
     return Scheduling(config, log)

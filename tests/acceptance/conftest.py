@@ -84,7 +84,7 @@ class Customer:
 SAID: list[tuple[str, int]] = []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     folder = temporary_state_dir()
 
@@ -105,7 +105,7 @@ def stack() -> Iterator[Stack]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def customer(stack: Stack) -> Iterator[Customer]:
     settings = stack.settings
     s3 = boto3.client(
