@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+# As the launcher has it: on shared cores PyTorch's threads that spin while they wait cost several times what they
+# compute. Read when PyTorch is loaded, which is later than this.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
 #: Unit tests take the process's sockets away, so they end before a stack's supervisor runs in it. One process
 #: of a parallel run then has the acceptance tests of one stack, which take longest, while the others go on.
 ORDER = ("unit", "corpus", "acceptance", "integration", "hrn")
