@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-# As the launcher has it: on shared cores PyTorch's threads that spin while they wait cost several times what they
-# compute. Read when PyTorch is loaded, which is later than this.
+# As the launcher has it: on shared cores PyTorch's threads that spin while they wait cost several times what
+# they compute. Read when PyTorch is loaded, which is later than this.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
