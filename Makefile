@@ -1,9 +1,11 @@
 # Python 3.11 or 3.12; scripts/setup.py finds one of them by itself.
 PYTHON ?= python3
 BIN := .venv/bin
+# How many processes run tests at once; each has servers of its own.
+JOBS ?= 2
 ROOMS := face3d cli capacity storage db migrations tasks gpu_workers assets web bench compose
 
-.PHONY: help env demo up test test-slow hrn test-hrn check bench lock clean
+.PHONY: help env demo up quick test test-slow hrn test-hrn check bench lock clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -17,8 +19,13 @@ demo: env  ## A real portrait becomes a head: start the stack, send it, download
 up: env  ## Keep the local stack until Ctrl-C
 	@$(BIN)/face3d up
 
-test: env  ## All tests but the slow ones
-	@$(BIN)/python -m pytest
+quick: env  ## Before each commit, in less than a minute: lint, format and the unit tests that take no time
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadgroup -q -m 'not heavy and not slow and not hrn'
+
+test: env  ## All tests but the slow ones, in JOBS processes (2)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-slow: env  ## The tests that wait on purpose: frozen processes, long races
 	@$(BIN)/python -m pytest -m slow

@@ -5,7 +5,6 @@ message is done with, and the database knows what is left to do.
 """
 
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tests.integration.conftest import empty_broker, empty_database
 from tests.integration.job_rows import accept, publish
 from tests.integration.pipeline import QUICK, Pipeline, kill_tree, until
 from tests.integration.tcp_proxy import Proxy
+from tests.integration.warm_python import WarmProcess
 
 FIRST, SECOND, DEAD = "preprocess.cpu.batch", "geometry.cpu.batch", "face3d.dead"
 
@@ -43,9 +43,9 @@ class Bench:
     proxy: Proxy
     taken: Path
     settings: Settings
-    worker: subprocess.Popen[bytes] | None = None
+    worker: WarmProcess | None = None
 
-    def start_worker(self, name: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, name: str) -> WarmProcess:
         """Start a worker and wait for its heartbeat."""
         process = self.pipeline.start(
             "-m", "celery", "-A", "tests.integration.ending_worker", "worker", "-n", f"{name}@test",

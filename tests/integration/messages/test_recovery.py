@@ -44,6 +44,7 @@ def test_worker_killed_in_the_middle_of_a_stage(pipeline: Pipeline, stage: str) 
     assert attempts[stage] == ["lost", "done"]
 
 
+@pytest.mark.slow
 def test_worker_frozen_past_its_lease_loses(pipeline: Pipeline) -> None:
     sleeper = pipeline.start_worker("sleeper", wait="geometry=1.5")
     job_id = pipeline.submit()
@@ -95,6 +96,7 @@ def test_message_delivered_twice(pipeline: Pipeline) -> None:
     assert [stage.attempt for stage in pipeline.job(job_id).stages] == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_poisonous_photo_fails_its_job_and_spares_the_next(pipeline: Pipeline) -> None:
     job_id = pipeline.submit()
     for number in (1, 2, 3):

@@ -93,6 +93,7 @@ def test_on_valkey(valkey: Pipeline) -> None:
     check_no_waiting(valkey, workers=1, slots=SLOTS)
 
 
+@pytest.mark.slow
 @pytest.mark.rabbitmq
 def test_on_rabbitmq(amqp: Pipeline) -> None:
     # The interactive queues have a worker of their own, with one slot.

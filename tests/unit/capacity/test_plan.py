@@ -17,6 +17,8 @@ from cli.plan import read_seconds
 from face3d.errors import ConfigurationError
 from face3d.settings import ROOT
 
+pytestmark = pytest.mark.heavy
+
 PACKAGING = ServiceTime(name="packaging", place="host", median=1.0)
 
 

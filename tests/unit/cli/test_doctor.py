@@ -45,6 +45,7 @@ def test_an_old_schema_s_remedy_is_a_module_that_exists(monkeypatch: pytest.Monk
     assert find_spec(match[1])
 
 
+@pytest.mark.heavy
 def test_a_server_that_could_not_be_asked_in_time_is_not_called_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
