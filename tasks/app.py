@@ -1,14 +1,27 @@
 """The Celery app: `celery -A tasks.app ...`."""
 
+import os
 from typing import Any
 
 from celery import Celery, signals
+from celery.loaders.app import AppLoader
 from kombu.connection import Connection
 
 from face3d.logs import configure_logs
 from face3d.settings import Settings, get_settings
-from tasks.broker import celery_config, publisher_options
+from tasks.broker import DELIVERY_QUEUE, celery_config, publisher_options
 from tasks.routing import route
+
+
+class WorkerLoader(AppLoader):  # type: ignore[misc]  # celery ships no types
+    """Imports tasks where they run: Flower and who only publishes need none of what stages compute with."""
+
+    def on_worker_init(self) -> None:
+        """Import the tasks of what this worker serves; one that sends webhooks serves nothing else."""
+        for module in ("tasks.deliver", "tasks.heartbeat"):
+            self.import_task_module(module)
+        if os.environ.get("FACE3D_STAGES") != DELIVERY_QUEUE:
+            self.import_task_module("tasks.stages")
 
 
 class App(Celery):  # type: ignore[misc]  # celery ships no types
@@ -23,11 +36,10 @@ class App(Celery):  # type: ignore[misc]  # celery ships no types
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery app for these settings."""
-    made = App("face3d", set_as_current=True)
+    made = App("face3d", set_as_current=True, loader=WorkerLoader)
     made.conf.update(celery_config(settings))
     made.conf.face3d_publisher_options = publisher_options(settings.broker_kind)
     made.conf.task_routes = (route,)
-    made.conf.imports = ("tasks.stages", "tasks.deliver", "tasks.heartbeat")
     return made
 
 
