@@ -26,12 +26,17 @@ def require_extra(extra: str) -> None:
     Raises:
         ExtraMissing: one is not there; the message begins with the code.
     """
-    missing = [name for name in packages_of(extra) if not _is_installed(name)]
-    if missing:
+    if missing := [name for name in packages_of(extra) if not _is_installed(name)]:
         raise ExtraMissing(
             f"{ExtraMissing.code}: extra {extra!r} is needed here, and of it {', '.join(missing)} is not "
             f"installed. In the checkout: pip install -c requirements.lock -e '.[{extra}]'"
         )
+
+
+def is_chosen(extra: str) -> bool:
+    """Tell whether an extra is meant to be here: all or some of its packages are installed."""
+    packages = list(packages_of(extra))
+    return not packages or any(map(_is_installed, packages))
 
 
 def packages_of(extra: str) -> Iterator[str]:

@@ -174,6 +174,11 @@ def test_a_missing_extra_is_said_with_the_command(bare: None, extra: str, missin
     )
 
 
+def test_an_extra_is_chosen_where_some_of_it_is_installed(bare: None) -> None:
+    assert not extras.is_chosen("web")
+    assert extras.is_chosen("local")
+
+
 def test_this_installation_has_all_extras() -> None:
     for extra in ("worker", "web", "local"):
         extras.require_extra(extra)
