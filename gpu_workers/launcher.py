@@ -20,6 +20,7 @@ from pathlib import Path
 import structlog
 
 from face3d.errors import ConfigurationError, Face3DError
+from face3d.extras import require_extra
 from face3d.logs import configure_logs
 from face3d.queues import StageQueue, queue_name
 from face3d.settings import Settings, get_settings
@@ -262,6 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = get_settings()
     configure_logs(settings)
     try:
+        # Without it every child would die at its start, again and again.
+        require_extra("worker")
         plans = plans_from_arguments(chosen, settings)
         if any(StageName.PREPROCESS in plan.worker.stages for plan in plans):
             check_sandbox(PhotoLimits.from_settings(settings))

@@ -3,12 +3,25 @@
 from typing import Any
 
 from celery import Celery, signals
+from celery.loaders.app import AppLoader
 from kombu.connection import Connection
 
 from face3d.logs import configure_logs
+from face3d.queues import DELIVERY_QUEUE
 from face3d.settings import Settings, get_settings
 from tasks.broker import celery_config, publisher_options
 from tasks.routing import Router
+
+
+class WorkerLoader(AppLoader):  # type: ignore[misc]  # celery ships no types
+    """Imports tasks where they run: Flower and who only publishes need none of what stages compute with."""
+
+    def on_worker_init(self) -> None:
+        """Import the tasks of what this worker serves; one that sends webhooks serves nothing else."""
+        for module in ("tasks.deliver", "tasks.heartbeat"):
+            self.import_task_module(module)
+        if get_settings().worker.stages != (DELIVERY_QUEUE,):
+            self.import_task_module("tasks.stages")
 
 
 class App(Celery):  # type: ignore[misc]  # celery ships no types
@@ -26,12 +39,11 @@ class App(Celery):  # type: ignore[misc]  # celery ships no types
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery app for these settings."""
-    made = App("face3d", set_as_current=True)
+    made = App("face3d", set_as_current=True, loader=WorkerLoader)
     made.conf.update(celery_config(settings))
     made.conf.face3d_publisher_options = publisher_options(settings.broker_kind)
     made.router = Router(settings)
     made.conf.task_routes = (made.router.route,)
-    made.conf.imports = ("tasks.stages", "tasks.deliver", "tasks.heartbeat")
     return made
 
 

@@ -107,9 +107,19 @@ def test_what_hangs_is_told_and_keeps_nobody_waiting() -> None:
     ]
 
 
-def test_a_library_that_ends_the_process_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "LIBRARIES", ("json", "no_such_module", "antigravity.nothing"))
-    found = {finding.subject: finding for finding in diagnosis.examine_libraries()}
+def test_where_no_stage_runs_nothing_is_asked_about_what_stages_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(diagnosis, "is_chosen", lambda extra: extra != "worker")
+    monkeypatch.setattr(diagnosis, "examine_libraries", asked.append)
+    probes = {probe.subject: probe for probe in diagnosis.machine_probes(Settings())}
+    assert set(probes) == {"machine", "libraries", "local stack"}
+    probes["libraries"].examine()
+    assert asked == [("psycopg",)]
+
+
+def test_a_library_that_ends_the_process_is_a_finding() -> None:
+    names = ("json", "no_such_module", "antigravity.nothing")
+    found = {finding.subject: finding for finding in diagnosis.examine_libraries(names)}
     assert found["library json"].ok
     assert not found["library no_such_module"].ok
     assert "no_such_module" in found["library no_such_module"].detail
