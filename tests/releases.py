@@ -58,8 +58,8 @@ def extract(release: Release, folder: Path, repository: Path = ROOT) -> Path:
     archive = subprocess.run(command, capture_output=True, check=False)
     if archive.returncode:
         raise ReleaseError(
-            f"The history here does not hold release {release.version} (commit {release.commit}), which tests "
-            f"of upgrades need. In a shallow clone run `git fetch --unshallow`; an unpacked archive has none. "
+            f"The history here does not hold release {release.version} (commit {release.commit}), which "
+            f"tests of upgrades need. In a shallow clone run `git fetch --unshallow`. "
             f"git says: {archive.stderr.decode(errors='replace').strip()}"
         )
     folder.mkdir(parents=True, exist_ok=True)

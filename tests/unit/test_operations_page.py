@@ -1,4 +1,4 @@
-"""docs/operations.md says what the code does: names, commands, settings and times."""
+"""docs/how-to/operations.md says what the code does: names, commands, settings and times."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ from face3d.settings import PLACEHOLDER, ROOT, TOKEN_LENGTH, TOKEN_LETTERS, Sett
 from face3d.states import STAGES, Tier
 from tasks import artifacts, heartbeat, leftovers, retention
 
-PAGE = (ROOT / "docs" / "operations.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "operations.md").read_text()
 SETTINGS = Settings()
 
 #: An event's name in a log.
@@ -154,7 +154,7 @@ def test_rabbitmq_waits_for_a_message_longer_than_all_that_may_run_before_it() -
 
 
 def test_flower_forgets_dead_workers_wherever_we_start_it() -> None:
-    for path in ("compose/docker-compose.yml", "compose/local/programs.py", "docs/operations.md"):
+    for path in ("compose/docker-compose.yml", "compose/local/programs.py", "docs/how-to/operations.md"):
         assert "--purge_offline_workers=60" in (ROOT / path).read_text(), path
 
 
