@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := face3d storage db migrations tasks gpu_workers assets web bench compose
 
-.PHONY: help env demo up test test-slow hrn test-hrn check bench lock clean
+.PHONY: help env demo up test test-slow coverage hrn test-hrn check bench lock clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -22,6 +22,10 @@ test: env  ## All tests but the slow ones
 
 test-slow: env  ## The tests that wait on purpose: frozen processes, long races
 	@$(BIN)/python -m pytest -m slow
+
+coverage: env  ## The unit tests, and which share of the delivered code they run
+	@$(BIN)/coverage run -m pytest tests/unit -q
+	@$(BIN)/coverage report --format=total | sed 's/.*/unit tests run & % of the lines/'
 
 hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models fetch hrn)
 	@$(PYTHON) scripts/hrn.py env
@@ -42,4 +46,4 @@ lock:  ## Write requirements.lock from .venv
 	@$(BIN)/python scripts/write_lock.py
 
 clean:  ## Remove the environment, caches and outputs; the stack's data stays
-	rm -rf .venv .venv-hrn .mypy_cache .ruff_cache .pytest_cache out node_modules face3d.egg-info
+	rm -rf .venv .venv-hrn .mypy_cache .ruff_cache .pytest_cache .coverage out node_modules face3d.egg-info
