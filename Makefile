@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := face3d storage db migrations tasks gpu_workers assets web bench compose
 
-.PHONY: help env demo up test test-slow coverage hrn test-hrn check bench lock clean
+.PHONY: help env demo up test test-slow coverage hrn test-hrn check types bench lock clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,11 +33,13 @@ hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models f
 test-hrn: env  ## The tests of engine hrn, in .venv-hrn, on a made-up model; skipped where they passed on this code
 	@$(PYTHON) scripts/hrn.py test
 
-check: env  ## Format, lint, types, licences
+check: env types  ## Format, lint, types, licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(ROOMS)
 	$(BIN)/python scripts/check_licences.py
+
+types:  ## Types alone, in the environment that is there
+	$(BIN)/mypy $(ROOMS)
 
 bench: env  ## How fast the pipeline is on this machine
 	@$(BIN)/face3d bench pipeline

@@ -80,6 +80,24 @@ def test_commands_of_the_page_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_hooks_before_a_commit_use_tools_that_are_there() -> None:
+    entries = re.findall(r"entry: (.*)", (ROOT / ".pre-commit-config.yaml").read_text())
+    assert len(entries) == 3
+    makefile = (ROOT / "Makefile").read_text()
+    for tool, argument, *_ in map(str.split, entries):
+        if tool == "make":
+            assert re.search(rf"^{argument}:", makefile, re.MULTILINE), argument
+        else:
+            assert (ROOT / tool).is_file(), tool
+
+
+def test_the_forge_runs_what_ci_runs() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert "run: bash .ci/run\n" in workflow
+    # Without history, tests of upgrades fail.
+    assert "fetch-depth: 0" in workflow
+
+
 def test_files_that_the_page_names_exist() -> None:
     missing = [name for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", PAGE) if not (ROOT / name).exists()]
     assert not missing
