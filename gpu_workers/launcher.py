@@ -23,13 +23,13 @@ from face3d.errors import ConfigurationError, Face3DError
 from face3d.logs import configure_logs
 from face3d.settings import Settings, get_settings
 from face3d.states import GPU_STAGES, STAGES, StageName, Tier
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.decoding.client import check_sandbox
+from gpu_workers.gpu_catalog import GpuType, cpu_slots, gpu_type
 from gpu_workers.health import detect_gpu_type
 from gpu_workers.nvml import count_gpus
-from gpu_workers.photo import check_sandbox
+from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.profiles import jobs_at_once, profile_of
-from gpu_workers.types import GpuType, cpu_slots, gpu_type
-from gpu_workers.watch import WATCH_DIR, forget_running, oldest_seconds
+from gpu_workers.stage_heartbeats import WATCH_DIR, forget_running, oldest_seconds
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from face3d.outages import Outage
 from face3d.settings import Settings, get_settings
 from face3d.states import STAGES
 from gpu_workers.health import HealthJudge, describe_host, open_probe
-from gpu_workers.watch import read_unfit, watch_dir
+from gpu_workers.stage_heartbeats import read_unfit, watch_dir
 from tasks.artifacts import open_cache
 from tasks.base import get_runtime, worker_identity
 from tasks.broker import DELIVERY_QUEUE

@@ -18,8 +18,8 @@ from db.session import make_session_factory
 from db.workers import StageRequest, TypeFacts, record_placement, stage_request, type_facts
 from face3d.settings import Settings, get_settings
 from face3d.states import StageName, Tier
+from gpu_workers.gpu_catalog import relative_speed
 from gpu_workers.profiles import expected_peak_mb
-from gpu_workers.types import relative_speed
 from tasks.broker import DELIVERY_QUEUE, message_priority, queue_name
 
 #: Seconds that a stage takes on the reference card when nobody measured it yet.

@@ -14,15 +14,15 @@ from starlette.concurrency import run_in_threadpool
 from db.jobs import JobNotFound, cancel, find, find_by_photo, list_jobs, retry
 from db.models import Job
 from face3d.states import JobState
+from gpu_workers.serving.png_stream import iterate_apart
 from storage.layout import as_path
 from web.auth import require_api
 from web.context import Context, ContextOf, SessionOf
 from web.erasure import erase_job
-from web.lanes import Lane
+from web.middleware.lanes import Lane
 from web.problems import PROBLEMS, Problem, refuse
 from web.progress import Followers
 from web.queries import TypicalDurations, asset_file, asset_files, find_jobs
-from web.streaming import iterate_apart
 from web.uploads import accept_upload, form_schema, read_form
 from web.views import JobPage, JobView, view_job
 
