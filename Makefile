@@ -30,7 +30,7 @@ coverage: env  ## The unit tests, and which share of the delivered code they run
 hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models fetch hrn)
 	@$(PYTHON) scripts/hrn.py env
 
-test-hrn: env  ## The tests of engine hrn, in .venv-hrn, on a made-up model; skipped where they passed on this code
+test-hrn: env  ## The tests of engine hrn, in .venv-hrn, on a synthetic model; skipped where they passed on this code
 	@$(PYTHON) scripts/hrn.py test
 
 check: env types  ## Format, lint, types, licences
