@@ -24,7 +24,7 @@ test-slow: env  ## The tests that wait on purpose: frozen processes, long races
 	@$(BIN)/python -m pytest -m slow
 
 coverage: env  ## The unit tests, and which share of the delivered code they run
-	@$(BIN)/coverage run -m pytest tests/unit -q
+	@$(BIN)/python -m pytest tests/unit $(if $(JOBS),-n $(JOBS)) -q --cov --cov-report=
 	@$(BIN)/coverage report --format=total | sed 's/.*/unit tests run & % of the lines/'
 
 hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models fetch hrn)

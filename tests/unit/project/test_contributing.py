@@ -74,9 +74,12 @@ def test_the_worked_example_stands_in_the_code() -> None:
         assert lines in (ROOT / name).read_text(), name
 
 
-def test_commands_of_the_page_exist() -> None:
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "README.md"])
+def test_targets_of_make_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"\bmake ([a-z-]+)", PAGE):
+    shown = re.findall(r"(?:`|^    )make ([a-z-]+)", (ROOT / page).read_text(), re.MULTILINE)
+    assert len(shown) > 3
+    for target in shown:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer.main
 
+from cli import app
 from face3d.errors import ErrorCode
 from face3d.options import OPTION_NAMES, JobOptions, allowed_values
 from face3d.settings import ROOT
@@ -15,6 +17,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 #: Where a page of the project may be named, beside the pages themselves.
 SOURCES = ("*.py", "*.sh", "*.json", "*.toml", "*.yml", "*.html", "*.js", "Makefile", ".ci/*")
+
+#: Scripts that a page names and says to be no part of the project.
+NOT_OURS = frozenset({"score_heads.py"})
 
 
 def rows(page: str) -> dict[str, list[str]]:
@@ -81,6 +86,41 @@ def test_pages_that_the_code_names_exist() -> None:
         if not (ROOT / page).is_file()
     ]
     assert not missing
+
+
+def test_code_that_the_pages_name_exists() -> None:
+    """A path is one from the root; a bare name is that of some file."""
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True)
+    files = set(listed.stdout.splitlines())
+    bare = {Path(name).name for name in files}
+    missing = [
+        (str(page.relative_to(ROOT)), name)
+        for page in PAGES
+        for name in re.findall(r"`([\w./-]+\.(?:py|sh|sql))`", page.read_text())
+        if name not in (files if "/" in name else bare | NOT_OURS)
+    ]
+    assert not missing
+
+
+def commands() -> list[str]:
+    """Return every command of ours that a page shows, in a line or in a block."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    inline = re.findall(r"`(?:\.venv/bin/)?(face3d [^`\n]+)`", text)
+    blocks = re.findall(r"^    (?:\.venv/bin/)?(face3d [^\n#]+)", text, re.MULTILINE)
+    return sorted({command.strip() for command in inline + blocks})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_pages_exists_with_its_options(command: str) -> None:
+    root = found = typer.main.get_command(app)
+    for part in command.split()[1:]:
+        if part.startswith("--"):
+            options = {name for parameter in found.params for name in parameter.opts}
+            assert part.split("=")[0] in options, options
+        elif part in getattr(found, "commands", {}):
+            found = found.commands[part]  # type: ignore[attr-defined]
+        else:
+            assert found is not root, f"there is no command {part}"
 
 
 def test_every_page_stands_in_the_index() -> None:

@@ -7,9 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from cli import app
 from cli.diagnosis import COMMAND_SECONDS
 from compose.local.rabbitmq import CONFIG
 from db import erasures, symptoms, upkeep
@@ -78,23 +76,6 @@ def test_every_event_of_the_code_stands_in_the_page_and_none_else() -> None:
 def test_every_metric_of_the_code_stands_in_the_page_and_none_else() -> None:
     source = (ROOT / "web" / "metrics.py").read_text()
     assert words(section("Monitoring")) == set(re.findall(r'"(face3d_[a-z_]+)"', source))
-
-
-def commands() -> list[str]:
-    return sorted(set(re.findall(r"`(face3d [^`]+)`", PAGE)))
-
-
-@pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_page_exists_with_its_options(command: str) -> None:
-    found = typer.main.get_command(app)
-    for part in command.split()[1:]:
-        if part.startswith("--"):
-            options = {name for parameter in found.params for name in parameter.opts}
-            assert part in options, options
-        elif part in getattr(found, "commands", {}):
-            found = found.commands[part]  # type: ignore[attr-defined]
-        elif found is typer.main.get_command(app):
-            raise AssertionError(f"there is no command {part}")
 
 
 def test_every_module_and_setting_of_the_page_exists() -> None:
