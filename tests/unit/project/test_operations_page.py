@@ -1,4 +1,4 @@
-"""docs/how-to/operations.md says what the code does: names, commands, settings and times."""
+"""The pages of operators say what the code does: names, metrics, log lines, settings and times."""
 
 import ast
 import re
@@ -16,7 +16,8 @@ from face3d.settings import PLACEHOLDER, ROOT, TOKEN_LENGTH, TOKEN_LETTERS, Sett
 from face3d.states import STAGES, Tier
 from tasks import artifacts, heartbeat, leftovers, retention
 
-PAGE = (ROOT / "docs" / "how-to" / "operations.md").read_text()
+PAGES = ("how-to/operations.md", "reference/monitoring.md")
+PAGE = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)
 SETTINGS = Settings()
 
 #: An event's name in a log.
@@ -26,7 +27,7 @@ HANDED_ON = frozenset({"_report", "_each", "report"})
 
 
 def section(title: str) -> str:
-    """Return a section of the page."""
+    """Return a section of the pages."""
     match = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert match, title
     return match[1]
@@ -75,7 +76,7 @@ def test_every_event_of_the_code_stands_in_the_page_and_none_else() -> None:
 
 def test_every_metric_of_the_code_stands_in_the_page_and_none_else() -> None:
     source = (ROOT / "web" / "metrics.py").read_text()
-    assert words(section("Monitoring")) == set(re.findall(r'"(face3d_[a-z_]+)"', source))
+    assert words(section("Metrics")) == set(re.findall(r'"(face3d_[a-z_]+)"', source))
 
 
 def test_every_module_and_setting_of_the_page_exists() -> None:
