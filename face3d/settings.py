@@ -1,6 +1,6 @@
 """The one settings object: environment variables `FACE3D_*`, or a `.env`-style file named by FACE3D_ENV_FILE.
 
-docs/settings.md is made from the descriptions here; a test compares the two.
+docs/reference/settings.md is made from the descriptions here; a test compares the two.
 """
 
 import hashlib

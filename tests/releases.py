@@ -58,9 +58,9 @@ def extract(release: Release, folder: Path, repository: Path = ROOT) -> Path:
     archive = subprocess.run(command, capture_output=True, check=False)
     if archive.returncode:
         raise ReleaseError(
-            f"The history here does not hold release {release.version} (commit {release.commit}), which tests of "
-            f"upgrades need. In a shallow clone run `git fetch --unshallow`; an unpacked archive has "
-            f"none. git says: {archive.stderr.decode(errors='replace').strip()}"
+            f"The history here does not hold release {release.version} (commit {release.commit}), which "
+            f"tests of upgrades need. In a shallow clone run `git fetch --unshallow`. "
+            f"git says: {archive.stderr.decode(errors='replace').strip()}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:

@@ -10,7 +10,7 @@ from db import acceptance, deliveries, webhooks
 from db.deliveries import Claim, Outcome, Outgoing
 from face3d.errors import ErrorCode, RefusedError
 
-#: The schedule of docs/operations.md, seconds.
+#: The schedule of docs/how-to/operations.md, seconds.
 WAITS = (5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 43200.0)
 GUARD, HOLD, PLACES = 60.0, 15.0, 2
 
