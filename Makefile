@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # How many processes run tests at once; each has servers of its own.
 JOBS ?= 2
-ROOMS := face3d cli capacity storage db migrations tasks gpu_workers assets web bench compose
+PACKAGES := face3d cli capacity storage db migrations tasks gpu_workers assets web bench compose
 
 .PHONY: help env demo up quick test test-slow coverage hrn test-hrn check types bench lock clean
 
@@ -46,7 +46,7 @@ check: env types  ## Format, lint, types, licences
 	$(BIN)/python scripts/check_licences.py
 
 types:  ## Types alone, in the environment that is there
-	$(BIN)/mypy $(ROOMS)
+	$(BIN)/mypy $(PACKAGES)
 
 bench: env  ## How fast the pipeline is on this machine
 	@$(BIN)/face3d bench pipeline

@@ -18,7 +18,7 @@ from face3d.head import FloatArray, IndexArray, MeshPart
 #: A morph moves a vertex, or turns its normal, when it does more than this: metres; length of the difference.
 SMALLEST_MOVE = 2e-6
 SMALLEST_TURN = 4e-3
-#: A block of a large part has eight shapes, one of a small part as many as make so many vectors.
+#: A block of a large part has eight shapes, one of a small part as many as make this number of vectors.
 _BLOCK_VECTORS = 30_000
 _KEPT_TOPOLOGIES = 64
 

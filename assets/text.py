@@ -9,7 +9,7 @@ _ZERO = ord("0")
 
 
 def write_decimals(keyword: str, values: FloatArray, decimals: int = 6) -> bytes:
-    """Return a line a row of finite float32 values (N, K), as `format` prints them with so many decimals."""
+    """Return a line a row of finite float32 values (N, K), as `format` prints them with N decimals."""
     # A float32 times a million is exact in float64, so that a tie goes to the even digit in both.
     magnitudes = np.rint(np.abs(values.astype(np.float64)) * 10**decimals).astype(np.int64)
     lines = _Lines(keyword, len(values))

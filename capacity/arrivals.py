@@ -11,7 +11,7 @@ from capacity.simulation import BATCH, INTERACTIVE, FloatArray
 DAY_SECONDS = 86_400.0
 OFFICE_SECONDS = 8 * 3600.0
 
-#: One run simulates about so many photos, and at most so many days.
+#: One run simulates about this number of photos, and at most this number of days.
 _PHOTOS, _DAYS = 10_000, 10.0
 
 
@@ -33,7 +33,7 @@ class Arrivals:
     #: Seconds, ascending, shape (photos,).
     moments: FloatArray
     #: INTERACTIVE for singles, BATCH for photos of a burst, shape (photos,).
-    tiers: NDArray[np.int64]
+    priority_classes: NDArray[np.int64]
     #: Moments of the bursts.
     bursts: FloatArray
     #: Seconds that are simulated; of an office day only its open hours count.
@@ -66,6 +66,8 @@ def make_arrivals(
     singles = rng.uniform(0.0, horizon, rng.poisson(rate * horizon))
     starts = np.sort(rng.uniform(0.0, horizon, bursts))
     moments = np.concatenate([singles, np.repeat(starts, burst)])
-    tiers = np.repeat(np.array([INTERACTIVE, BATCH]), [len(singles), bursts * burst])
+    priority_classes = np.repeat(np.array([INTERACTIVE, BATCH]), [len(singles), bursts * burst])
     order = np.argsort(moments, kind="stable")
-    return Arrivals(moments=moments[order], tiers=tiers[order], bursts=starts, horizon=horizon)
+    return Arrivals(
+        moments=moments[order], priority_classes=priority_classes[order], bursts=starts, horizon=horizon
+    )

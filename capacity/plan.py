@@ -168,7 +168,7 @@ class _Planner:
 
     def _too_few(self, place: str) -> int:
         """Return a count that the single photos alone keep busy for ever."""
-        single = self.day.tiers == INTERACTIVE
+        single = self.day.priority_classes == INTERACTIVE
         columns = [step.place == place for step in self.steps]
         work = float(self.day_seconds[single][:, columns].sum()) / self.day.horizon
         best = max(
@@ -178,7 +178,7 @@ class _Planner:
 
     def _answer(self, goal: str, cards: int, hosts: int, *, met: bool) -> Answer:
         outcome = self._simulate(cards, max(1, hosts), self.day, self.day_seconds)
-        latency = outcome.latency[self.day.tiers == INTERACTIVE]
+        latency = outcome.latency[self.day.priority_classes == INTERACTIVE]
         burst = None
         if self.question.burst and self.question.pattern is not Pattern.STEADY:
             runs = [self._burst_alone(cards, max(1, hosts), seconds) for seconds in self.burst_seconds]
@@ -203,7 +203,7 @@ class _Planner:
         if cards >= self.enough_for_singles.get(hosts, MOST_CARDS + 1):
             return True
         outcome = self._simulate(cards, hosts, self.day, self.day_seconds)
-        good = self._in_time(outcome.latency[self.day.tiers == INTERACTIVE])
+        good = self._in_time(outcome.latency[self.day.priority_classes == INTERACTIVE])
         if good:
             self.enough_for_singles[hosts] = cards
         return good
@@ -221,7 +221,7 @@ class _Planner:
         return not self._has_singles() or self._singles_in_time(cards, hosts)
 
     def _has_singles(self) -> bool:
-        return bool((self.day.tiers == INTERACTIVE).any())
+        return bool((self.day.priority_classes == INTERACTIVE).any())
 
     def _calm(self, cards: int, hosts: int) -> bool:
         """Whether neither cards nor CPU machines are busier than the limit over the day."""
@@ -236,7 +236,7 @@ class _Planner:
     def _burst_alone(self, cards: int, hosts: int, seconds: FloatArray) -> Outcome:
         count = self.question.burst
         burst = Arrivals(
-            moments=np.zeros(count), tiers=np.full(count, BATCH), bursts=np.zeros(1), horizon=0.0
+            moments=np.zeros(count), priority_classes=np.full(count, BATCH), bursts=np.zeros(1), horizon=0.0
         )
         return self._simulate(cards, hosts, burst, seconds)
 
@@ -262,7 +262,7 @@ class _Planner:
             pools=pools,
             steps=[Step(pool=step.place) for step in self.steps],
         )
-        return simulation.run(arrivals.moments, arrivals.tiers.tolist(), seconds)
+        return simulation.run(arrivals.moments, arrivals.priority_classes.tolist(), seconds)
 
     def _card_hosts(self, cards: int) -> list[float]:
         per_host = self.question.cards_per_host

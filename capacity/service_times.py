@@ -73,7 +73,7 @@ class Card:
     note: str = ""
 
     def host_capacity(self, cards: int) -> float:
-        """Return how many photos a host of so many cards works on at full speed together.
+        """Return how many photos a host of N cards works on at full speed together.
 
         A count that has no figure of its own takes that of the next larger count, else of the largest.
         """

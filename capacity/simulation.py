@@ -132,15 +132,15 @@ class Simulation:
         self._events: list[tuple[float, int, int, int]] = []
         self._order = itertools.count()
 
-    def run(self, arrived: FloatArray, tiers: Sequence[int], seconds: FloatArray) -> Outcome:
+    def run(self, arrived: FloatArray, priority_classes: Sequence[int], seconds: FloatArray) -> Outcome:
         """Simulate until every job ended.
 
         Args:
             arrived: seconds, ascending, shape (jobs,).
-            tiers: INTERACTIVE or BATCH of each job.
+            priority_classes: INTERACTIVE or BATCH of each job.
             seconds: service time of each job's steps alone on an idle machine, shape (jobs, steps).
         """
-        self._tiers, self._seconds = tiers, seconds
+        self._classes, self._seconds = priority_classes, seconds
         ended = np.zeros(len(arrived))
         # An event is (moment, order, machine or -1, version or job).
         self._events = [(float(moment), next(self._order), -1, job) for job, moment in enumerate(arrived)]
@@ -164,7 +164,7 @@ class Simulation:
 
     def _enqueue(self, job: int, step: int, now: float) -> None:
         pool = self._steps[step].pool
-        self._waiting[pool][self._tiers[job]][step].append(job)
+        self._waiting[pool][self._classes[job]][step].append(job)
         self._waits[pool] += 1
         self._start(pool, now)
 

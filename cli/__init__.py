@@ -1,4 +1,4 @@
-"""The `face3d` command: the only place that may import every room."""
+"""The `face3d` command: the only place that may import every package."""
 
 from cli.main import app, main
 

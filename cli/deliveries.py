@@ -30,7 +30,7 @@ def show(
     failed: Annotated[bool, typer.Option("--failed", help="Only messages that were given up.")] = False,
     endpoint: EndpointOption = None,
     job: JobOption = None,
-    limit: Annotated[int, typer.Option(help="At most so many, the newest.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="At most N, the newest.", min=1)] = 50,
     tries: Annotated[bool, typer.Option("--tries", help="Print every try, not the last alone.")] = False,
 ) -> None:
     """List webhook messages, newest first, with how their tries ended."""

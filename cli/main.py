@@ -1,6 +1,6 @@
 """The `face3d` command: one typer app; each module adds its own commands in `register(app)`.
 
-Modules import the rooms inside their commands, so that `face3d --help` stays quick.
+Modules import the packages inside their commands, so that `face3d --help` stays quick.
 """
 
 import os

@@ -39,7 +39,7 @@ def worker(
 
 
 def relay() -> None:
-    """Publish what the database decided, and mend what got lost; any number may run."""
+    """Publish what the database decided, and repair what got lost; any number may run."""
     from tasks.relay import main
 
     raise typer.Exit(main())

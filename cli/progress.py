@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 _STAGES = ("preprocess", "geometry", "texture", "packaging")
 
-#: Up to so many jobs show a bar for each stage; more show one bar each.
+#: Up to N jobs show a bar for each stage; more show one bar each.
 _DETAILED_JOBS = 2
 
 

@@ -20,7 +20,7 @@ RELAY_SECONDS = 15.0
 LATE_SECONDS = 30.0
 #: Photos that wait longer than this are worth a look, whatever the cause.
 WAIT_SECONDS = 600.0
-#: A periodic task is late when it did not succeed within so many of its pauses and this long.
+#: A periodic task is late when it did not succeed within this number of its pauses and this long.
 TASK_PAUSES, TASK_SECONDS = 3.0, 60.0
 #: Retention runs each ten minutes.
 OVERDUE_WARN_SECONDS, OVERDUE_FAIL_SECONDS = 2 * 3600.0, 86400.0

@@ -44,13 +44,13 @@ def age_seconds(retention_days: float) -> float | None:
     return retention_days * 86400.0 if retention_days > 0 else None
 
 
-def find_uncollected(session: Session, *, settled_seconds: float, limit: int) -> list[str]:
+def find_uncollected(session: Session, *, ended_seconds: float, limit: int) -> list[str]:
     """Return ids of ended jobs whose artifacts are to be deleted, oldest first."""
     return _ids(
         session,
         f"SELECT id FROM jobs WHERE tidied_at IS NULL AND {_WAITED}"  # noqa: S608 - constants of ours
-        " AND finished_at < now() - make_interval(secs => :settled) ORDER BY finished_at LIMIT :limit",
-        settled=settled_seconds,
+        " AND finished_at < now() - make_interval(secs => :ended) ORDER BY finished_at LIMIT :limit",
+        ended=ended_seconds,
         limit=limit,
     )
 

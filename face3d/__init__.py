@@ -1,3 +1,3 @@
-"""What every room shares: settings, errors, contracts and the `face3d` command."""
+"""What every package shares: settings, errors, contracts."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Values that travel between rooms: the storage event and the engine-neutral stage result."""
+"""Values that travel between packages: the storage event and the engine-neutral stage result."""
 
 import json
 from collections.abc import Mapping

@@ -259,7 +259,7 @@ REASONS: Mapping[ReasonCode, ReasonKind] = {
     ReasonCode.SECOND_PHOTO_NOT_FOUND: _K(
         label="second photo not found in the first",
         message="Too little of the first photo was found in the second: another face, light or person.",
-        measure="spots of skin found in both",
+        measure="points of skin matched in both",
         usable=1.0, below=True, digits=0,
     ),
     ReasonCode.FRONT_DISAGREES: _K(
@@ -321,7 +321,7 @@ def read_reason(fact: Mapping[str, Any]) -> QualityReason:
 
 
 def tell_apart(value: float, limit: float, digits: int) -> float:
-    """Return a value rounded to so many digits, or to as many more as tell it from a limit."""
+    """Return a value rounded to N digits, or to as many more as tell it from a limit."""
     for more in range(digits, _MOST_DIGITS):
         rounded = round(value, more)
         if value == limit or (rounded != limit and (rounded < limit) == (value < limit)):

@@ -1,4 +1,4 @@
-"""The words of DESIGN section 1 as enums: stages, tiers, states."""
+"""The words of DESIGN section 1 as enums: stages, priority classes, states."""
 
 from enum import StrEnum
 

@@ -124,7 +124,7 @@ def worker_command(plan: WorkerPlan, log_level: str) -> list[str]:
 
 
 def library_environment(threads: int) -> dict[str, str]:
-    """Return the environment of numeric libraries, which use so many threads; to be set before they load.
+    """Return the environment of numeric libraries, which use N threads; to be set before they load.
 
     BLAS gets one: our matrices are small, and sixteen threads that wait for each other cost a stage ten times
     its work.

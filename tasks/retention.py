@@ -20,7 +20,7 @@ from tasks.artifacts import HostCache
 log = structlog.get_logger(__name__)
 
 #: An attempt that ended this long ago writes nothing any more.
-_SETTLED_SECONDS = 900
+_ENDED_SECONDS = 900
 
 #: Errors in a row after which a round ends: each may have cost a minute and a half.
 _GIVE_UP = 10
@@ -35,7 +35,7 @@ def collect_garbage(
     settings: Settings,
     cache: HostCache,
     *,
-    settled_seconds: float = _SETTLED_SECONDS,
+    ended_seconds: float = _ENDED_SECONDS,
     limit: int = ROUND,
 ) -> int:
     """Delete what ended jobs no longer need, and what attempts left that no row names.
@@ -47,7 +47,7 @@ def collect_garbage(
         StorageUnavailable: the storage answers nobody; what was deleted before stays so.
     """
     with sessions() as session:
-        ids = upkeep.find_uncollected(session, settled_seconds=settled_seconds, limit=limit)
+        ids = upkeep.find_uncollected(session, ended_seconds=ended_seconds, limit=limit)
 
     def collect(job_id: str) -> None:
         # Under the job's lock: a retry must not find its artifacts half gone.

@@ -93,7 +93,7 @@ class GuardedStream(httpcore.NetworkStream):
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        """Return what came, at most so many bytes."""
+        """Return what came, at most N bytes."""
         try:
             return self._stream.read(max_bytes, self._deadline.remaining())
         except httpcore.ReadTimeout:

@@ -11,7 +11,7 @@ def erase_job(context: Context, job_id: str) -> None:
     """Stop a job, delete photo, artifacts and asset, and forget the rest.
 
     The row forgets last: if the storage fails in between, the same call can be made again. What a worker
-    still had in hand is deleted when the relay tidies the job, a quarter of an hour later.
+    still had in hand is deleted when the relay collects the job's garbage, a quarter of an hour later.
 
     Raises:
         JobNotFound: there is no such job.

@@ -20,7 +20,7 @@ from web.subscriptions import receive_request
 
 log = structlog.get_logger(__name__)
 
-#: So many records after another that database or storage fail mean that the rest would wait in vain.
+#: When N records one after another fail for the database or the storage, the rest would wait in vain.
 MAX_FAILURES_IN_A_ROW = 2
 
 #: Why a record makes no job, ever.

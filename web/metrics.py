@@ -98,7 +98,7 @@ class Snapshot(Collector):
             ),
             (
                 "face3d_upkeep_failing_jobs",
-                "Jobs that could not be tidied or erased the last time.",
+                "Jobs that could not be erased, or whose garbage could not be deleted, the last time.",
                 facts.overdue.failing_jobs,
             ),
             ("face3d_database_bytes", "Size of the database.", facts.database_bytes),

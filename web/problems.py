@@ -89,7 +89,7 @@ def refuse_with(status: HTTPStatus, problem: Problem) -> ApiError:
     return ApiError(status, problem)
 
 
-#: Errors of the other rooms: status and code.
+#: Errors of the other packages: status and code.
 _STATUS: dict[type[Face3DError], tuple[HTTPStatus, str]] = {
     JobNotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     EndpointNotFound: (HTTPStatus.NOT_FOUND, "not_found"),

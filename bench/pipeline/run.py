@@ -8,7 +8,7 @@ from bench.pipeline.stack_run import StackRun, open_stack
 from bench.report import ROUND_HEAD, describe_run, round_rows, summary_row, table, write_csv
 from face3d.states import STAGES
 
-#: Photos that every worker process sees before anything counts: rounds of so many at once.
+#: Photos that every worker process sees before anything counts: rounds of N at once.
 _WARM_ROUNDS, _WARM_AT_ONCE = 3, 4
 _WHOLE, _BETWEEN = "PUT to webhook", "between the stages"
 

@@ -72,7 +72,7 @@ def bench_looks(
         draw_sheet(prepared.tensors["photo"], head, texture, options.lod).save(target)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in texture.facts["texel_shares"].items())
         second = geometry.facts.get("view_matches")
-        found = "" if second is None else f"; {second} spots in both photos"
+        found = "" if second is None else f"; {second} keypoint matches"
         say(f"{target}: {geometry.facts['quality']}; {shares}{found}")
 
 

@@ -14,7 +14,7 @@ from face3d.errors import ConfigurationError
 #: SeaweedFS serves gRPC at its HTTP port + 10000; clients assume that distance.
 GRPC_OFFSET = 10_000
 
-#: Every port of the stack: name to whether its gRPC twin must be free too.
+#: Every port of the stack: name to whether its gRPC port must be free too.
 PORT_NAMES: dict[str, bool] = {
     "web": False,
     "postgres": False,

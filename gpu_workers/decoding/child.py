@@ -33,7 +33,7 @@ from gpu_workers.sandbox.lock import Layers, hide_from_children
 Pixels = NDArray[np.uint8]
 
 #: Photos that a child decodes before another takes its place: what a hostile photo leaves in its memory meets
-#: at most so many others. A start takes 0.13 s of CPU beside the work, which is 0.4 ms a photo.
+#: at most this number of others. A start takes 0.13 s of CPU beside the work, which is 0.4 ms a photo.
 PHOTOS_PER_CHILD = 300
 _ROOT = Path(__file__).resolve().parents[2]
 #: The program of a child, after the interpreter; tests put others in its place.

@@ -26,7 +26,7 @@ _BLAME = 0.8
 
 
 def plain_memory(size: int) -> Pixels:
-    """Return so many uninitialised bytes."""
+    """Return N uninitialised bytes."""
     return np.empty(size, np.uint8)
 
 
@@ -55,7 +55,7 @@ def decode_photo(
     Args:
         data: the uploaded file's bytes.
         longest_side: shrink to this at most; None keeps the size.
-        allocate: returns so many bytes for the pixels.
+        allocate: returns N bytes for the pixels.
     Raises:
         RefusedError: not_an_image, image_too_large or truncated_image, with value and limit.
         EngineUnavailable: the decoding process cannot be started, or not locked up as the setting requires.

@@ -46,7 +46,7 @@ class SharedPixels:
         self._used = 0
 
     def take(self, size: int) -> memoryview:
-        """Return the first bytes of the file, so many of them, to be written."""
+        """Return the first N bytes of the file, to be written."""
         if self._mapped is None or len(self._mapped) < size:
             self._mapped = None
             # The file has its full length from the start: its size is sealed.
@@ -196,7 +196,7 @@ def lock_up(limits: Limits, photos: int) -> Layers:
 
 
 def _limit_cpu(seconds: float) -> None:
-    """Let this process use so many CPU seconds from now on; the kernel ends it where it uses more."""
+    """Let this process use this number of CPU seconds from now on; the kernel ends it where it uses more."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(usage.ru_utime + usage.ru_stime + seconds) + 1
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]

@@ -19,7 +19,7 @@ from PIL import AvifImagePlugin, ExifTags, Image, TiffImagePlugin
 from gpu_workers.photo_formats import containers
 from gpu_workers.photo_formats.colours import Colours, read_colours
 from gpu_workers.photo_formats.errors import CutShortError, UnreadableError
-from gpu_workers.photo_formats.tiff import check_layout, settle_depth
+from gpu_workers.photo_formats.tiff import check_layout, resolve_depth
 
 #: What Pillow may open: formats that cameras, phones and editors write, decoded without outside programs.
 PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -99,7 +99,7 @@ def open_photo(data: bytes, check_size: CheckSize) -> OpenedPhoto:
 
     def load() -> Image.Image:
         picture.load()
-        return settle_depth(picture) if isinstance(picture, TiffImagePlugin.TiffImageFile) else picture
+        return resolve_depth(picture) if isinstance(picture, TiffImagePlugin.TiffImageFile) else picture
 
     return OpenedPhoto(
         format=name,

@@ -23,7 +23,7 @@ def check_layout(picture: TiffImageFile) -> None:
         raise UnreadableError
 
 
-def settle_depth(picture: TiffImageFile) -> Image.Image:
+def resolve_depth(picture: TiffImageFile) -> Image.Image:
     """Return a loaded picture with black at zero, and whole numbers of 32 bits cut to the upper 16."""
     if picture.mode.startswith("I;16") and picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         return Image.fromarray(65535 - np.asarray(picture).astype(np.uint16))

@@ -42,7 +42,7 @@ class BatchMaker:
     Args:
         size: pixels a side of a crop.
         batch: B.
-        supersample: drawn so many times larger, then averaged.
+        supersample: drawn N times larger, then averaged.
         fused: draw with compiled kernels, if that works on this machine.
     """
 

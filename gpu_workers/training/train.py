@@ -149,7 +149,7 @@ def prepare(options: argparse.Namespace, device: torch.device, team: Team) -> Tr
 
 
 def draw_known(batches: BatchMaker, heads: int) -> list[Batch]:
-    """Return at least so many heads for validation, the same in every run on one kind of device."""
+    """Return at least N heads for validation, the same in every run on one kind of device."""
     generator = torch.Generator(batches.maker.device).manual_seed(_VALIDATION_SEED)
     return [batches.draw(generator) for _ in range(max(1, -(-heads // batches.batch)))]
 

@@ -176,7 +176,7 @@ def test_the_api_takes_a_photo_too(customer: Customer, portrait: bytes) -> None:
 
 
 def test_two_photos_of_a_person_become_one_head(customer: Customer, portrait: bytes) -> None:
-    """The second photo is another crop of the first, darker: each spot of the face can be found again."""
+    """The second photo is another crop of the first, darker: each point of the face can be found again."""
     first = Image.open(io.BytesIO(portrait)).convert("RGB")
     width, height = first.size
     second = first.crop((9, 5, width, height)).point([round(0.85 * value) for value in range(256)] * 3)

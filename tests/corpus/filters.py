@@ -13,7 +13,7 @@ def _with(base: Base, values: np.ndarray) -> Base:
 
 
 def exposed(base: Base, stops: float) -> Base:
-    """Return the photo with so many stops more light; what is too bright is clipped."""
+    """Return the photo with N stops more light; what is too bright is clipped."""
     linear = (base.pixels / 255.0) ** 2.2 * 2.0**stops
     return _with(base, 255 * np.clip(linear, 0, 1) ** (1 / 2.2))
 

@@ -1,4 +1,4 @@
-"""Engine hrn on a made-up model directory, in its own environment (`make test-hrn`), without a network."""
+"""Engine hrn on a synthetic model directory, in its own environment (`make test-hrn`), without a network."""
 
 import os
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="session")
 def hrn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made-up model directory; FACE3D_TEST_HRN_DIR names one that was made before."""
+    """The synthetic model directory; FACE3D_TEST_HRN_DIR names one that was made before."""
     made = os.environ.get("FACE3D_TEST_HRN_DIR")
     if made:
         return Path(made)

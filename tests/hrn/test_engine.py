@@ -50,7 +50,7 @@ def test_the_head_is_the_same_kind_as_engine_annys(engine: HrnEngine, stages) ->
         np.testing.assert_array_equal(part.quads, other.quads)
         np.testing.assert_array_equal(part.uvs, other.uvs)
         assert part.morph_deltas.shape == (len(ARKIT_NAMES), *part.positions.shape)
-        # The made-up front is no face, and the head does not follow it.
+        # The synthetic front is no face, and the head does not follow it.
         np.testing.assert_allclose(part.positions, other.positions, atol=5e-4)
     assert geometry.facts["front"]["moved_mm"]["median"] == 0
     assert geometry.facts["quality"] == "review"
@@ -99,7 +99,7 @@ def test_maps_say_what_their_texels_are(stages) -> None:
     shares = texture.facts["texel_shares"]
     assert set(shares) == {"observed", "mirrored", "completed", "fitted"}
     assert abs(sum(shares.values()) - 1) < 1e-3
-    # The made-up front lies beside the face, with the background painted on it.
+    # The synthetic front lies beside the face, with the background painted on it.
     assert shares["fitted"] == 0
     assert texture.facts["front_texel_shares"]["observed"] > 0.3
 

@@ -1,4 +1,4 @@
-"""`face3d models` on a made-up directory, and a hub that does not answer."""
+"""`face3d models` on a synthetic directory, and a hub that does not answer."""
 
 import inspect
 from importlib import import_module

@@ -16,7 +16,7 @@ from gpu_workers.engines.hrn.model_check import Finding, check_model_folder
 
 @pytest.fixture
 def copy(hrn_folder: Path, tmp_path: Path) -> Path:
-    """A directory whose files are the made-up ones; each may be replaced."""
+    """A directory whose files are the synthetic ones; each may be replaced."""
     target = tmp_path / "model"
     shutil.copytree(hrn_folder, target, copy_function=lambda a, b: Path(b).symlink_to(a))
     return target

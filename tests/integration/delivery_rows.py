@@ -26,7 +26,7 @@ def add_endpoint(sessions: sessionmaker[Session], url: str) -> str:
 
 
 def add_messages(sessions: sessionmaker[Session], count: int, prefix: str = "photo") -> list[str]:
-    """End so many jobs, each with a message to every endpoint; return the jobs' ids."""
+    """End N jobs, each with a message to every endpoint; return the jobs' ids."""
     refusal = RefusedError(ErrorCode.BAD_OPTION, "No such value.")
     made = []
     for number in range(count):

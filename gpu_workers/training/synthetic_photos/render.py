@@ -150,7 +150,7 @@ class PictureMaker:
             looks: of the same B.
             size: S, pixels a side; a multiple of 8.
             generator: draws the noise of camera and file.
-            supersample: draw so many times larger and average.
+            supersample: draw N times larger and average.
             shadows: cast the key light's shadows.
             capacity: never wait for the device; without, three times a call.
         """

@@ -39,7 +39,7 @@ def load_material(path: Path | None, device: torch.device, *, limit: int | None 
         path: an .npz file with `data`, uint8, JPEG pictures one after the other; `off` (T + 1,), where each
             begins; optionally `bg` (N, h, w, 3) uint8 backgrounds.
         device: where the tensors go.
-        limit: read only so many textures.
+        limit: read only N textures.
     Raises:
         ConfigurationError: the file is missing or holds something else.
     """

@@ -192,6 +192,6 @@ def test_nobody_waits_for_a_lock_in_vain(
     assert deadlocks(pipeline) == before
     for log in tmp_path.glob("*.log"):
         told = log.read_text(errors="replace")
-        for fault in ("relay.round.failed", "chore_failed", "not_published", "put_off", "DeadlockDetected",
+        for fault in ("relay.round.failed", "chore.failed", "not_published", "put_off", "DeadlockDetected",
                       "LockNotAvailable", "not_expired", "not_repaired"):  # fmt: skip
             assert fault not in told, f"{fault} in {log.name}"

@@ -79,9 +79,9 @@ def test_a_retry_after_its_garbage_was_collected_begins_anew(
     for name in ("preprocess/1/result.safetensors", "geometry/1/abandoned.safetensors"):
         storage.put(clean_servers.bucket_work, f"{job_id}/{name}", b"x", content_type="a/b")
     cache = open_cache(clean_servers)
-    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=60) == 0
-    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
-    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 0
+    assert collect_garbage(storage, sessions, clean_servers, cache, ended_seconds=60) == 0
+    assert collect_garbage(storage, sessions, clean_servers, cache, ended_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, clean_servers, cache, ended_seconds=-1) == 0
     assert not list(storage.list(clean_servers.bucket_work))
     with sessions.begin() as session:
         lifecycle.retry(session, job_id)
@@ -104,7 +104,7 @@ def test_what_a_worker_wrote_after_an_erasure_goes_when_its_garbage_is_collected
         complete(sessions, job)
     storage.put(clean_servers.bucket_work, f"{job_id}/preprocess/1/late.bin", b"x", content_type="a/b")
     storage.put(clean_servers.bucket_assets, f"{job_id}/1/late.bin", b"x", content_type="a/b")
-    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, clean_servers, cache, ended_seconds=-1) == 1
     assert not list(storage.list(clean_servers.bucket_work))
     assert not list(storage.list(clean_servers.bucket_assets))
 

@@ -171,6 +171,6 @@ def test_garbage_collection_leaves_no_version_of_what_a_job_no_longer_needs(
     storage.put(settings.bucket_work, f"{job_id}/geometry/1/x", b"x", content_type="a/b")
     for prefix in (asset, f"{job_id}/99/"):
         storage.put(settings.bucket_assets, f"{prefix}head.glb", b"x", content_type="a/b")
-    assert collect_garbage(storage, sessions, settings, open_cache(settings), settled_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, settings, open_cache(settings), ended_seconds=-1) == 1
     assert not list(storage.versions(settings.bucket_work))
     assert [one.key for one in storage.versions(settings.bucket_assets)] == [f"{asset}head.glb"]

@@ -59,7 +59,7 @@ def test_no_marker_is_left_anywhere(pipeline: Pipeline) -> None:
     cache = open_cache(settings)
     for job_id in ids(pipeline):
         erase_job(storage, pipeline.sessions, settings, cache, job_id)
-    assert collect_garbage(storage, pipeline.sessions, settings, cache, settled_seconds=-1) == 5
+    assert collect_garbage(storage, pipeline.sessions, settings, cache, ended_seconds=-1) == 5
     left = everything(pipeline)
     assert {field for field, marker in MARKERS.items() if marker in left} == set()
     assert len(ids(pipeline)) == 5

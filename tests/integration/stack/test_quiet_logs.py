@@ -17,7 +17,7 @@ from tests.integration.pipeline import QUICK, Pipeline, until
 
 pytestmark = pytest.mark.slow
 
-#: Rounds and heartbeats are made each second: so many failures would be as many lines.
+#: Rounds and heartbeats are made each second: N failures would be N lines.
 AWAY_SECONDS = 5.0
 
 
@@ -45,7 +45,7 @@ class Way:
                 one.shutdown(socket.SHUT_RDWR)
         self._sockets.clear()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Let connections through again."""
         self._open.set()
 
@@ -121,7 +121,7 @@ def test_a_broker_and_a_database_that_are_away_fill_no_log(pipeline: Pipeline, w
     time.sleep(AWAY_SECONDS)
     # Each periodic work that needs the broker may tell of its own trouble, once.
     assert len(events(pipeline, "relay")) <= before + 2
-    broker.mend()
+    broker.repair()
     until(lambda: "relay.broker.recovered" in events(pipeline, "relay"), "it recovers", seconds=20)
     until(lambda: pipeline.job(job_id).stages[0].queue is not None, "the chain is published", seconds=20)
     database.cut()
@@ -130,7 +130,7 @@ def test_a_broker_and_a_database_that_are_away_fill_no_log(pipeline: Pipeline, w
     before = len(events(pipeline, "relay")) + len(events(pipeline, "delivery"))
     time.sleep(AWAY_SECONDS)
     assert len(events(pipeline, "relay")) + len(events(pipeline, "delivery")) <= before + 2
-    database.mend()
+    database.repair()
     until(lambda: "relay.round.recovered" in events(pipeline, "relay"), "it recovers", seconds=20)
     until(lambda: "heartbeat.recovered" in events(pipeline, "delivery"), "it recovers", seconds=20)
     told = [name for name in events(pipeline, "relay") if name.startswith(("relay.broker", "relay.round"))]

@@ -33,7 +33,7 @@ def render(
 
 
 def plain_raster(points: np.ndarray, triangles: np.ndarray, height: int, width: int) -> dict[int, float]:
-    """The slow twin: every triangle against every pixel; depth of the nearest that faces the camera."""
+    """The reference: every triangle against every pixel; depth of the nearest that faces the camera."""
     nearest: dict[int, float] = {}
     for triangle in triangles:
         (ax, ay, az), (bx, by, bz), (cx, cy, cz) = points[triangle].astype(float)

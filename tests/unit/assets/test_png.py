@@ -1,4 +1,4 @@
-"""The band encoder against Pillow's decoder, and against a plain twin."""
+"""The band encoder against Pillow's decoder, and against a reference implementation."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ from assets.png import ImageShapeError, combine_adler32, encode_png, stream_filt
 
 
 def plain_png(image: np.ndarray) -> bytes:
-    """The slow twin: no filter, one zlib stream."""
+    """The reference implementation: no filter, one zlib stream."""
     rows = b"".join(b"\0" + row.tobytes() for row in image)
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -48,7 +48,7 @@ def test_no_accessor_leaves_to_the_reader_what_some_readers_lack() -> None:
 
 
 def plain_tangent(part: MeshPart, vertex: int) -> tuple[np.ndarray, float]:
-    """The slow twin, in MikkTSpace's words: the corners' tangents by their angles in the normal's plane."""
+    """The reference, in MikkTSpace's words: the corners' tangents by their angles in the normal's plane."""
     mesh = split_vertices(part)
     positions = part.positions[mesh.vertices].astype(float)
     normal = find_normals(part.positions, part.quads)[mesh.vertices][vertex].astype(float)

@@ -93,7 +93,7 @@ def test_morphed_normals_are_those_of_the_morphed_mesh(glb: bytes) -> None:
 
 
 def plain_normals(positions: np.ndarray, quads: np.ndarray) -> np.ndarray:
-    """The slow twin: half the cross product of a face's diagonals, summed at its corners."""
+    """The reference implementation: half the cross product of a face's diagonals, summed at its corners."""
     normals = np.zeros(positions.shape)
     for quad in quads.tolist():
         a, b, c, d = positions[quad].astype(float)

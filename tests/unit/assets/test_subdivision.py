@@ -1,4 +1,4 @@
-"""One Catmull-Clark step: against a plain twin, a cube, and what a boundary or a crease must keep."""
+"""One Catmull-Clark step: against a reference, a cube, and what a boundary or a crease must keep."""
 
 from collections import defaultdict
 
@@ -15,7 +15,7 @@ CUBE_QUADS = np.array(
 
 
 def plain_step(points: np.ndarray, quads: np.ndarray) -> list[list[np.ndarray]]:
-    """The slow twin: the corners of the finer faces, face by face, straight from the rules."""
+    """The reference implementation: the corners of the finer faces, face by face, straight from the rules."""
     faces = [list(dict.fromkeys(row)) for row in quads.tolist()]
     centres = [points[face].mean(0) for face in faces]
     edge_faces = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Where service times come from, and that nothing is made up."""
+"""Where service times come from, and that nothing is invented."""
 
 import json
 from pathlib import Path

@@ -88,7 +88,7 @@ def test_what_hangs_is_told_and_keeps_nobody_waiting() -> None:
         run_probes(
             [
                 Probe(subject="hangs", examine=hang, remedy="wake it"),
-                Probe(subject="fails", examine=fail, remedy="mend it"),
+                Probe(subject="fails", examine=fail, remedy="repair it"),
                 Probe(subject="quick", examine=answer, remedy=""),
                 Probe(subject="busy", examine=hang, remedy="", late_is_wrong=False),
             ],

@@ -19,7 +19,9 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
 def test_no_two_servers_share_a_port_nor_a_grpc_twin(tmp_path: Path, taken: set[int]) -> None:
     chosen = choose_ports(tmp_path)
-    used = list(chosen.values()) + [chosen[name] + GRPC_OFFSET for name, twin in PORT_NAMES.items() if twin]
+    used = list(chosen.values()) + [
+        chosen[name] + GRPC_OFFSET for name, with_grpc in PORT_NAMES.items() if with_grpc
+    ]
     assert set(chosen) == set(PORT_NAMES)
     assert len(set(used)) == len(used)
     # Above lie the kernel's ephemeral ports, which any client may hold.

@@ -374,7 +374,7 @@ def grey_profile(gamma: float) -> bytes:
 
 
 def ink_profile() -> bytes:
-    """Return a CMYK profile of a made-up press: paper is white, cyan is a middle grey, all else is black."""
+    """Return a CMYK profile of a synthetic press: paper is white, cyan is a middle grey, the rest black."""
     steps = bytes(range(256))
     grid = b""
     for index in range(16):

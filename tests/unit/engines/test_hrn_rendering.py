@@ -1,4 +1,4 @@
-"""What stands in for nvdiffrast and PyTorch3D in engine hrn, against plain twins and known cases."""
+"""What stands in for nvdiffrast and PyTorch3D in engine hrn, against references and known cases."""
 
 import numpy as np
 import pytest

@@ -149,7 +149,7 @@ def test_the_head_stays_a_head_of_our_topology() -> None:
 def test_a_front_that_agrees_with_the_fit_changes_nothing() -> None:
     agreed = wrap(own_front())
     assert agreed.disagreement < 1e-5
-    assert np.abs(skin_of(agreed) - fitted_skin()).max() < 5e-4  # lids and lips are settled anew
+    assert np.abs(skin_of(agreed) - fitted_skin()).max() < 5e-4  # contact of lids and lips is resolved anew
 
 
 def test_a_front_that_is_no_face_is_not_followed() -> None:

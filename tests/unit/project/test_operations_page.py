@@ -107,7 +107,7 @@ def test_every_module_and_setting_of_the_page_exists() -> None:
         ("or of fewer than 6 different ones", TOKEN_LETTERS == 6),
         ("Hosts forget their cached artifacts within six minutes", artifacts._CACHE_SECONDS * 1.1 <= 360),
         ("(`change-me`)", PLACEHOLDER == "change-me"),
-        ("a quarter of an hour after a job's end", retention._SETTLED_SECONDS == 900),
+        ("a quarter of an hour after a job's end", retention._ENDED_SECONDS == 900),
         ("`FACE3D_RETENTION_DAYS` (30)", SETTINGS.retention_days == 30),
         ("it is erased a day later", upkeep._TOLD_SECONDS == 86400),
         ("in all three buckets | after a day", leftovers.UPLOAD_SECONDS == 86400),

@@ -47,9 +47,9 @@ def test_licence_expressions(expression: str, allowed: bool) -> None:
 
 def make_wheel_folder(folder: Path, files: dict[str, str]) -> None:
     """Write a package that states BSD, with these files beside it, as pip leaves it."""
-    info = "made_up_heif-1.0.dist-info"
-    metadata = "Metadata-Version: 2.4\nName: made-up-heif\nVersion: 1.0\nLicense-Expression: BSD-3-Clause\n"
-    everything = {f"{info}/METADATA": metadata, "made_up_heif/__init__.py": "", **files}
+    info = "synthetic_heif-1.0.dist-info"
+    metadata = "Metadata-Version: 2.4\nName: synthetic-heif\nVersion: 1.0\nLicense-Expression: BSD-3-Clause\n"
+    everything = {f"{info}/METADATA": metadata, "synthetic_heif/__init__.py": "", **files}
     everything[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in everything)
     for name, text in everything.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -60,14 +60,17 @@ def make_wheel_folder(folder: Path, files: dict[str, str]) -> None:
     ("files", "refused"),
     [
         ({}, False),
-        ({"made_up_heif.libs/libheif-7a3e919c.so.1.23.0": "", "made_up_heif.libs/libde265.so": ""}, False),
-        ({"made_up_heif.libs/libx265-1a2b3c4d.so.215": ""}, True),
-        ({"made_up_heif/.dylibs/libx265.215.dylib": ""}, True),
-        ({"x264-164.dll": ""}, True),
-        ({"made_up_heif-1.0.dist-info/licenses/LICENSES_bundled.txt": "Name: x\nLicense: GPLv2\n"}, True),
-        ({"made_up_heif-1.0.dist-info/licenses/LICENSE.txt": "Name: x\nLicense: LGPLv3\n"}, False),
         (
-            {"made_up_heif-1.0.dist-info/licenses/LICENSE": "License: GPL-3.0 WITH GCC-exception-3.1\n"},
+            {"synthetic_heif.libs/libheif-7a3e919c.so.1.23.0": "", "synthetic_heif.libs/libde265.so": ""},
+            False,
+        ),
+        ({"synthetic_heif.libs/libx265-1a2b3c4d.so.215": ""}, True),
+        ({"synthetic_heif/.dylibs/libx265.215.dylib": ""}, True),
+        ({"x264-164.dll": ""}, True),
+        ({"synthetic_heif-1.0.dist-info/licenses/LICENSES_bundled.txt": "Name: x\nLicense: GPLv2\n"}, True),
+        ({"synthetic_heif-1.0.dist-info/licenses/LICENSE.txt": "Name: x\nLicense: LGPLv3\n"}, False),
+        (
+            {"synthetic_heif-1.0.dist-info/licenses/LICENSE": "License: GPL-3.0 WITH GCC-exception-3.1\n"},
             False,
         ),
     ],
@@ -78,7 +81,7 @@ def test_what_a_wheel_carries_counts_whatever_its_metadata_says(
     make_wheel_folder(tmp_path / "installed", files)
     monkeypatch.syspath_prepend(tmp_path / "installed")
     lock = tmp_path / "requirements.lock"
-    lock.write_text("made-up-heif==1.0\n")
+    lock.write_text("synthetic-heif==1.0\n")
     found = check_licences.find_refused(lock)
     assert bool(found) is refused, found
 

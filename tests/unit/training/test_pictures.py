@@ -1,4 +1,4 @@
-"""Parts of the pictures against plain twins: file faults, normals, light, shadows, sky."""
+"""Parts of the pictures against reference implementations: file faults, normals, light, shadows, sky."""
 
 import numpy as np
 import pytest

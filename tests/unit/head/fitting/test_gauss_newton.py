@@ -126,7 +126,7 @@ def network_sees(basis, coefficients, seen, pose, deviation=2.0):
 
 
 def test_normal_equations_equal_those_of_the_whole_covariance():
-    """The plain twin: automatic differentiation of all residuals, and the covariance inverted as a whole."""
+    """The reference: all residuals differentiated automatically, the covariance inverted as a whole."""
     noise = torch.Generator().manual_seed(1)
     assumed = assumed_errors(head_data().landmark_trust, head_data().score_baseline)
     bias = 0.01 * torch.randn(assumed.bias.shape, generator=noise)

@@ -1,4 +1,4 @@
-"""Two photos of a person compared spot by spot: what both see, and what it says of the head."""
+"""Two photos of a person compared point by point: what both see, and what it says of the head."""
 
 from dataclasses import replace
 
@@ -212,7 +212,7 @@ def placed_twice(basis: FitBasis, yaw: float = 40.0):
 
 
 def test_what_both_photos_see_is_what_rays_reach(basis) -> None:
-    """The plain twin: a ray from each point to the camera and every triangle of the skin."""
+    """The reference implementation: a ray from each point to the camera and every triangle of the skin."""
     coefficients, pose, lenses = placed_twice(basis, yaw=60.0)
     _, seen = basis.surface.patches(coefficients, pose, lenses, (190.0, 180.0))
     data = head_data()

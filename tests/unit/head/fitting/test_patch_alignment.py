@@ -19,7 +19,7 @@ TURN, SHIFT = np.array([[0.9, 0.06], [-0.04, 1.03]]), np.array([12.0, -5.0])
 
 
 def texture(seed: int) -> np.ndarray:
-    """Grey skin of 400 x 400 pixels: spots of several sizes, 0..255."""
+    """Grey skin of 400 x 400 pixels: blobs of several sizes, 0..255."""
     rng = np.random.default_rng(seed)
     parts = [gaussian_filter(rng.normal(size=(400, 400)), sigma) * sigma for sigma in (1.2, 3, 8)]
     return np.clip(128 + 60 * sum(parts), 0, 255)
@@ -70,7 +70,7 @@ def test_a_photo_of_another_size_is_matched_in_its_own_pixels(patches) -> None:
 
 
 def test_it_finds_what_an_exhaustive_search_finds(patches) -> None:
-    """The plain twin: every place on a grid of a quarter pixel, by the correlation of whole patches."""
+    """The reference: every place on a grid of a quarter pixel, by the correlation of whole patches."""
     grey = texture(2)
     other = seen_again(grey)
     match = match_patches(GreyPyramid(photo(grey), EYES), GreyPyramid(photo(other), EYES), patches[0])

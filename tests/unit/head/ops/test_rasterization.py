@@ -1,4 +1,4 @@
-"""The batched rasteriser against its plain twin, and in cases whose answer is known."""
+"""The batched rasteriser against its reference implementation, and in cases whose answer is known."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Triangles that pass through each other: known cases, and a plain twin that tries every pair."""
+"""Triangles that pass through each other: known cases, and a reference that tries every pair."""
 
 import numpy as np
 import pytest

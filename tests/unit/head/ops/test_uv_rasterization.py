@@ -1,4 +1,4 @@
-"""The torch rasteriser against a plain twin, and the atlas without holes."""
+"""The torch rasteriser against a reference implementation, and the atlas without holes."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from gpu_workers.head.ops.uv_rasterization import interpolate, rasterise, raster
 
 
 def plain_raster(points, triangles, depth, height, width):
-    """The slow twin: all triangles against all pixels; returns the nearest depth."""
+    """The reference implementation: all triangles against all pixels; returns the nearest depth."""
     nearest = np.full((height, width), np.inf)
     for triangle in triangles:
         (ax, ay), (bx, by), (cx, cy) = points[triangle].astype(float)

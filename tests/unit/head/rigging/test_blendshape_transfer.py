@@ -243,7 +243,7 @@ def test_the_astronauts_shapes_close_eyes_and_do_not_cut_the_skin():
 
 
 def plain_spline(lattice_values, origin, place):
-    """The plain twin: a quadratic B-spline of the 27 points around, one by one."""
+    """The reference implementation: a quadratic B-spline of the 27 points around, one by one."""
     total = np.zeros(3)
     position = (place - origin) / SPACING
     for i in range(int(position[0]) - 1, int(position[0]) + 3):

@@ -73,7 +73,7 @@ def test_a_head_is_made_once_however_many_ask():
 
 
 def test_both_eyes_at_once_are_settled_as_each_alone():
-    """Two grids in one contact are its plain twin's, one grid each."""
+    """Two grids in one contact are those of its reference implementation, one grid each."""
     head, openings = own_head(4), personal_shapes().openings
     pose = torch.from_numpy(head.pose(eyeBlinkLeft=1.3, eyeBlinkRight=1.2))
     rest = torch.from_numpy(head.neutral)
@@ -103,7 +103,7 @@ def test_poses_in_a_batch_do_not_know_each_other():
 
 
 def test_mouth_and_eyes_have_no_vertex_in_common():
-    """So that they can be settled at the same time."""
+    """So that their contacts can be resolved at the same time."""
     openings = personal_shapes().openings
     grids = [openings.lips.grid, *(eye.edges.grid for eye in openings.eyes.values())]
     vertices = np.concatenate([grid.vertices.ravel() for grid in grids])

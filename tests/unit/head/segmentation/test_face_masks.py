@@ -1,4 +1,4 @@
-"""What the masks are made of, each against a plain twin; on a GPU's ways too, taken on a CPU."""
+"""What the masks are made of, each against a reference; on a GPU's ways too, taken on a CPU."""
 
 from collections.abc import Callable
 
@@ -138,7 +138,7 @@ def test_every_nth_of_many_pixels_is_a_sample() -> None:
 
 
 def plain_fit(samples: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The slow twin of `fit_mixture`: (N, 3) samples, one component after the other, in double precision."""
+    """The reference of `fit_mixture`: (N, 3) samples, one component after the other, in double precision."""
     owner = np.empty(len(samples), int)
     owner[np.argsort(samples[:, 0], kind="stable")] = np.arange(len(samples)) * parts // len(samples)
     for _ in range(4):

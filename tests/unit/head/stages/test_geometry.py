@@ -148,7 +148,7 @@ def test_a_second_view_of_the_same_person_is_fitted_too():
 
 
 def test_a_second_photo_from_the_same_side_is_named():
-    """The same photo again: every spot is found, and none of them tells depth."""
+    """The same photo again: every point is matched, and none of them tells depth."""
     prepared = engine().add_view(prepared_astronaut(), png(astronaut()), JobOptions(), LIMITS)
     facts = engine().geometry(prepared, JobOptions()).facts
     assert facts["view_matches"] > 300

@@ -1,4 +1,4 @@
-"""Folds become normals, depth, occlusion; freckles and hair do not. Kernels against plain twins."""
+"""Folds become normals, depth, occlusion; freckles and hair do not. Kernels against references."""
 
 from dataclasses import replace
 
@@ -66,15 +66,15 @@ def wrinkle() -> torch.Tensor:
 
 
 def freckles() -> torch.Tensor:
-    """Spots of pigment, from small to large."""
+    """Freckles of pigment, from small to large."""
     y, x = grid()
-    spots = torch.zeros(SMALL, SMALL)
+    freckles = torch.zeros(SMALL, SMALL)
     generator = torch.Generator().manual_seed(4)
     for _ in range(60):
         row, column, radius = (torch.rand(3, generator=generator) * torch.tensor([236, 236, 3.5])).tolist()
         away = (y - 10 - row) ** 2 + (x - 10 - column) ** 2
-        spots = torch.maximum(spots, torch.exp(-away / (1.5 + radius) ** 2))
-    return 1 - spots * (1 - torch.tensor(FRECKLE)[:, None, None])
+        freckles = torch.maximum(freckles, torch.exp(-away / (1.5 + radius) ** 2))
+    return 1 - freckles * (1 - torch.tensor(FRECKLE)[:, None, None])
 
 
 def test_a_wrinkle_is_a_fold_where_it_is() -> None:
@@ -165,7 +165,7 @@ def test_composition_agrees_with_the_plain_twin() -> None:
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_bands_are_those_of_the_enlarged_whole(factor: int) -> None:
-    """The plain twin enlarges every map at once."""
+    """The reference implementation enlarges every map at once."""
     picture = (paint(wrinkle()).permute(1, 2, 0) * 255).to(torch.uint8)
     albedo = picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     atlas = replace(plain_atlas(), pores=torch.zeros(SMALL, SMALL))
@@ -244,7 +244,7 @@ def test_the_mean_head_sees_the_sky_from_its_forehead_and_not_from_its_nostrils(
 
 
 def test_occlusion_agrees_with_rays() -> None:
-    """The plain twin: each ray against each triangle."""
+    """The reference implementation: each ray against each triangle."""
     data = head_data()
     from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
 

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def plain_blend(front: np.ndarray, back: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The slow twin of `blend_bands` for one channel: two whole Laplacian pyramids."""
+    """The reference implementation of `blend_bands` for one channel: two whole Laplacian pyramids."""
 
     def shrink(picture: np.ndarray) -> np.ndarray:
         half = len(picture) // 2
@@ -165,7 +165,7 @@ def test_shut_lids_show_no_lashes() -> None:
 
 
 def test_densities_equal_those_of_each_component_alone():
-    """The plain twin: (x - m)^T P (x - m) component by component, in double precision."""
+    """The reference implementation: (x - m)^T P (x - m) component by component, in double precision."""
     rng = np.random.default_rng(0)
     pixels = rng.uniform(0, 100, (2000, 3)).astype(np.float32)
     means = rng.uniform(20, 80, (5, 3)).astype(np.float32)

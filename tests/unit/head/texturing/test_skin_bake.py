@@ -1,4 +1,4 @@
-"""The whole bake on a made-up head and photo, where every right answer is known."""
+"""The whole bake on a synthetic head and photo, where every right answer is known."""
 
 import dataclasses
 
@@ -216,15 +216,15 @@ def test_no_background_is_painted_on_the_head(scene: tuple[HeadData, Head]) -> N
 def test_a_mark_on_one_cheek_is_where_it_was(scene: tuple[HeadData, Head]) -> None:
     head = scene[1]
     part = head.part("skin")
-    spot = part.positions[part.quads].mean(1)
-    spot = spot[np.linalg.norm(spot - (0.03, -0.03, 0.0), axis=1).argmin()]
-    x, y = project(head, spot[None])[0]
+    point = part.positions[part.quads].mean(1)
+    point = point[np.linalg.norm(point - (0.03, -0.03, 0.0), axis=1).argmin()]
+    x, y = project(head, point[None])[0]
     photo = plain_photo()
     photo[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4] = (90, 40, 30)
     skin = bake(scene, photo, sharpen=False).tensors["albedo/skin"].astype(int)
-    row, column = texel_of(head, tuple(spot), 1024)
+    row, column = texel_of(head, tuple(point), 1024)
     assert skin[row, column].sum() < sum(SKIN) - 120
-    other_row, other_column = texel_of(head, (-spot[0], spot[1], spot[2]), 1024)
+    other_row, other_column = texel_of(head, (-point[0], point[1], point[2]), 1024)
     assert skin[other_row, other_column].sum() > sum(SKIN) - 60
 
 

@@ -97,7 +97,7 @@ def make_layers(size: int) -> SkinLayers:
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_banded_composition_equals_the_plain_twin(factor: int) -> None:
-    """The slow twin enlarges whole maps and blends them in one go."""
+    """The reference implementation enlarges whole maps and blends them in one go."""
     small = 128
     layers = make_layers(small)
     photo = torch.rand(3, 50, 40, generator=torch.Generator().manual_seed(1))
