@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 # As the launcher has it: on shared cores PyTorch's threads that spin while they wait cost several times what
 # they compute. Read when PyTorch is loaded, which is later than this.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+# Where nobody configured it, structlog draws a traceback with all that stood in its frames: seconds on a busy
+# core.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 #: Unit tests take the process's sockets away, so they end before a stack's supervisor runs in it. One process
 #: of a parallel run then has the acceptance tests of one stack, which take longest, while the others go on.

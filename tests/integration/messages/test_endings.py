@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from kombu import Connection
 from pydantic import SecretStr
@@ -132,7 +133,10 @@ def _empty(bench: Bench) -> Iterator[None]:
             until(lambda: not unacked(bench), "nothing is left unacknowledged", seconds=5)
         except AssertionError as error:
             logs = "\n".join(log.read_text()[-10_000:] for log in bench.pipeline.logs.glob("*celery*.log"))
-            told = f"{error}: {unacked(bench)}\n{logs}"
+            # Does the process that took it still sleep, or is it gone and the word of it lost?
+            taken = [line.split() for line in bench.taken.read_text().splitlines()]
+            alive = [job_id for job_id, pid in taken if psutil.pid_exists(int(pid))]
+            told = f"{error}: {unacked(bench)}\ntaken by living processes: {alive}\n{logs}"
             forget_unacked(bench)
             raise AssertionError(told) from None
 

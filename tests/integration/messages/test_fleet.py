@@ -228,9 +228,10 @@ def manifest(pipeline: Pipeline, prefix: str | None) -> dict[str, Any]:
 
 def test_a_job_without_memory_goes_to_another_type(pipeline: Pipeline) -> None:
     launch(pipeline, "h100", FACE3D_TEST_OUT_OF_MEMORY="texture")
+    # Slower, so it gets what the other cannot do.
+    launch(pipeline, "t4")
     job_id = pipeline.submit()
     until(lambda: ("h100", "failed") in attempts(pipeline, job_id, "texture"), "no memory", seconds=30)
-    launch(pipeline, "t4")
     assert_one_asset_and_one_webhook(pipeline, job_id)
     assert attempts(pipeline, job_id, "texture")[-1] == ("t4", "done")
     assert pipeline.job(job_id).stages[2].excluded == ["h100"]

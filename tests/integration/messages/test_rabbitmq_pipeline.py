@@ -19,7 +19,8 @@ from tests.integration.pipeline import (
     until,
 )
 
-pytestmark = pytest.mark.rabbitmq
+#: One RabbitMQ, in one process.
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.xdist_group("rabbitmq")]
 
 
 @pytest.fixture

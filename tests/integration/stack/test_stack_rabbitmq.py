@@ -6,7 +6,8 @@ import psutil
 import pytest
 from kombu import Connection
 
-pytestmark = pytest.mark.rabbitmq
+#: One RabbitMQ, in one process.
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.xdist_group("rabbitmq")]
 
 
 def test_rabbitmq_takes_and_gives_a_message(rabbitmq: str) -> None:
