@@ -4,6 +4,7 @@ What ends how:
     the work returns                commit, the chain goes on
     RefusedError                    the job fails with the error's code, the chain ends
     RetryableError                  the relay sends the rest of the chain again later, this copy ends
+    StageUnreadable                 the stage that wrote it and those after it run again, this copy ends
     LeaseLost                       another attempt owns the stage, this copy ends
     a soft time limit               as a retryable error
     any other exception             a bug: the job fails `internal_error`, the trace is logged
@@ -27,11 +28,18 @@ from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import leases
+from db import leases, reruns
 from db.leases import Lease, LeasedJob, Verdict, WorkerIdentity
 from db.results import StoredFile
 from db.session import make_session_factory
-from face3d.errors import ErrorCode, LeaseLost, OutOfDeviceMemory, RefusedError, RetryableError
+from face3d.errors import (
+    ArtifactUnreadable,
+    ErrorCode,
+    LeaseLost,
+    OutOfDeviceMemory,
+    RefusedError,
+    RetryableError,
+)
 from face3d.options import JobOptions
 from face3d.settings import Settings, get_settings
 from face3d.states import STAGES, Quality, StageName
@@ -65,6 +73,15 @@ class Timings:
             yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 6)
+
+
+class StageUnreadable(ArtifactUnreadable):
+    """What an earlier stage left cannot be read."""
+
+    def __init__(self, stage: StageName, message: str) -> None:
+        super().__init__(message)
+        #: Who wrote it.
+        self.stage = stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +290,8 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         except LeaseLost:
             log.warning("stage.lease_lost")
             raise Ignore from None
+        except StageUnreadable as error:
+            self._rerun(sessions, job.lease, error)
         except RefusedError as error:
             log.info("stage.refused", code=error.code.value, value=error.measured, limit=error.limit)
             self._end(sessions, job.lease, error)
@@ -319,6 +338,16 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         try:
             with sessions.begin() as session:
                 leases.fail(session, lease, error)
+        except LeaseLost:
+            log.warning("stage.lease_lost")
+        raise Ignore
+
+    def _rerun(self, sessions: sessionmaker[Session], lease: Lease, error: StageUnreadable) -> None:
+        """Let the stage that wrote what cannot be read run again, and those after it."""
+        log.warning("stage.artifact_unreadable", wrote=error.stage.value, reason=error.message)
+        try:
+            with sessions.begin() as session:
+                reruns.rerun(session, lease, error.stage, message=error.message)
         except LeaseLost:
             log.warning("stage.lease_lost")
         raise Ignore
