@@ -16,8 +16,7 @@ In each case the message is acknowledged: Celery and the broker put none back by
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -30,10 +29,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db import leases, reruns
 from db.leases import Lease, LeasedJob, Verdict, WorkerIdentity
-from db.results import StoredFile
 from db.session import make_session_factory
 from face3d.errors import (
-    ArtifactUnreadable,
     ErrorCode,
     LeaseLost,
     OutOfDeviceMemory,
@@ -42,8 +39,7 @@ from face3d.errors import (
 )
 from face3d.options import JobOptions
 from face3d.settings import Settings, get_settings
-from face3d.states import STAGES, Quality, StageName
-from gpu_workers.engines.base import Engine
+from face3d.states import STAGES, StageName
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.executor import DeviceExecutor
 from gpu_workers.health import read_memory_mb
@@ -55,67 +51,9 @@ from tasks.artifacts import ArtifactStore, open_cache
 from tasks.delivery_queue import publish_due
 from tasks.leasing import HeldLease, LeaseKeeper
 from tasks.routing import Placed, get_router, publish_next
+from tasks.stage_context import StageContext, StageOutput, StageUnreadable, Timings
 
 log = structlog.get_logger(__name__)
-
-
-class Timings:
-    """Seconds by step of one attempt."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Measure a step."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 6)
-
-
-class StageUnreadable(ArtifactUnreadable):
-    """What an earlier stage left cannot be read."""
-
-    def __init__(self, stage: StageName, message: str) -> None:
-        super().__init__(message)
-        #: Who wrote it.
-        self.stage = stage
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageOutput:
-    """What a stage's work leaves: the prefix that shall count and the files under it."""
-
-    prefix: str
-    files: Sequence[StoredFile]
-    quality: Quality | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageContext:
-    """All that a stage's work may use."""
-
-    job: LeasedJob
-    options: JobOptions
-    settings: Settings
-    storage: Storage
-    artifacts: ArtifactStore
-    engine: Engine
-    worker: WorkerIdentity
-    held: HeldLease
-    timings: Timings
-    sessions: sessionmaker[Session]
-    #: Runs the engine's GPU stages within the device's memory.
-    device: DeviceExecutor
-    #: What the manifest tells of this attempt: options as they ran, jobs in the pass.
-    ran: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def lease(self) -> Lease:
-        """The lease under which the work is done."""
-        return self.job.lease
 
 
 @dataclass(kw_only=True)

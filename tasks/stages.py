@@ -18,7 +18,8 @@ from storage.errors import ObjectMissing, ObjectReplaced
 from storage.intake import refuse_size
 from storage.layout import artifact_prefix, asset_prefix
 from tasks.app import app
-from tasks.base import StageContext, StageOutput, StageTask, StageUnreadable
+from tasks.base import StageTask
+from tasks.stage_context import StageContext, StageOutput, StageUnreadable
 
 #: The file of a stage result among an attempt's artifacts: of preprocess and geometry.
 RESULT = "result.safetensors"

@@ -15,7 +15,7 @@ from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.photo_limits import PhotoLimits
 from storage.errors import ObjectMissing, ObjectReplaced
 from storage.objects import ObjectInfo
-from tasks.base import Timings
+from tasks.stage_context import Timings
 from tasks.stages import RESULT, preprocess_photo
 
 
