@@ -50,7 +50,7 @@ _CROP_STEP = 128
 _PORTRAIT_FOCAL = 9.0
 _LENS_FOCAL = 1.1
 _CPU = torch.device("cpu")
-#: What a second, turned photo may be: degrees, and disagreement of the landmarks (see photo_checks.py).
+#: What a second, turned photo may be: degrees, and disagreement of the landmarks (see image_quality.py).
 _VIEW_YAW = 40.0
 _VIEW_DISAGREEMENT = 0.05
 #: Diagonal of 35 mm film in millimetres.
@@ -83,7 +83,7 @@ def preprocess_photo(
         `focal_from`, whether the face network's points are used, `glasses`, and `reasons`, as of
         face3d/quality.py.
     Raises:
-        RefusedError: see gpu_workers/decoding/client.py and photo_checks.py; no_face and several_faces.
+        RefusedError: see gpu_workers/decoding/client.py and image_quality.py; no_face and several_faces.
     """
     longest = min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size))
     on_gpu = device.type == "cuda"
