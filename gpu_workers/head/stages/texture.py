@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.head import Head
-from face3d.messages import Array, StageResult
+from face3d.messages import Array
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge
+from face3d.stage_results import BakedMaps, ByteArray, PreprocessedPhoto, SurfaceImages
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from gpu_workers.head.model.posed_head import HostHead, PosedHead
-from gpu_workers.head.photo_quality.observed_face import read_observed
 from gpu_workers.head.segmentation.face_masks import FaceMasks, find_masks
 from gpu_workers.head.texturing.composition import encode_srgb
 from gpu_workers.head.texturing.detail_maps import (
@@ -59,18 +59,29 @@ _constants_lock = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherMaps:
+    """What `BakedMaps` holds besides the skin's albedo; see there."""
+
+    eyes: ByteArray
+    mouth: ByteArray
+    lashes: ByteArray
+    surface: SurfaceImages | None
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceBake:
     """A head's maps while the skin's still lies on the device; use it inside its context."""
 
     #: (S, S, 3) uint8 sRGB on the device.
     skin: Tensor
     #: Makes the other maps and the facts, as `bake_head` returns them; True: those of the surface too.
-    finish: Callable[[bool], StageResult]
+    finish: Callable[[bool], FurtherMaps]
 
 
 @torch.inference_mode()
 def bake_head(
-    prepared: StageResult,
+    prepared: PreprocessedPhoto,
     head: Head,
     head_data: HeadData,
     options: JobOptions,
@@ -78,33 +89,37 @@ def bake_head(
     *,
     masks: FaceMasks | None = None,
     graphs: bool = True,
-) -> StageResult:
+) -> BakedMaps:
     """Bake the albedo maps of a head.
 
     Args:
-        prepared: the preprocess stage's result: `photo` (H, W, 3) uint8 and `landmarks` (478, 2 or 3) pixels.
+        prepared: with landmarks (478, 2 or 3).
         head: fitted to that photo, on the topology of `head_data`.
         masks: of the photo, where they are made already.
     Returns:
-        `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
-        coverage as a fourth channel; with format `maps`, of the skin's size, `normal/skin`, `roughness/skin`,
-        `occlusion/skin` and `displacement/skin` (detail_maps.py); facts `texel_shares` of the face
-        (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses` were found
-        and left out, `quality_reasons` that this stage adds, `iris_colour`, `skin_tone` and `hair_colour` in
-        linear light (None where the photo does not show them),
-        the share of the face that is `covered` by them, hair or else, `timings` in seconds,
-        `displacement_range_m`.
+        Maps of skin, eyes, mouth and lashes; with format `maps` the skin's surface. Facts: `texel_shares` of
+        the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses`
+        were found and left out, the share of the face that is `covered` by them, hair or else,
+        `quality_reasons` that this stage adds, `iris_colour`, `skin_tone` and `hair_colour` in linear light
+        (None where the photo does not show them), `timings` in seconds, `displacement_range_m`.
     """
     posed = HostHead(head)
     with bake_on_device(prepared, posed, head_data, options, device, masks=masks, graphs=graphs) as bake:
         rest = bake.finish("maps" in options.formats)
-        skin = to_host({"albedo/skin": bake.skin})
-    return StageResult(tensors={**skin, **rest.tensors}, facts=rest.facts)
+        (skin,) = to_host([bake.skin])
+    return BakedMaps(
+        skin=skin,
+        eyes=rest.eyes,
+        mouth=rest.mouth,
+        lashes=rest.lashes,
+        surface=rest.surface,
+        facts=rest.facts,
+    )
 
 
 @contextmanager
 def bake_on_device(
-    prepared: StageResult,
+    prepared: PreprocessedPhoto,
     head: PosedHead,
     head_data: HeadData,
     options: JobOptions,
@@ -121,9 +136,9 @@ def bake_on_device(
     """
     clock = _Clock(device)
     atlas = load_skin_atlas(head_data, device)
-    landmarks = prepared.tensors["landmarks"]
+    landmarks = prepared.landmarks
     request = BakeRequest(
-        masks=masks or find_masks(prepared.tensors["photo"], landmarks, device, graphs=graphs),
+        masks=masks or find_masks(prepared.photo, landmarks, device, graphs=graphs),
         head=head,
         sharpen=options.sharpen,
         size=options.texture_size,
@@ -132,21 +147,21 @@ def bake_on_device(
     with torch.inference_mode(), bake_skin(request, atlas, graphs=graphs) as bake:
         clock.lap("bake")
 
-        def finish(with_surface: bool) -> StageResult:
+        def finish(with_surface: bool) -> FurtherMaps:
             facts = _describe(bake, head.head, atlas, options.texture_size)
             facts["glasses"] = request.masks.glasses
             facts["covered"] = round(request.masks.covered, 4)
             features, shift = _cut_features(bake.linear, landmarks)
             clock.lap("facts")
-            images: dict[str, Tensor] = {}
+            surface_maps: list[Tensor] = []
             if with_surface:
                 surface_atlas = load_surface_atlas(head_data, atlas)
                 # A graph of its own, in memory that the bake's graph uses: what this one has found is read.
                 surface = bake_surface(bake.albedo, bake.measures[2], surface_atlas, graphs=graphs)
-                images = {f"{name}/skin": image for name, image in vars(surface).items()}
+                surface_maps = [surface.normal, surface.roughness, surface.occlusion, surface.displacement]
                 facts["displacement_range_m"] = DISPLACEMENT_RANGE
                 clock.lap("surface", wait=False)
-            points, observed = landmarks[:, :2] - shift, read_observed(prepared.tensors)
+            points, observed = landmarks[:, :2] - shift, prepared.observed
             iris = find_iris_colour(features, points, observed.coloured_irises)
             tint = find_tooth_tint(features, points) if observed.teeth else torch.ones(3)
             facts["iris_colour"] = _round(iris.tolist()) if any(observed.coloured_irises) else None
@@ -155,29 +170,42 @@ def bake_on_device(
                 facts["skin_tone"] = facts["hair_colour"] = None
             facts["quality_reasons"] = _list_reasons(prepared, request.masks.glasses)
             constants = _load_constants(head_data, device)
-            images["albedo/eyes"] = _finish(paint_eyes(iris, constants.eyes))
-            images["albedo/mouth"] = _finish(paint_mouth(tint, constants.mouth))
+            painted = [
+                _finish(paint_eyes(iris, constants.eyes)),
+                _finish(paint_mouth(tint, constants.mouth)),
+            ]
             clock.lap("eyes and mouth", wait=False)
-            maps = {**to_host(images), "albedo/lashes": paint_lashes()}
+            eyes, mouth, *found = to_host([*painted, *surface_maps])
+            lashes = paint_lashes()
             clock.lap("maps taken")
-            return StageResult(tensors=maps, facts={**facts, "timings": clock.laps})
+            return FurtherMaps(
+                eyes=eyes,
+                mouth=mouth,
+                lashes=lashes,
+                surface=_name_surface(*found) if found else None,
+                facts={**facts, "timings": clock.laps},
+            )
 
         yield DeviceBake(skin=bake.albedo, finish=finish)
 
 
-def to_host(images: Mapping[str, Tensor]) -> dict[str, NDArray[np.generic]]:
+def _name_surface(normal: Array, roughness: Array, occlusion: Array, displacement: Array) -> SurfaceImages:
+    return SurfaceImages(normal=normal, roughness=roughness, occlusion=occlusion, displacement=displacement)
+
+
+def to_host(images: Sequence[Tensor]) -> list[Array]:
     """Return a device's images as arrays; through page-locked memory, which the arrays keep."""
-    targets = {
-        name: torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image, non_blocking=True)
+    targets = [
+        torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image, non_blocking=True)
         if image.is_cuda
         else image
-        for name, image in images.items()
-    }
-    for image in images.values():
+        for image in images
+    ]
+    for image in images:
         if image.is_cuda:
             torch.cuda.current_stream(image.device).synchronize()
             break
-    return {name: target.numpy() for name, target in targets.items()}
+    return [target.numpy() for target in targets]
 
 
 def _cut_features(photo: Tensor, landmarks: Array) -> tuple[Tensor, NDArray[np.float64]]:
@@ -236,7 +264,7 @@ def _describe(bake: SkinBake, head: Head, atlas: SkinAtlas, size: int) -> dict[s
     }
 
 
-def _list_reasons(prepared: StageResult, left_out: bool) -> list[dict[str, Any]]:
+def _list_reasons(prepared: PreprocessedPhoto, left_out: bool) -> list[dict[str, Any]]:
     """Return what the photo's masks add to the reasons that preprocess found.
 
     Args:

@@ -190,7 +190,7 @@ def test_openings_are_softened_like_scipy_blurs() -> None:
 @pytest.mark.heavy
 def test_masks_made_without_asking_for_a_value_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CUDA graph holds all of it: no value is read, and no shape depends on the face."""
-    photo, landmarks = astronaut(), prepared_astronaut().tensors["landmarks"]
+    photo, landmarks = astronaut(), prepared_astronaut().landmarks
     expected = face_masks.find_masks(photo, landmarks, CPU)
     make_masks = face_masks.make_masks
 
@@ -208,7 +208,7 @@ def test_masks_made_without_asking_for_a_value_are_the_same(monkeypatch: pytest.
 
 
 def test_a_face_beside_the_picture_is_nowhere(ways: str) -> None:
-    landmarks = prepared_astronaut().tensors["landmarks"] + 2000
+    landmarks = prepared_astronaut().landmarks + 2000
     masks = face_masks.find_masks(astronaut(), landmarks, CPU)
     assert float(masks.confidence.max()) == 0
     assert torch.isfinite(masks.skin).all()
@@ -223,7 +223,7 @@ def test_a_graph_is_filled_anew_and_its_results_are_kept(monkeypatch: pytest.Mon
             self.replay = function
 
     monkeypatch.setattr(face_masks, "CapturedCall", Repeated)
-    points = prepared_astronaut().tensors["landmarks"][:, :2].astype(np.float64)
+    points = prepared_astronaut().landmarks[:, :2].astype(np.float64)
     photo, eyes = torch.from_numpy(astronaut().copy()), float(np.linalg.norm(points[33] - points[263]))
     with torch.inference_mode():
         plans = [draw_plan(points + moved, eyes, (512, 512)) for moved in (0.0, 3.0)]
