@@ -33,7 +33,7 @@ from gpu_workers.head.photo_quality.image_quality import (
 )
 from gpu_workers.head.photo_quality.observed_face import OBSERVED, Observed, observe
 from gpu_workers.head.photo_quality.reasons import list_reasons
-from gpu_workers.head.runtime.cuda_graphs import beside
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
 from gpu_workers.photo_limits import PhotoLimits
 
 #: The photo is decoded larger than the engine's input, so that a small face can be cut out with more pixels.
@@ -49,7 +49,6 @@ _CROP_STEP = 128
 #: normal lens, in longest sides of the photo, whichever is longer.
 _PORTRAIT_FOCAL = 9.0
 _LENS_FOCAL = 1.1
-_CPU = torch.device("cpu")
 #: What a second, turned photo may be: degrees, and disagreement of the landmarks (see photo_checks.py).
 _VIEW_YAW = 40.0
 _VIEW_DISAGREEMENT = 0.05
@@ -64,7 +63,7 @@ def preprocess_photo(
     landmarker: FaceLandmarker,
     network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
-    device: torch.device = _CPU,
+    runtime: DeviceRuntime,
     early: Callable[[StageResult], None] | None = None,
     *,
     strict: bool = True,
@@ -76,7 +75,8 @@ def preprocess_photo(
             on them. They are those of a face that is seen whole: what was begun counts only if this function
             returns, and `same_look` says that its result is alike.
         strict: also refuse a face of which the landmark models are unsure, as they are of a turned one.
-        device: where the photo is cut and resampled for the landmark models, and where the network is.
+        runtime: of the device where the photo is cut and resampled for the landmark models, and where the
+            network is.
     Returns:
         Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
             camera, same unit; the first pixel's centre is 0.5); `scores` (52,) float32 expression scores in
@@ -89,6 +89,7 @@ def preprocess_photo(
         RefusedError: see gpu_workers/decoding/client.py and photo_checks.py; no_face and several_faces.
     """
     longest = min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size))
+    device = runtime.device
     on_gpu = device.type == "cuda"
     decoded = decode_photo(data, limits, longest, _page_locked if on_gpu else plain_memory)
     rgb = torch.from_numpy(decoded.rgb).to(device, non_blocking=True) if on_gpu else decoded.rgb
@@ -118,14 +119,14 @@ def preprocess_photo(
         network_facts = {"used": bool(seen), "disagreement": round(disagreement, 4)}
     if early is not None:
         early(StageResult(tensors=tensors))
-    with beside(device, "quality"):
+    with runtime.beside("quality"):
         patch = cut_patch(rgb, face)
     look = observe(patch, face.scores)
     tensors = tensors | {
         "scores": look.observed.keep_scores(face.scores),
         OBSERVED: look.observed.to_tensor(),
     }
-    with beside(device, "quality"):
+    with runtime.beside("quality"):
         quality = measure_quality(patch, face, angles, enlarged)
     refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
     spectacles = find_spectacles(patch)
@@ -160,7 +161,7 @@ def measure_view(
     landmarker: FaceLandmarker,
     network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
-    device: torch.device = _CPU,
+    runtime: DeviceRuntime,
 ) -> StageResult:
     """Measure a second photo of a person, in which the head is turned.
 
@@ -170,7 +171,7 @@ def measure_view(
         RefusedError: as `preprocess_photo`, but a head may be turned further.
     """
     turned = replace(limits, max_yaw_degrees=max(limits.max_yaw_degrees, _VIEW_YAW))
-    found = preprocess_photo(data, options, turned, landmarker, network, head_data, device, strict=False)
+    found = preprocess_photo(data, options, turned, landmarker, network, head_data, runtime, strict=False)
     tensors = {f"view/{name}": value for name, value in found.tensors.items()}
     return StageResult(tensors=tensors, facts={"view": found.facts["face"]})
 
