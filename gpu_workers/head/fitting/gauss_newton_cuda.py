@@ -64,8 +64,8 @@ class GraphedFit:
         given = [seen.landmarks, seen.focal, seen.centre, target, pose.rotation, pose.translation]
         if seen.network is not None:
             given += [seen.network.points, seen.network.precision, seen.network.loadings]
-        with self._runtime.beside("heads"), self._refine.lend(*given) as packed:
-            found = self._found.split(to_host(packed))
+        with self._runtime.beside("heads"):
+            found = self._found.split(self._refine.fetch(*given))
         rotation, translation, coefficients, points, errors, bias = found
         fitted = Pose(rotation, translation)
         return Fit(pose=fitted, coefficients=coefficients, points=points, errors=errors, bias=bias)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gpu_workers.head.runtime.cuda_graphs import CapturedCall, GraphPool
-from gpu_workers.head.runtime.host_transfer import Staging
+from gpu_workers.head.runtime.host_transfer import Staging, to_host
 from gpu_workers.head.runtime.structures import map_tensors
 
 Result = TypeVar("Result")
@@ -56,6 +56,13 @@ class GraphedFunction(Generic[Result]):
             if not self._pool.captures:
                 return result
             return map_tensors(torch.clone, result)
+
+    def fetch(self, *inputs: object) -> Result:
+        """Return the result on the host; waits for it."""
+        with self.lend(*inputs) as result:
+            found = to_host(result)
+            lent = found is result and self._pool.captures
+            return map_tensors(torch.clone, found) if lent else found
 
     @contextmanager
     def lend(self, *inputs: object) -> Iterator[Result]:

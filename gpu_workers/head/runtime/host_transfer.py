@@ -59,6 +59,11 @@ def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
     return host.to(device, non_blocking=True)
 
 
+def page_locked_bytes(size: int) -> NDArray[np.uint8]:
+    """Return uninitialised bytes that a GPU reads without a copy between."""
+    return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
+
+
 def to_host(value: Result) -> Result:
     """Return a structure of tensors on the CPU; a GPU's through page-locked memory, which they keep.
 

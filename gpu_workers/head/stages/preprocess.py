@@ -34,6 +34,7 @@ from gpu_workers.head.photo_quality.image_quality import (
 from gpu_workers.head.photo_quality.observed_face import OBSERVED, Observed, observe
 from gpu_workers.head.photo_quality.reasons import list_reasons
 from gpu_workers.head.runtime.device_runtime import DeviceRuntime
+from gpu_workers.head.runtime.host_transfer import page_locked_bytes
 from gpu_workers.photo_limits import PhotoLimits
 
 #: The photo is decoded larger than the engine's input, so that a small face can be cut out with more pixels.
@@ -91,7 +92,7 @@ def preprocess_photo(
     longest = min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size))
     device = runtime.device
     on_gpu = device.type == "cuda"
-    decoded = decode_photo(data, limits, longest, _page_locked if on_gpu else plain_memory)
+    decoded = decode_photo(data, limits, longest, page_locked_bytes if on_gpu else plain_memory)
     rgb = torch.from_numpy(decoded.rgb).to(device, non_blocking=True) if on_gpu else decoded.rgb
     upright = find_upright_face(landmarker, rgb, head_data.landmark_mirror, limits.second_face_share)
     face = _only_face(upright, decoded, limits)
@@ -238,11 +239,6 @@ def _crop_box(face: MeasuredFace, width: int, height: int, input_size: int) -> t
     left = min(max(0, round(x - side / 2)), max(0, width - side))
     top = min(max(0, round(y - side / 2)), max(0, height - side))
     return left, top, min(width, left + side), min(height, top + side)
-
-
-def _page_locked(size: int) -> NDArray[np.uint8]:
-    """Return uninitialised bytes that a GPU reads without a copy between."""
-    return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
 
 
 def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from gpu_workers.head.fitting.gauss_newton import fit_landmarks
 from gpu_workers.head.fitting.gauss_newton_cuda import GraphedFit
 from gpu_workers.head.fitting.linear_model import FitBasis
 from gpu_workers.head.runtime.device_runtime import DeviceRuntime
-from tests.unit.head.fitting.test_gauss_newton import photograph, random_heads
+from tests.unit.head.fitting.synthetic_observations import photograph, random_heads
 from tests.unit.head.graph_support import CPU, eager_runtime
 from tests.unit.head.head_support import head_data
 

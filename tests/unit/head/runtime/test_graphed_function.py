@@ -37,6 +37,15 @@ def test_inputs_of_one_kind_share_a_graph_and_results_stay_the_callers() -> None
         assert one.name == "found"
 
 
+def test_what_is_fetched_is_the_callers() -> None:
+    graphed = GraphedFunction(add, EagerPool())
+    found = [graphed.fetch(torch.full((2,), float(k)), torch.ones(2)).total.tolist() for k in range(2)]
+    assert found == [[1, 1], [2, 2]]
+    first = graphed.fetch(torch.zeros(2), torch.ones(2)).total
+    graphed.fetch(torch.full((2,), 9.0), torch.ones(2))
+    assert first.tolist() == [1, 1]
+
+
 def test_what_is_lent_lies_where_the_next_call_writes() -> None:
     graphed = GraphedFunction(add, EagerPool())
     with graphed.lend(torch.zeros(2), torch.ones(2)) as lent:
