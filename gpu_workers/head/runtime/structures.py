@@ -1,4 +1,4 @@
-"""Results as they come: a tensor, or a dataclass, mapping or sequence of results."""
+"""Results as they come: a tensor, or a dataclass, mapping, sequence or named tuple of results."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -31,7 +31,8 @@ def _map(change: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _map(change, part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_map(change, part) for part in value)
+        parts = [_map(change, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
 
 
