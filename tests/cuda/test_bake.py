@@ -74,27 +74,32 @@ def bake(
 
 
 def assert_same_maps(
-    found: tuple[SkinBake, SurfaceMaps], expected: tuple[SkinBake, SurfaceMaps], decibels: float
+    found: tuple[SkinBake, SurfaceMaps],
+    expected: tuple[SkinBake, SurfaceMaps],
+    *,
+    albedo: float,
+    surface: float,
 ) -> None:
+    """Compare maps; the last two are the least PSNR, dB."""
     assert_near("photo, linear light", found[0].linear, expected[0].linear, most=1e-2, mean=1e-4)
     assert_near("measures", found[0].measures[:2], expected[0].measures[:2], most=5e-3, mean=5e-3)
     assert_near("density, px/cm", found[0].measures[2], expected[0].measures[2], most=0.5, mean=0.5)
     assert_near("colours", found[0].measures[3:], expected[0].measures[3:], most=5e-3, mean=5e-3)
-    assert_like("albedo", found[0].albedo, expected[0].albedo, decibels=decibels)
+    assert_like("albedo", found[0].albedo, expected[0].albedo, decibels=albedo)
     for name, peak in (("normal", 255), ("roughness", 255), ("occlusion", 255), ("displacement", 65535)):
         one, other = getattr(found[1], name), getattr(expected[1], name)
-        assert_like(name, one, other, decibels=decibels, peak=peak)
+        assert_like(name, one, other, decibels=surface, peak=peak)
 
 
 @pytest.mark.parametrize("size", [1024, 2048, 4096])
 def test_the_maps_are_those_of_the_cpu(baker: MapBaker, reference: MapBaker, size: int) -> None:
-    assert_same_maps(bake(baker, size), bake(reference, size), decibels=45)
+    assert_same_maps(bake(baker, size), bake(reference, size), albedo=45, surface=40)
 
 
 @pytest.mark.parametrize("sharpen", [True, False])
 def test_graphs_bake_what_the_same_calls_bake(baker: MapBaker, unrecorded: MapBaker, sharpen: bool) -> None:
     found, expected = (bake(one, 1024, sharpen=sharpen) for one in (baker, unrecorded))
-    assert_same_maps(found, expected, decibels=60)
+    assert_same_maps(found, expected, albedo=60, surface=60)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])

@@ -168,7 +168,7 @@ def test_the_face_network_says_the_same(runtime: DeviceRuntime, batch: int) -> N
     assert_near("deviation, logarithm", together.log_deviation, expected.log_deviation, most=0.1)
     assert_near("loadings", together.loadings, expected.loadings, most=0.1)
     replayed = torch.cat([one.points for one in alone])
-    assert_near("replays, half sides", replayed, direct, most=1e-5)
+    assert_near("replays, half sides", replayed, direct, most=1e-4)
 
 
 def _launched(network: FaceNetwork, crops: torch.Tensor) -> torch.Tensor:
