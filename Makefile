@@ -24,7 +24,7 @@ test-slow: env  ## The tests that wait on purpose: frozen processes, long races
 	@$(BIN)/python -m pytest -m slow
 
 test-gpu: env  ## Every CUDA graph and kernel against its reference; fails where there is no NVIDIA GPU
-	@$(BIN)/python -m pytest tests/cuda -m cuda -W default -rP --durations=10
+	@$(BIN)/python -m pytest tests/cuda -m cuda -W default -o timeout=200 -rP --durations=10
 
 test-kernels: env  ## The Triton kernels on the CPU, by Triton's interpreter (a download of 200 MB, once)
 	@$(BIN)/python scripts/test_kernels.py

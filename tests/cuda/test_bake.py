@@ -103,15 +103,15 @@ def test_graphs_bake_what_the_same_calls_bake(baker: MapBaker, unrecorded: MapBa
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
-def test_a_batch_of_bakes_is_each_one_alone(runtime: DeviceRuntime, unrecorded: MapBaker, batch: int) -> None:
+def test_a_batch_of_bakes_is_each_one_alone(
+    baker: MapBaker, unrecorded: MapBaker, device: torch.device, batch: int
+) -> None:
     """Masks and head come from the card here, as inside a worker; another photo every time."""
-    finder, baker = MaskFinder(runtime), MapBaker(head_data(), runtime)
-    head = assembled_astronaut()
-    on_card = HostHead(head.head)
-    on_card.posed = on_card.posed.to(runtime.device)
+    on_card = HostHead(assembled_astronaut().head)
+    on_card.posed = on_card.posed.to(device)
     for k in range(batch):
         photo = np.clip(astronaut().astype(int) + 6 * k, 0, 255).astype(np.uint8)
-        masks = finder.find(photo, landmarks())
+        masks = baker.masks.find(photo, landmarks())
         request = BakeRequest(masks=masks, head=on_card, sharpen=True, size=1024)
         with torch.inference_mode():
             with baker.skin.bake(request) as found:
