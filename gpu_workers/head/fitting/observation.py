@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPoints:
-    """What the face network says (face_network.py), in a picture whose eyes are level; B photos, K points."""
+    """What the face network (dense_network.py) says of a picture whose eyes are level; B photos, K points."""
 
     #: (B, K, 3) pixels; z in the same unit, away from the camera.
     points: Tensor

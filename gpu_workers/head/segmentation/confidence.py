@@ -25,7 +25,7 @@ _EYE_FEATHER = 0.04
 _CENTRE_WIDTH = (0.36, 0.54)
 #: Steps that close the skin's colour.
 _PORES = 2
-#: Half the side of the largest eroding square, most steps that close gaps (texture_mask_plan.py).
+#: Half the side of the largest eroding square, most steps that close gaps (landmark_outlines.py).
 _WIDEST_EROSION, _WIDEST_GAPS = 3, 6
 
 
