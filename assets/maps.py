@@ -16,10 +16,9 @@ from assets.jpeg import decode_jpeg, encode_jpeg, encode_webp
 from assets.materials import NORMAL, ORM, name_embedded_map, name_map, name_surface_map
 from assets.png import encode_png
 from assets.threads import LIBRARY_THREADS
-from face3d.messages import StageResult
 from face3d.options import JobOptions, TextureFormat
+from face3d.stage_results import BakedMaps, SurfaceImages
 
-_PREFIX = "albedo/"
 #: The further maps in head.glb have this share of the texture's side: what they hold is coarser than colour.
 _EMBEDDED_SHARE = 2
 _EMBEDDED_QUALITY = 92
@@ -29,13 +28,13 @@ _REDUCED_ROWS = 256
 _MOST_FILES = 16
 
 
-def encode_maps(texture: StageResult, options: JobOptions) -> dict[str, bytes]:
+def encode_maps(texture: BakedMaps, options: JobOptions) -> dict[str, bytes]:
     """Return every encoded map of a texture stage, file name to bytes; see `iterate_maps`."""
     return dict(iterate_maps(texture, options))
 
 
 def iterate_maps(
-    texture: StageResult, options: JobOptions, threads: int = LIBRARY_THREADS
+    texture: BakedMaps, options: JobOptions, threads: int = LIBRARY_THREADS
 ) -> Iterator[tuple[str, bytes]]:
     """Yield every encoded map of a texture stage, file name and bytes, while those after it are encoded.
 
@@ -44,9 +43,7 @@ def iterate_maps(
     `build_asset`.
 
     Args:
-        texture: tensors `albedo/<material>`, (S, S, 3) uint8 sRGB, or (S, S, 4) with coverage; and, where
-            the engine makes them, `normal/skin` (S, S, 3) uint8, `roughness/skin` and `occlusion/skin`
-            (S, S) uint8, `displacement/skin` (S, S) uint16.
+        texture: what the stage baked.
         options: `texture_format` is that of the asset's own files.
         threads: how many encode.
     """
@@ -57,19 +54,16 @@ def iterate_maps(
     ):
         begun = [
             *_begin_albedo(texture, options, files, bands),
-            *_begin_surface(texture, options, files, bands),
+            *(_begin_surface(texture.surface, options, files, bands) if texture.surface else ()),
         ]
         for name, future in begun:
             yield name, future.result()
 
 
 def _begin_albedo(
-    texture: StageResult, options: JobOptions, files: Executor, bands: Executor
+    texture: BakedMaps, options: JobOptions, files: Executor, bands: Executor
 ) -> Iterator[tuple[str, Future[bytes]]]:
-    for name, array in texture.tensors.items():
-        if not name.startswith(_PREFIX):
-            continue
-        material, image = name.removeprefix(_PREFIX), np.asarray(array)
+    for material, image in texture.albedos().items():
         embedded = files.submit(encode_embedded_map, image, bands)
         yield name_embedded_map(material), embedded
         file = name_map(material, options.texture_format)
@@ -82,19 +76,16 @@ def _begin_albedo(
 
 
 def _begin_surface(
-    texture: StageResult, options: JobOptions, files: Executor, bands: Executor
+    surface: SurfaceImages, options: JobOptions, files: Executor, bands: Executor
 ) -> Iterator[tuple[str, Future[bytes]]]:
-    for name, array in texture.tensors.items():
-        kind, _, material = name.partition("/")
+    for kind, image in vars(surface).items():
         file = name_surface_map(kind, options.texture_format)
-        if file is not None and material == "skin":
+        if file is not None:
             kept: TextureFormat = "png" if file.endswith(".png") else options.texture_format
-            yield file, files.submit(_encode_surface, np.asarray(array), kept, bands)
-    # What head.glb holds of them, where there are any.
-    if "normal/skin" in texture.tensors:
-        yield name_embedded_map("skin" + NORMAL), files.submit(_embed_normals, texture, bands)
-    if "roughness/skin" in texture.tensors:
-        yield name_embedded_map("skin" + ORM), files.submit(_embed_packed, texture, bands)
+            yield file, files.submit(_encode_surface, image, kept, bands)
+    # What head.glb holds of them.
+    yield name_embedded_map("skin" + NORMAL), files.submit(_embed_normals, surface, bands)
+    yield name_embedded_map("skin" + ORM), files.submit(_embed_packed, surface, bands)
 
 
 def is_embedded_map(name: str) -> bool:
@@ -155,15 +146,15 @@ def _encode_surface(image: NDArray[np.uint8], texture_format: TextureFormat, ban
     return encode_webp(coloured) if texture_format == "webp" else encode_jpeg(coloured, pool=bands)
 
 
-def _embed_normals(texture: StageResult, bands: Executor) -> bytes:
-    small = _reduce(np.asarray(texture.tensors["normal/skin"]), bands)
+def _embed_normals(surface: SurfaceImages, bands: Executor) -> bytes:
+    small = _reduce(surface.normal, bands)
     return encode_jpeg(small, quality=_EMBEDDED_QUALITY, pool=bands)
 
 
-def _embed_packed(texture: StageResult, bands: Executor) -> bytes:
-    roughness = _reduce(np.asarray(texture.tensors["roughness/skin"]), bands)
+def _embed_packed(surface: SurfaceImages, bands: Executor) -> bytes:
+    roughness = _reduce(surface.roughness, bands)
     packed = np.zeros((*roughness.shape, 3), np.uint8)
-    packed[..., 0] = _reduce(np.asarray(texture.tensors["occlusion/skin"]), bands)
+    packed[..., 0] = _reduce(surface.occlusion, bands)
     packed[..., 1] = roughness
     return encode_jpeg(packed, quality=_EMBEDDED_QUALITY, pool=bands)
 

@@ -13,14 +13,11 @@ from assets.materials import name_map
 from assets.obj import write_mtl, write_obj
 from face3d import __version__
 from face3d.head import ARKIT_NAMES, Head, MeshPart
-from face3d.messages import Array
 from face3d.options import JobOptions
+from face3d.stage_results import NativeFace
 
-#: Prefix of the tensors in a geometry stage's result.
-_PREFIX = "front/"
 _MATERIAL = "front"
-#: The tensors of `face_front.safetensors`.
-_KEPT = ("coefficients", "deformation", "displacement", "placement")
+#: What `face_front.safetensors` holds.
 _LAYOUT = {
     "coefficients": "(1, 257): identity 0:80, expression 80:144, texture 144:224, angles 224:227, "
     "light 227:254 (3 x 9 spherical harmonics), translation 254:257; bases of the Basel Face Model",
@@ -30,28 +27,28 @@ _LAYOUT = {
 }
 
 
-def has_front(tensors: Mapping[str, Array]) -> bool:
-    """Tell whether a geometry stage's result holds a front."""
-    return f"{_PREFIX}positions" in tensors
-
-
 def build_front(
-    head: Head, tensors: Mapping[str, Array], textures: Mapping[str, bytes], options: JobOptions
+    head: Head, face: NativeFace, textures: Mapping[str, bytes], options: JobOptions
 ) -> dict[str, bytes]:
     """Return the files of the front: the coefficients always, the mesh with format `front`.
 
     Args:
         head: gives the camera.
-        tensors: the geometry stage's.
         textures: material to JPEG bytes; the front's is `front`.
     """
     from safetensors.numpy import save
 
-    kept = {name: np.ascontiguousarray(tensors[f"{_PREFIX}{name}"]) for name in _KEPT}
+    kept = {
+        "coefficients": face.fit.coefficients,
+        "deformation": face.fit.deformation,
+        "displacement": face.fit.displacement,
+        "placement": face.placement,
+    }
+    kept = {name: np.ascontiguousarray(array) for name, array in kept.items()}
     files = {"face_front.safetensors": save(kept, metadata={"layout": json.dumps(_LAYOUT)})}
     if "front" not in options.formats:
         return files
-    front = _as_head(head, tensors)
+    front = _as_head(head, face)
     texture = {name: data for name, data in textures.items() if name == _MATERIAL}
     files["face_front.glb"] = write_glb(front, texture, generator=f"Face3D {__version__}")
     files["face_front.obj"] = write_obj(front, material_file="face_front.mtl")
@@ -60,16 +57,16 @@ def build_front(
     return files
 
 
-def _as_head(head: Head, tensors: Mapping[str, Array]) -> Head:
-    triangles = tensors[f"{_PREFIX}triangles"].astype(np.int32)
+def _as_head(head: Head, face: NativeFace) -> Head:
+    triangles = face.triangles.astype(np.int32)
     quads = triangles[:, [0, 1, 2, 2]]
-    positions = tensors[f"{_PREFIX}positions"].astype(np.float32)
+    positions = face.positions.astype(np.float32)
     part = MeshPart(
         name="face_front",
         material=_MATERIAL,
         positions=positions,
         quads=quads,
-        uvs=tensors[f"{_PREFIX}uvs"].astype(np.float32),
+        uvs=face.uvs.astype(np.float32),
         uv_quads=quads,
         morph_deltas=np.zeros((len(ARKIT_NAMES), *positions.shape), np.float32),
     )

@@ -38,13 +38,14 @@ from assets.materials import (
     name_opaque_map,
     name_surface_map,
 )
-from assets.native_face import build_front, has_front
+from assets.native_face import build_front
 from assets.obj import write_mtl, write_obj
 from assets.preview.picture import render_preview
 from face3d import __version__
-from face3d.head import ARKIT_NAMES, Head, head_from_tensors
-from face3d.messages import Array, StageResult
+from face3d.artifact_format import to_arrays
+from face3d.head import ARKIT_NAMES, Head
 from face3d.options import JobOptions, LevelOfDetail
+from face3d.stage_results import ByteArray, Facts, FittedHead, PreprocessedPhoto
 
 #: Inputs up to this size are small enough to recognise by their digest: engine `null` repeats itself.
 _MEMO_BYTES = 1_000_000
@@ -65,10 +66,9 @@ def build_asset(
     *,
     job: str,
     source: Source,
-    photo: Array,
-    landmarks: Array,
-    geometry: StageResult,
-    texture: StageResult,
+    prepared: PreprocessedPhoto,
+    geometry: FittedHead,
+    baked: Facts,
     encoded: Mapping[str, bytes],
     options: JobOptions,
     engine: EngineEntry,
@@ -80,27 +80,22 @@ def build_asset(
     """Return the files of an asset, file name to bytes; `manifest.json` is the last.
 
     Args:
-        photo: (H, W, 3) uint8 sRGB, of the preprocess stage.
-        landmarks: (N, 2 or 3) pixels of `photo`.
-        geometry: the geometry stage's result.
-        texture: the texture stage's result; only its facts are used.
+        baked: the texture stage's facts.
         encoded: what `assets.maps.encode_maps` returned. Its `albedo*` files are returned as they are; they
             may be missing when `described` tells of them, and are then left to the caller to copy.
         described: entries of files that the caller copies by itself.
         created: the manifest's time; now when omitted.
         ready: told of each file as soon as it is made, while the others are still to come.
-    Raises:
-        KeyError: `geometry` holds no head.
     """
-    head = head_from_tensors(geometry.tensors)
+    head = geometry.head
     textures = select_embedded_maps(encoded)
-    lines = list_facts(geometry.facts, texture.facts, options)
+    lines = list_facts(geometry.facts, baked, options)
     files: dict[str, bytes] = {}
     entries = dict(described or {})
-    for name, data in _build_files(head, photo, geometry, textures, encoded, options, lines):
+    for name, data in _build_files(prepared, geometry, textures, encoded, options, lines):
         ready(name, data)
         files[name], entries[name] = data, describe_file(data)
-    facts = {"geometry": geometry.facts, "texture": texture.facts}
+    facts = {"geometry": geometry.facts, "texture": baked}
     manifest = Manifest(
         job=job,
         created=created or datetime.now(UTC),
@@ -111,17 +106,17 @@ def build_asset(
         files=dict(sorted(entries.items())),
         scale_from=str(geometry.facts.get("scale_from", "template")),
         camera=describe_camera(head.camera),
-        landmarks=np.round(np.asarray(landmarks, np.float64), 2).tolist(),
+        landmarks=np.round(np.asarray(prepared.landmarks, np.float64), 2).tolist(),
         identity=_find_identity(geometry.facts),
         expression={n: round(float(w), 4) for n, w in zip(ARKIT_NAMES, head.expression, strict=True)},
         expression_in_base=head.expression_in_base,
-        texel_shares=texture.facts.get("texel_shares", {}),
-        texel_density=texture.facts.get("texel_density", {}),
+        texel_shares=baked.get("texel_shares", {}),
+        texel_density=baked.get("texel_density", {}),
         quality=QualityReport(
-            verdict=grade(geometry.facts, texture.facts),
-            reasons=list_labels(geometry.facts, texture.facts),
+            verdict=grade(geometry.facts, baked),
+            reasons=list_labels(geometry.facts, baked),
         ),
-        quality_reasons=describe_reasons(collect_reasons(geometry.facts, texture.facts)),
+        quality_reasons=describe_reasons(collect_reasons(geometry.facts, baked)),
         facts={stage: _leftover(all_facts) for stage, all_facts in facts.items()},
     )
     files["manifest.json"] = manifest.model_dump_json(indent=1).encode()
@@ -130,39 +125,38 @@ def build_asset(
 
 
 def _build_files(
-    head: Head,
-    photo: Array,
-    geometry: StageResult,
+    prepared: PreprocessedPhoto,
+    geometry: FittedHead,
     textures: Mapping[str, bytes],
     encoded: Mapping[str, bytes],
     options: JobOptions,
     lines: Sequence[tuple[str, str]],
 ) -> Iterator[tuple[str, bytes]]:
     """Yield every file but the manifest."""
-    yield from _build_shapes(head, photo, geometry, textures, options, lines)
-    if has_front(geometry.tensors):
-        yield from build_front(head, geometry.tensors, textures, options).items()
+    yield from _build_shapes(prepared, geometry, textures, options, lines)
+    if geometry.native_face is not None:
+        yield from build_front(geometry.head, geometry.native_face, textures, options).items()
     yield from select_asset_maps(encoded).items()
 
 
 def _build_shapes(
-    head: Head,
-    photo: Array,
-    geometry: StageResult,
+    prepared: PreprocessedPhoto,
+    geometry: FittedHead,
     textures: Mapping[str, bytes],
     options: JobOptions,
     lines: Sequence[tuple[str, str]],
 ) -> Iterable[tuple[str, bytes]]:
     """Return the files that follow from head, photo and maps alone; equal small inputs are built once."""
-    arrays = [photo, *geometry.tensors.values()]
-    size = sum(array.nbytes for array in arrays) + sum(map(len, textures.values()))
+    head, photo = geometry.head, prepared.photo
+    size = (
+        photo.nbytes + sum(part.morph_deltas.nbytes for part in head.parts) + sum(map(len, textures.values()))
+    )
     if size > _MEMO_BYTES:
         return _write_shapes(head, photo, textures, options, lines)
     digest = hashlib.blake2b(
         repr((options.formats, options.lod, options.texture_format, sorted(textures), lines)).encode()
     )
-    # Sorted: a result read back from safetensors has no order of its own.
-    for name, array in sorted(geometry.tensors.items()):
+    for name, array in to_arrays(geometry).items():
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     digest.update(np.ascontiguousarray(photo).data)
@@ -180,7 +174,7 @@ def _build_shapes(
 
 def _write_shapes(
     head: Head,
-    photo: Array,
+    photo: ByteArray,
     textures: Mapping[str, bytes],
     options: JobOptions,
     lines: Sequence[tuple[str, str]],

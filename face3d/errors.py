@@ -7,6 +7,7 @@
     |   |-- StorageUnavailable
     |   |-- OutOfDeviceMemory
     |   `-- EngineUnavailable
+    |-- ArtifactUnreadable      what an earlier stage left: the stage that wrote it runs again
     |-- LeaseLost               another attempt owns the stage now
     `-- InvalidEvent            a storage event that no adapter understands
 
@@ -39,6 +40,7 @@ class ErrorCode(StrEnum):
     WORKER_DIED = "worker_died"
     NEVER_FINISHED = "never_finished"
     STORAGE_UNAVAILABLE = "storage_unavailable"
+    ARTIFACT_UNREADABLE = "artifact_unreadable"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -117,6 +119,10 @@ class EngineUnavailable(RetryableError):
 
 class OutOfDeviceMemory(RetryableError):
     """The device's memory did not suffice, even alone and with the lightest profile."""
+
+
+class ArtifactUnreadable(Face3DError):
+    """What an earlier stage left is missing, damaged, or of another version's format."""
 
 
 class LeaseLost(Face3DError):

@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from face3d.errors import OutOfDeviceMemory
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import BakedMaps, FittedHead, PreprocessedPhoto
 from face3d.states import StageName
 from gpu_workers.batching import Batcher
 from gpu_workers.engines.base import BatchingEngine, Engine
@@ -30,14 +30,15 @@ from gpu_workers.profiles import lighter_options
 
 log = structlog.get_logger(__name__)
 
-_Photo = tuple[StageResult, JobOptions]
+_Photo = tuple[PreprocessedPhoto, JobOptions]
+Result = TypeVar("Result", FittedHead, BakedMaps)
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageRun:
+class StageRun(Generic[Result]):
     """A stage's result and how it came about."""
 
-    result: StageResult
+    result: Result
     options: JobOptions
     #: Jobs that shared the pass.
     batch: int = 1
@@ -70,22 +71,22 @@ class DeviceExecutor:
         self._largest_batch = largest_batch
         self._wait_seconds = wait_seconds
         self._running = running
-        self._batchers: dict[str, Batcher[_Photo, StageResult]] = {}
+        self._batchers: dict[str, Batcher[_Photo, FittedHead]] = {}
         self._lock = threading.Lock()
 
     def geometry(
-        self, engine: Engine, prepared: StageResult, options: JobOptions, stated: Sequence[str]
-    ) -> StageRun:
+        self, engine: Engine, prepared: PreprocessedPhoto, options: JobOptions, stated: Sequence[str]
+    ) -> StageRun[FittedHead]:
         """Fit a head, together with the photos of other jobs that are at the same point.
 
         Raises:
             OutOfDeviceMemory: not even alone and with the lightest options.
         """
 
-        def alone(lighter: JobOptions) -> StageResult:
+        def alone(lighter: JobOptions) -> FittedHead:
             return engine.geometry(prepared, lighter)
 
-        def shared() -> StageRun:
+        def shared() -> StageRun[FittedHead]:
             if self._largest_batch > 1 and isinstance(engine, BatchingEngine):
                 result, batch = self._batcher(engine).call((prepared, options))
                 return StageRun(result=result, options=options, batch=batch)
@@ -97,21 +98,21 @@ class DeviceExecutor:
     def texture(
         self,
         engine: Engine,
-        prepared: StageResult,
-        geometry: StageResult,
+        prepared: PreprocessedPhoto,
+        geometry: FittedHead,
         options: JobOptions,
         stated: Sequence[str],
-    ) -> StageRun:
+    ) -> StageRun[BakedMaps]:
         """Bake the maps.
 
         Raises:
             OutOfDeviceMemory: not even alone and with the lightest options.
         """
 
-        def alone(lighter: JobOptions) -> StageResult:
+        def alone(lighter: JobOptions) -> BakedMaps:
             return engine.texture(prepared, geometry, lighter)
 
-        def admitted() -> StageRun:
+        def admitted() -> StageRun[BakedMaps]:
             with self._admit(StageName.TEXTURE, engine, options):
                 return StageRun(result=alone(options), options=options)
 
@@ -128,8 +129,8 @@ class DeviceExecutor:
             if peak is not None and jobs == 1 and admission.alone:
                 self.peaks.observe(stage, engine.name, options.texture_size, peak)
 
-    def _batcher(self, engine: BatchingEngine) -> Batcher[_Photo, StageResult]:
-        def work(photos: Sequence[_Photo]) -> list[StageResult]:
+    def _batcher(self, engine: BatchingEngine) -> Batcher[_Photo, FittedHead]:
+        def work(photos: Sequence[_Photo]) -> list[FittedHead]:
             with self._admit(StageName.GEOMETRY, engine, photos[0][1], len(photos)):
                 return engine.geometry_batch([photo for photo, _ in photos], [wish for _, wish in photos])
 
@@ -145,11 +146,11 @@ class DeviceExecutor:
 
     def _descend(
         self,
-        first: Callable[[], StageRun],
-        alone: Callable[[JobOptions], StageResult],
+        first: Callable[[], StageRun[Result]],
+        alone: Callable[[JobOptions], Result],
         options: JobOptions,
         stated: Sequence[str],
-    ) -> StageRun:
+    ) -> StageRun[Result]:
         """Try as planned, then alone, then lighter and lighter."""
         try:
             return first()

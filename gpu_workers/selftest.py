@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from face3d.head import head_from_tensors
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import FittedHead, PreprocessedPhoto
 from gpu_workers.engines.base import BatchingEngine, Engine
+from gpu_workers.photo_limits import PhotoLimits
 
 #: Largest distance of a vertex from where it should be, metres.
 TOLERANCE = 1e-4
@@ -44,12 +44,11 @@ def find_fault(engine: Engine, model_dir: Path, *, largest_batch: int = 1) -> st
     return None
 
 
-def _positions(result: StageResult) -> NDArray[np.float64]:
-    head = head_from_tensors(result.tensors)
-    return np.concatenate([part.positions for part in head.parts]).astype(np.float64)
+def _positions(result: FittedHead) -> NDArray[np.float64]:
+    return np.concatenate([part.positions for part in result.head.parts]).astype(np.float64)
 
 
-def _results(engine: Engine, prepared: StageResult, largest_batch: int) -> Iterator[StageResult]:
+def _results(engine: Engine, prepared: PreprocessedPhoto, largest_batch: int) -> Iterator[FittedHead]:
     """Yield the engine's answers to one photo, and to passes of 2 and more of it."""
     yield engine.geometry(prepared, JobOptions())
     if isinstance(engine, BatchingEngine):
@@ -73,13 +72,11 @@ def _anny_error(engine: Engine, model_dir: Path, largest_batch: int) -> float:
         ],
         axis=1,
     )
-    prepared = StageResult(
-        tensors={
-            "photo": np.full((_SIZE, _SIZE, 3), 128, np.uint8),
-            "landmarks": landmarks.astype(np.float32),
-            "scores": data.score_baseline.astype(np.float32),
-            "camera": np.array([_FOCAL, _SIZE / 2, _SIZE / 2]),
-        },
+    prepared = PreprocessedPhoto(
+        photo=np.full((_SIZE, _SIZE, 3), 128, np.uint8),
+        landmarks=landmarks.astype(np.float32),
+        scores=data.score_baseline.astype(np.float32),
+        camera=np.array([_FOCAL, _SIZE / 2, _SIZE / 2]),
         facts={
             "face": {
                 "yaw": math.degrees(_YAW),
@@ -94,8 +91,8 @@ def _anny_error(engine: Engine, model_dir: Path, largest_batch: int) -> float:
     # The skin: teeth are seated to the lips of each head, the template's too.
     skin = template[data.part("skin").vertices]
 
-    def error(result: StageResult) -> float:
-        positions = head_from_tensors(result.tensors).part("skin").positions.astype(np.float64)
+    def error(result: FittedHead) -> float:
+        positions = result.head.part("skin").positions.astype(np.float64)
         found = positions / float(result.facts["scale"])
         away = (found - found.mean(0)) - (skin - skin.mean(0))
         return float(np.linalg.norm(away, axis=1).max())
@@ -111,8 +108,10 @@ def _worst(errors: Iterable[float]) -> float:
 def _null_error(engine: Engine, largest_batch: int) -> float:
     from gpu_workers.engines.null.engine import NullEngine
 
-    fresh = _positions(NullEngine().geometry(StageResult(), JobOptions()))
-    results = _results(engine, StageResult(), largest_batch)
+    own = NullEngine()
+    prepared = own.preprocess(b"", JobOptions(), PhotoLimits())
+    fresh = _positions(own.geometry(prepared, JobOptions()))
+    results = _results(engine, prepared, largest_batch)
     return _worst(float(np.abs(_positions(result) - fresh).max()) for result in results)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from db.results import StoredFile
+from face3d.errors import ArtifactUnreadable
 from face3d.settings import Settings
 from storage.client import Storage
 
@@ -26,6 +27,8 @@ _PART_BYTES = 2**20
 
 #: How the first of several parts begins: no safetensors file does, its header would be of absurd length.
 _PARTS_MARK = b"face3d parts "
+#: Digits of the number of parts at most: 10 GB.
+_COUNT_DIGITS = 4
 
 #: Copies under way; `result()` of each is the file as it lies in the new place.
 Copies = list[Future[StoredFile]]
@@ -192,17 +195,35 @@ class ArtifactStore:
         """Return the bytes of an artifact, which may lie there in parts.
 
         Raises:
-            ObjectMissing, StorageUnavailable
+            ObjectMissing, StorageUnavailable, ArtifactUnreadable
         """
-        cached = self.cache.get(key)
-        if cached is not None:
-            return cached
-        first = self.storage.get(bucket, key)
-        count, data = read_first_part(first)
-        keys = [key + part_suffix(number) for number in range(1, count)]
-        if not keys:
-            return data
-        return b"".join([data, *self.pool.map(lambda part: self.storage.get(bucket, part), keys)])
+        return self.read_all(bucket, [key])[0]
+
+    def read_all(self, bucket: str, keys: Sequence[str]) -> list[bytes]:
+        """Return the bytes of several artifacts, read side by side.
+
+        Raises:
+            ObjectMissing, StorageUnavailable, ArtifactUnreadable
+        """
+        cached = {key: self.cache.get(key) for key in keys}
+        missing = [key for key, data in cached.items() if data is None]
+        firsts = dict(zip(missing, map(read_first_part, self._get_all(bucket, missing)), strict=True))
+        parts = {
+            key: [key + part_suffix(number) for number in range(1, count)]
+            for key, (count, _) in firsts.items()
+        }
+        rest = iter(self._get_all(bucket, [part for names in parts.values() for part in names]))
+        read = {
+            key: b"".join([data, *(next(rest) for _ in parts[key])]) if parts[key] else data
+            for key, (_, data) in firsts.items()
+        }
+        return [read[key] if (kept := cached[key]) is None else kept for key in keys]
+
+    def _get_all(self, bucket: str, keys: Sequence[str]) -> list[bytes]:
+        if len(keys) <= 1:
+            # A thread would cost more than it saves.
+            return [self.storage.get(bucket, key) for key in keys]
+        return list(self.pool.map(lambda key: self.storage.get(bucket, key), keys))
 
     def begin(self, bucket: str, prefix: str) -> Uploads:
         """Begin to write an attempt's files under its prefix."""
@@ -261,10 +282,16 @@ def split_parts(name: str, data: bytes) -> dict[str, bytes | memoryview]:
 
 
 def read_first_part(data: bytes) -> tuple[int, bytes]:
-    """Return the number of a result's parts, and what the first object holds of it."""
+    """Return the number of a result's parts, and what the first object holds of it.
+
+    Raises:
+        ArtifactUnreadable: no such number stands there.
+    """
     if not data.startswith(_PARTS_MARK):
         return 1, data
     count, _, rest = data.removeprefix(_PARTS_MARK).partition(b"\n")
+    if not count.isdigit() or len(count) > _COUNT_DIGITS:
+        raise ArtifactUnreadable("The artifact is damaged.")
     return int(count), rest
 
 

@@ -4,6 +4,7 @@ What ends how:
     the work returns                commit, the chain goes on
     RefusedError                    the job fails with the error's code, the chain ends
     RetryableError                  the relay sends the rest of the chain again later, this copy ends
+    StageUnreadable                 the stage that wrote it and those after it run again, this copy ends
     LeaseLost                       another attempt owns the stage, this copy ends
     a soft time limit               as a retryable error
     any other exception             a bug: the job fails `internal_error`, the trace is logged
@@ -15,8 +16,7 @@ In each case the message is acknowledged: Celery and the broker put none back by
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -27,15 +27,19 @@ from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import leases
+from db import leases, recovery
 from db.leases import Lease, LeasedJob, Verdict, WorkerIdentity
-from db.results import StoredFile
 from db.session import make_session_factory
-from face3d.errors import ErrorCode, LeaseLost, OutOfDeviceMemory, RefusedError, RetryableError
+from face3d.errors import (
+    ErrorCode,
+    LeaseLost,
+    OutOfDeviceMemory,
+    RefusedError,
+    RetryableError,
+)
 from face3d.options import JobOptions
 from face3d.settings import Settings, get_settings
-from face3d.states import STAGES, Quality, StageName
-from gpu_workers.engines.base import Engine
+from face3d.states import STAGES, StageName
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.executor import DeviceExecutor
 from gpu_workers.health import read_memory_mb
@@ -47,58 +51,9 @@ from tasks.artifacts import ArtifactStore, open_cache
 from tasks.delivery_queue import publish_due
 from tasks.leasing import HeldLease, LeaseKeeper
 from tasks.routing import Placed, get_router, publish_next
+from tasks.stage_context import StageContext, StageOutput, StageUnreadable, Timings
 
 log = structlog.get_logger(__name__)
-
-
-class Timings:
-    """Seconds by step of one attempt."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Measure a step."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 6)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageOutput:
-    """What a stage's work leaves: the prefix that shall count and the files under it."""
-
-    prefix: str
-    files: Sequence[StoredFile]
-    quality: Quality | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageContext:
-    """All that a stage's work may use."""
-
-    job: LeasedJob
-    options: JobOptions
-    settings: Settings
-    storage: Storage
-    artifacts: ArtifactStore
-    engine: Engine
-    worker: WorkerIdentity
-    held: HeldLease
-    timings: Timings
-    sessions: sessionmaker[Session]
-    #: Runs the engine's GPU stages within the device's memory.
-    device: DeviceExecutor
-    #: What the manifest tells of this attempt: options as they ran, jobs in the pass.
-    ran: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def lease(self) -> Lease:
-        """The lease under which the work is done."""
-        return self.job.lease
 
 
 @dataclass(kw_only=True)
@@ -273,6 +228,8 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         except LeaseLost:
             log.warning("stage.lease_lost")
             raise Ignore from None
+        except StageUnreadable as error:
+            self._rerun(sessions, job.lease, error)
         except RefusedError as error:
             log.info("stage.refused", code=error.code.value, value=error.measured, limit=error.limit)
             self._end(sessions, job.lease, error)
@@ -319,6 +276,16 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         try:
             with sessions.begin() as session:
                 leases.fail(session, lease, error)
+        except LeaseLost:
+            log.warning("stage.lease_lost")
+        raise Ignore
+
+    def _rerun(self, sessions: sessionmaker[Session], lease: Lease, error: StageUnreadable) -> None:
+        """Let the stage that wrote what cannot be read run again, and those after it."""
+        log.warning("stage.artifact_unreadable", wrote=error.stage.value, reason=error.message)
+        try:
+            with sessions.begin() as session:
+                recovery.rerun(session, lease, error.stage, message=error.message)
         except LeaseLost:
             log.warning("stage.lease_lost")
         raise Ignore

@@ -1,16 +1,16 @@
 """The four tasks of the chain, thin: read artifacts, call one function, write artifacts."""
 
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from assets.manifest import EngineEntry, FileEntry, Source, StageEntry, grade
 from assets.maps import is_embedded_map, iterate_maps
 from assets.package import build_asset
 from db.results import StageRun, stage_files, stage_runs
-from face3d.errors import ErrorCode, RefusedError
-from face3d.messages import Array, StageResult, dump_result, load_result
+from face3d.artifact_format import dump_facts, dump_result, load_facts, load_result
+from face3d.errors import ArtifactUnreadable, ErrorCode, RefusedError
 from face3d.options import JobOptions, allowed_values
+from face3d.stage_results import FittedHead, PreprocessedPhoto
 from face3d.states import StageName
 from gpu_workers.engines.base import ViewingEngine
 from gpu_workers.photo_limits import PhotoLimits
@@ -18,10 +18,13 @@ from storage.errors import ObjectMissing, ObjectReplaced
 from storage.intake import refuse_size
 from storage.layout import artifact_prefix, asset_prefix
 from tasks.app import app
-from tasks.base import StageContext, StageOutput, StageTask
+from tasks.base import StageTask
+from tasks.stage_context import StageContext, StageOutput, StageUnreadable
 
-#: The file of a stage result among an attempt's artifacts.
+#: The file of a stage result among an attempt's artifacts: of preprocess and geometry.
 RESULT = "result.safetensors"
+#: The file of the texture stage's facts, beside its maps.
+FACTS = "facts.json"
 
 
 def _read_photo(context: StageContext) -> bytes:
@@ -65,13 +68,28 @@ def _read_frontal(context: StageContext) -> bytes:
         ) from error
 
 
-def _read_result(context: StageContext, stage: StageName) -> StageResult:
-    key = context.job.prefixes[stage.value] + RESULT
+@contextmanager
+def _reading(context: StageContext, stage: StageName) -> Iterator[str]:
+    """Yield the prefix of a stage's artifacts; what cannot be read there makes that stage run again."""
     with context.timings.step("read"):
-        return load_result(context.artifacts.read(context.settings.bucket_work, key))
+        try:
+            yield context.job.prefixes[stage.value]
+        except (ArtifactUnreadable, ObjectMissing) as error:
+            raise StageUnreadable(stage, error.message) from error
 
 
-def _write_result(context: StageContext, result: StageResult) -> StageOutput:
+def _read_photo_result(context: StageContext) -> PreprocessedPhoto:
+    with _reading(context, StageName.PREPROCESS) as prefix:
+        data = context.artifacts.read(context.settings.bucket_work, prefix + RESULT)
+        return load_result(context.engine.photo_type, data)
+
+
+def _read_head(context: StageContext) -> FittedHead:
+    with _reading(context, StageName.GEOMETRY) as prefix:
+        return load_result(FittedHead, context.artifacts.read(context.settings.bucket_work, prefix + RESULT))
+
+
+def _write_result(context: StageContext, result: PreprocessedPhoto | FittedHead) -> StageOutput:
     lease = context.lease
     prefix = artifact_prefix(lease.job_id, lease.stage, lease.attempt)
     context.held.check()
@@ -82,7 +100,7 @@ def _write_result(context: StageContext, result: StageResult) -> StageOutput:
     return StageOutput(prefix=prefix, files=stored)
 
 
-def _preprocess(context: StageContext, photo: bytes, frontal: bytes | None) -> StageResult:
+def _preprocess(context: StageContext, photo: bytes, frontal: bytes | None) -> PreprocessedPhoto:
     """Measure the job's photo; with a frontal one, measure that and add the job's own as a second view."""
     engine, options, limits = context.engine, context.options, PhotoLimits.from_settings(context.settings)
     if frontal is None:
@@ -110,7 +128,7 @@ def preprocess_photo(context: StageContext) -> StageOutput:
 
 def fit_geometry(context: StageContext) -> StageOutput:
     """Fit the head to the preprocessed photo."""
-    prepared = _read_result(context, StageName.PREPROCESS)
+    prepared = _read_photo_result(context)
     with context.timings.step("compute"):
         run = context.device.geometry(context.engine, prepared, context.options, context.job.stated)
     context.ran.update(run.describe())
@@ -118,26 +136,25 @@ def fit_geometry(context: StageContext) -> StageOutput:
 
 
 def bake_texture(context: StageContext) -> StageOutput:
-    """Bake the maps and encode them; the pixels go no further, the maps for head.glb ride in the result."""
-    prepared = _read_result(context, StageName.PREPROCESS)
-    geometry = _read_result(context, StageName.GEOMETRY)
+    """Bake the maps and encode them; the pixels go no further."""
+    prepared, geometry = _read_photo_result(context), _read_head(context)
     with context.timings.step("compute"):
         run = context.device.texture(context.engine, prepared, geometry, context.options, context.job.stated)
     context.ran.update(run.describe())
     texture, lease = run.result, context.lease
     prefix = artifact_prefix(lease.job_id, lease.stage, lease.attempt)
-    embedded: dict[str, Array] = {}
     context.held.check()
     with context.artifacts.begin(context.settings.bucket_work, prefix) as uploads:
         with context.timings.step("encode"):
             for name, data in iterate_maps(texture, context.options):
                 if is_embedded_map(name):
-                    embedded[name] = np.frombuffer(data, np.uint8)
+                    # Packaging reads it.
+                    uploads.add_result(name, data)
                 else:
                     uploads.add(name, data)
         context.held.check()
         with context.timings.step("write"):
-            uploads.add_result(RESULT, dump_result(StageResult(tensors=embedded, facts=texture.facts)))
+            uploads.add_result(FACTS, dump_facts(texture.facts))
             stored = uploads.finish()
     return StageOutput(prefix=prefix, files=stored)
 
@@ -157,14 +174,16 @@ def options_as_run(options: JobOptions, runs: Sequence[StageRun]) -> JobOptions:
 def package_asset(context: StageContext) -> StageOutput:
     """Build the asset's files; maps that are final already are copied inside the storage."""
     job, settings = context.job, context.settings
-    prepared = _read_result(context, StageName.PREPROCESS)
-    geometry = _read_result(context, StageName.GEOMETRY)
-    texture = _read_result(context, StageName.TEXTURE)
+    prepared, geometry = _read_photo_result(context), _read_head(context)
     with context.sessions() as session:
-        maps = [f for f in stage_files(session, job.lease.job_id, StageName.TEXTURE) if f.name != RESULT]
+        files = stage_files(session, job.lease.job_id, StageName.TEXTURE)
         runs = stage_runs(session, job.lease.job_id)
-    texture_prefix = job.prefixes[StageName.TEXTURE.value]
-    embedded = {name: data.tobytes() for name, data in texture.tensors.items()}
+    maps = [file for file in files if file.name != FACTS and not is_embedded_map(file.name)]
+    names = [file.name for file in files if is_embedded_map(file.name)]
+    with _reading(context, StageName.TEXTURE) as texture_prefix:
+        keys = [texture_prefix + name for name in (FACTS, *names)]
+        facts, *pictures = context.artifacts.read_all(settings.bucket_work, keys)
+        baked = load_facts(facts)
     prefix = asset_prefix(job.lease.job_id, job.lease.attempt)
     context.held.check()
     copies = context.artifacts.copy(maps, texture_prefix, settings.bucket_assets, prefix)
@@ -173,11 +192,10 @@ def package_asset(context: StageContext) -> StageOutput:
             build_asset(
                 job=job.lease.job_id,
                 source=Source(bucket=job.bucket, key=job.key, etag=job.etag),
-                photo=prepared.tensors["photo"],
-                landmarks=prepared.tensors["landmarks"],
+                prepared=prepared,
                 geometry=geometry,
-                texture=texture,
-                encoded=embedded,
+                baked=baked,
+                encoded=dict(zip(names, pictures, strict=True)),
                 options=options_as_run(context.options, runs),
                 engine=EngineEntry(
                     name=context.engine.name,
@@ -195,7 +213,7 @@ def package_asset(context: StageContext) -> StageOutput:
         with context.timings.step("write"):
             written = uploads.finish()
             copied = [copy.result() for copy in copies]
-    quality = grade(geometry.facts, texture.facts)
+    quality = grade(geometry.facts, baked)
     return StageOutput(prefix=prefix, files=[*written, *copied], quality=quality)
 
 

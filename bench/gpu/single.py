@@ -145,14 +145,13 @@ def compare_paths(
         fast = one_shot.reconstruct(photo, options)
         prepared = plain.preprocess(photo, options, PhotoLimits())
         geometry = plain.geometry(prepared, options)
-        skin = plain.texture(prepared, geometry, options).tensors["albedo/skin"].astype(np.float32)
+        skin = plain.texture(prepared, geometry, options).skin.astype(np.float32)
         baked = np.asarray(Image.open(io.BytesIO(fast.data))).astype(np.float32)
         error = float(np.mean((baked - skin) ** 2))
         ratio = min(ratio, 10 * np.log10(255**2 / max(error, 1e-9)))
-        for name, positions in geometry.tensors.items():
-            if name.endswith("/positions"):
-                moved = np.linalg.norm(fast.geometry.tensors[name] - positions, axis=1)
-                distance = max(distance, 1000 * float(moved.max()))
+        for part, other in zip(fast.geometry.head.parts, geometry.head.parts, strict=True):
+            moved = np.linalg.norm(part.positions - other.positions, axis=1)
+            distance = max(distance, 1000 * float(moved.max()))
     return (
         f"\nfast path against plain path, {len(photos)} photos: largest vertex difference {distance:.4f} mm "
         f"(0.05 allowed), lowest texture PSNR {ratio:.1f} dB (45 asked)"

@@ -65,7 +65,7 @@ def bench_hrn(
         say(f"engines hrn and anny, loaded and warm: {time.perf_counter() - begun:.1f} s")
         front = hrn.front
         front.model.tex_iters = steps
-        pictures = [anny.preprocess(photo, options, PhotoLimits()).tensors["photo"] for photo in photos]
+        pictures = [anny.preprocess(photo, options, PhotoLimits()).photo for photo in photos]
         ways: dict[str, Way] = {
             f"ModelScope's call, {steps} steps": lambda row: time_call(front, pictures[row], frames=True),
             "its networks and steps, no frames, no normals": lambda row: time_call(

@@ -13,9 +13,9 @@ from assets.preview.picture import crop_photo, frame_photo
 from assets.preview.render import Finish, load_texture, render
 from assets.preview.scene import aim_camera, pose_head
 from bench.report import describe_run
-from face3d.head import ARKIT_NAMES, FloatArray, Head, head_from_tensors
-from face3d.messages import StageResult
+from face3d.head import ARKIT_NAMES, FloatArray, Head
 from face3d.options import JobOptions, LevelOfDetail
+from face3d.stage_results import BakedMaps
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.process_settings import settle_process
@@ -69,33 +69,28 @@ def bench_looks(
             prepared = engine.add_view(prepared, view.read_bytes(), options, PhotoLimits())
         geometry = engine.geometry(prepared, options)
         texture = engine.texture(prepared, geometry, options)
-        head = head_from_tensors(geometry.tensors)
         target = out / f"{path.stem}.png"
-        draw_sheet(prepared.tensors["photo"], head, texture, options.lod).save(target)
+        draw_sheet(prepared.photo, geometry.head, texture, options.lod).save(target)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in texture.facts["texel_shares"].items())
         second = geometry.facts.get("view_matches")
         found = "" if second is None else f"; {second} spots in both photos"
         say(f"{target}: {geometry.facts['quality']}; {shares}{found}")
 
 
-def draw_sheet(photo: NDArray[np.uint8], head: Head, texture: StageResult, lod: LevelOfDetail) -> Image.Image:
+def draw_sheet(photo: NDArray[np.uint8], head: Head, texture: BakedMaps, lod: LevelOfDetail) -> Image.Image:
     """Return the sheet: the photo, the head from all sides, its shape, mouth open, eyes shut, albedo.
 
     Args:
         photo: (H, W, 3) sRGB, the picture that `head.camera` describes.
-        texture: with the `albedo/...` maps.
+        texture: of which the albedo is drawn.
     """
-    maps = {
-        name.removeprefix("albedo/"): load_texture(image)
-        for name, image in texture.tensors.items()
-        if name.startswith("albedo/")
-    }
+    maps = {material: load_texture(image) for material, image in texture.albedos().items()}
     shown = head_at_level(head, lod)
     tiles = [("photo", crop_photo(photo, frame_photo(head), _TILE))]
     if head.expression.any() and not head.expression_in_base:
         tiles.append(("front, as in the photo", _render(shown, _View(label=""), maps, head.expression)))
     tiles += [(view.label, _render(shown, view, maps, _weights(view))) for view in _VIEWS]
-    albedo = Image.fromarray(texture.tensors["albedo/skin"]).resize((_TILE, _TILE), Image.Resampling.BOX)
+    albedo = Image.fromarray(texture.skin).resize((_TILE, _TILE), Image.Resampling.BOX)
     tiles.append(("albedo", np.asarray(albedo)))
     return _lay_out(tiles)
 

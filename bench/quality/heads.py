@@ -14,9 +14,9 @@ from assets.obj import write_obj
 from assets.preview.render import Finish, Survey, load_texture, render, survey
 from assets.preview.scene import pose_head
 from bench.report import describe_run, table
-from face3d.head import FloatArray, Head, head_from_tensors
-from face3d.messages import StageResult
+from face3d.head import FloatArray, Head
 from face3d.options import JobOptions
+from face3d.stage_results import BakedMaps, PreprocessedPhoto
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS, SKIN_LANDMARKS
 from gpu_workers.photo_limits import PhotoLimits
@@ -73,7 +73,7 @@ def bench_heads(
         if entry.view is not None:
             prepared = engine.add_view(prepared, entry.view.read_bytes(), options, PhotoLimits())
         geometry = engine.geometry(prepared, options)
-        head = head_from_tensors(geometry.tensors)
+        head = geometry.head
         if out is not None:
             (out / entry.name).mkdir(parents=True, exist_ok=True)
             (out / entry.name / "head.obj").write_bytes(write_obj(head_at_level(head, options.lod)))
@@ -92,14 +92,9 @@ def bench_heads(
         say(f"found again: median {median:.2f} %, worst {worst:.2f} %")
 
 
-def _redetect(engine: AnnyEngine, prepared: StageResult, head: Head, texture: StageResult) -> float:
-    maps = {
-        name.removeprefix("albedo/"): image
-        for name, image in texture.tensors.items()
-        if name.startswith("albedo/")
-    }
-    picture = render_through_camera(head, maps)
-    seen = prepared.tensors["landmarks"].astype(np.float64)
+def _redetect(engine: AnnyEngine, prepared: PreprocessedPhoto, head: Head, texture: BakedMaps) -> float:
+    picture = render_through_camera(head, texture.albedos())
+    seen = prepared.landmarks.astype(np.float64)
     found = engine.measure_again(picture, seen)
     right, left = OUTER_EYE_CORNERS
     eye_distance = float(np.linalg.norm(seen[right, :2] - seen[left, :2]))

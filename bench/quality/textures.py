@@ -17,9 +17,9 @@ from assets.levels import head_at_level
 from assets.preview.render import load_texture, to_srgb
 from bench.quality.heads import look_through_camera
 from bench.report import describe_run, table
-from face3d.head import FloatArray, Head, MeshPart, head_from_tensors
-from face3d.messages import StageResult
+from face3d.head import FloatArray, Head, MeshPart
 from face3d.options import JobOptions
+from face3d.stage_results import BakedMaps, PreprocessedPhoto
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.head.model.head_template import load_head_data
 from gpu_workers.head.model.mediapipe_landmarks import FACE_OVAL
@@ -87,8 +87,7 @@ def bench_quality(
         prepared = engine.preprocess(path.read_bytes(), options, PhotoLimits())
         geometry = engine.geometry(prepared, options)
         texture = engine.texture(prepared, geometry, options)
-        head = head_from_tensors(geometry.tensors)
-        quality = measure_texture(prepared, head, texture, baker)
+        quality = measure_texture(prepared, geometry.head, texture, baker)
         found.append(quality)
         lines.append([path.stem, *_cells(quality)])
     names = [field.name for field in fields(TextureQuality)]
@@ -103,14 +102,14 @@ def _cells(quality: TextureQuality) -> list[str]:
 
 
 def measure_texture(
-    prepared: StageResult, head: Head, texture: StageResult, baker: MapBaker
+    prepared: PreprocessedPhoto, head: Head, texture: BakedMaps, baker: MapBaker
 ) -> TextureQuality:
     """Return the figures of one bake; see `TextureQuality`.
 
     Args:
         baker: of the head's topology, on the CPU.
     """
-    skin = texture.tensors["albedo/skin"]
+    skin = texture.skin
     density, shares = texture.facts["texel_density"], texture.facts["texel_shares"]
     psnr, ssim, difference = _compare_with_photo(prepared, head, texture)
     reduced = Image.fromarray(skin).resize((_MAP_SIDE, _MAP_SIDE), Image.Resampling.BOX)
@@ -130,23 +129,19 @@ def measure_texture(
 
 
 def _compare_with_photo(
-    prepared: StageResult, head: Head, texture: StageResult
+    prepared: PreprocessedPhoto, head: Head, texture: BakedMaps
 ) -> tuple[float, float, float]:
     """Return PSNR, SSIM and mean dE of the skin within the face's contour."""
-    photo = prepared.tensors["photo"]
+    photo = prepared.photo
     density = texture.facts["texel_density"]
     # The map at about the photo's density: what is nearer than its pixels would only be noise.
     reduction = 2 ** max(0, int(np.log2(max(density["map"] / density["photo"], 1))))
-    maps = {
-        name.removeprefix("albedo/"): image
-        for name, image in texture.tensors.items()
-        if name.startswith("albedo/")
-    }
+    maps = texture.albedos()
     side = maps["skin"].shape[0] // reduction
     maps["skin"] = np.asarray(Image.fromarray(maps["skin"]).resize((side, side), Image.Resampling.BOX))
     view = look_through_camera(head_at_level(head, 0), maps)
     contour = Image.new("1", photo.shape[1::-1])
-    points = prepared.tensors["landmarks"][list(FACE_OVAL), :2]
+    points = prepared.landmarks[list(FACE_OVAL), :2]
     ImageDraw.Draw(contour).polygon([(float(x), float(y)) for x, y in points], fill=1)
     face = np.asarray(contour) & (view.part == view.materials.index("skin"))
     lit = to_srgb(light_like(load_texture(photo), view.albedo, view.normals, face))
@@ -185,11 +180,11 @@ def light_like(
 
 
 def _find_border(
-    prepared: StageResult, head: Head, baker: MapBaker
+    prepared: PreprocessedPhoto, head: Head, baker: MapBaker
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return how far a texel of the skin's map shows the photo, 0..1, and where plain skin lies."""
     data, atlas = baker.data, baker.atlas
-    masks = baker.masks.find(prepared.tensors["photo"], prepared.tensors["landmarks"])
+    masks = baker.masks.find(prepared.photo, prepared.landmarks)
     with torch.inference_mode():
         face = FacePhoto(
             linear=linearise(masks.photo, masks.reduction, sharpen=False),

@@ -5,7 +5,7 @@ The same engine code as the workers run; what is measured here is what a card an
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -15,8 +15,8 @@ from assets.jpeg import encode_jpeg
 from assets.levels import head_at_level
 from assets.maps import encode_embedded_map
 from assets.png import Piece, PieceStream, join_pieces, stream_filtered_png
-from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import FittedHead, PreprocessedPhoto
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.head.runtime.host_transfer import (
     encode_jpeg_on_device,
@@ -25,10 +25,13 @@ from gpu_workers.head.runtime.host_transfer import (
 from gpu_workers.head.segmentation.face_masks import FaceMasks
 from gpu_workers.head.stages.geometry import BegunGeometry
 from gpu_workers.head.stages.preprocess import same_look
+from gpu_workers.head.stages.texture import FurtherMaps
 from gpu_workers.photo_limits import PhotoLimits
 
 Product = Literal["png", "jpeg", "glb"]
 Result = TypeVar("Result")
+#: The map's file piece by piece, and the other maps of a head.glb.
+_Baked = tuple[Iterator[Piece], FurtherMaps | None]
 #: Bands of a PNG: several a thread, so that the file's first pieces come early and threads end together.
 _BANDS = 64
 
@@ -42,8 +45,8 @@ class OneShot:
     #: Stage to seconds since the photo's bytes were there; cumulative, in order.
     marks: dict[str, float] = field(default_factory=dict)
     #: What the stages found.
-    prepared: StageResult
-    geometry: StageResult
+    prepared: PreprocessedPhoto
+    geometry: FittedHead
 
 
 @dataclass(kw_only=True)
@@ -51,15 +54,14 @@ class _Started:
     """A photo's work on two threads, begun when its landmarks were known."""
 
     #: What preprocess handed out early.
-    found: StageResult
+    found: PreprocessedPhoto
     options: JobOptions
     product: Product
     #: Notes the moment at which something is there.
     mark: Callable[[str], None]
     masks: Future[FaceMasks] = field(default_factory=Future)
     begun: Future[BegunGeometry] = field(default_factory=Future)
-    #: The map's file piece by piece, and the other maps of a head.glb.
-    baked: Future[tuple[Iterator[Piece], Mapping[str, Array]]] = field(default_factory=Future)
+    baked: Future[_Baked] = field(default_factory=Future)
 
 
 class OneShotReconstructor:
@@ -114,11 +116,11 @@ class OneShotReconstructor:
 
     def _begin(
         self, photo: bytes, options: JobOptions, product: Product, mark: Callable[[str], None]
-    ) -> tuple[_Started, StageResult]:
+    ) -> tuple[_Started, PreprocessedPhoto]:
         """Return a photo's work, which other threads go on with, when the photo is not refused."""
         started_work: list[_Started] = []
 
-        def begin(found: StageResult) -> None:
+        def begin(found: PreprocessedPhoto) -> None:
             mark("landmarks")
             work = _Started(found=found, options=options, product=product, mark=mark)
             started_work.append(work)
@@ -141,7 +143,7 @@ class OneShotReconstructor:
 
     def _finish(self, work: _Started) -> Iterator[Piece]:
         pieces, maps = work.baked.result()
-        if work.product == "glb":
+        if maps is not None:
             pieces = iter([[self._compose(work.begun.result(), work.options, join_pieces(pieces), maps)]])
         return pieces
 
@@ -150,10 +152,10 @@ class OneShotReconstructor:
         work.mark("geometry")
         _fulfil(work.baked, lambda: self._bake(work))
 
-    def _bake(self, work: _Started) -> tuple[Iterator[Piece], Mapping[str, Array]]:
+    def _bake(self, work: _Started) -> _Baked:
         begun, masks, product = work.begun.result(), work.masks.result(), work.product
         work.mark("masks")
-        maps: Mapping[str, Array] = {}
+        maps: FurtherMaps | None = None
         with self._baker.bake_on_device(work.found, begun, work.options, masks) as bake:
             work.mark("first pixel")
             if product == "png":
@@ -162,19 +164,16 @@ class OneShotReconstructor:
                 return stream_filtered_png(size, size, rows, self._encoders), maps
             jpeg = encode_jpeg_on_device(bake.skin) or encode_jpeg(bake.skin.cpu().numpy())
             if product == "glb":
-                maps = bake.finish(False).tensors
+                maps = bake.finish(False)
         return iter([[jpeg]]), maps
 
-    def _compose(
-        self, begun: BegunGeometry, options: JobOptions, skin: bytes, maps: Mapping[str, Array]
-    ) -> bytes:
-        images = {name.removeprefix("albedo/"): image for name, image in maps.items()}
-        small = self._encoders.map(encode_embedded_map, images.values())
-        textures = {"skin": skin, **dict(zip(images, small, strict=True))}
+    def _compose(self, begun: BegunGeometry, options: JobOptions, skin: bytes, maps: FurtherMaps) -> bytes:
+        small = self._encoders.map(encode_embedded_map, (maps.eyes, maps.mouth, maps.lashes))
+        textures = {"skin": skin, **dict(zip(("eyes", "mouth", "lashes"), small, strict=True))}
         return write_glb(head_at_level(begun.head, options.lod), textures)
 
 
-def _give_up(baked: Future[tuple[Iterator[Piece], Mapping[str, Array]]]) -> None:
+def _give_up(baked: Future[_Baked]) -> None:
     """Throw a refused photo's map away."""
     if not baked.exception():
         pieces, _ = baked.result()

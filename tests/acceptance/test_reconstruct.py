@@ -34,7 +34,7 @@ def test_the_map_is_the_one_that_the_stages_make(server: httpx.Client, portrait:
     engine = AnnyEngine(Settings().model_dir)
     prepared = engine.preprocess(portrait, JobOptions(), PhotoLimits())
     geometry = engine.geometry(prepared, JobOptions())
-    staged = engine.texture(prepared, geometry, JobOptions()).tensors["albedo/skin"]
+    staged = engine.texture(prepared, geometry, JobOptions()).skin
     assert image.shape == (4096, 4096, 3)
     # The server sums with another number of threads: a few texels round the other way.
     assert np.abs(image.astype(int) - staged).max() <= 1

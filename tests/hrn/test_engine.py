@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from PIL import Image
 from assets.manifest import EngineEntry, Source
 from assets.maps import encode_maps
 from assets.package import build_asset
+from face3d.artifact_format import dump_result, load_result
 from face3d.errors import EngineUnavailable
-from face3d.head import ARKIT_NAMES, head_from_tensors
-from face3d.messages import StageResult, dump_result, load_result
+from face3d.head import ARKIT_NAMES
 from face3d.options import JobOptions
 from face3d.settings import Settings
+from face3d.stage_results import BakedMaps, FittedHead, PreprocessedPhoto
 from gpu_workers.engines.hrn import wrapped_head
 from gpu_workers.engines.hrn.engine import HrnEngine
 from gpu_workers.engines.hrn.files import FRONT_FACES, FRONT_VERTICES
@@ -26,13 +28,13 @@ from gpu_workers.photo_limits import PhotoLimits
 OPTIONS = JobOptions(engine="hrn", texture_size=1024, formats=("glb", "obj", "front"))
 
 
-def cross(result: StageResult) -> StageResult:
+def cross(result: PreprocessedPhoto | FittedHead) -> PreprocessedPhoto | FittedHead:
     """Return what arrives on another machine."""
-    return load_result(dump_result(result))
+    return load_result(type(result), dump_result(result))
 
 
 @pytest.fixture(scope="module")
-def stages(engine: HrnEngine) -> tuple[StageResult, StageResult, StageResult]:
+def stages(engine: HrnEngine) -> tuple[PreprocessedPhoto, FittedHead, BakedMaps]:
     """What the three stages leave of the astronaut (NASA, public domain)."""
     buffer = io.BytesIO()
     Image.fromarray(skimage.data.astronaut()).save(buffer, "PNG")
@@ -43,8 +45,8 @@ def stages(engine: HrnEngine) -> tuple[StageResult, StageResult, StageResult]:
 
 def test_the_head_is_the_same_kind_as_engine_annys(engine: HrnEngine, stages) -> None:
     prepared, geometry, _ = stages
-    head = head_from_tensors(geometry.tensors)
-    plain = head_from_tensors(engine.head.geometry(prepared, OPTIONS).tensors)
+    head = geometry.head
+    plain = engine.head.geometry(prepared, OPTIONS).head
     for part, other in zip(head.parts, plain.parts, strict=True):
         assert (part.name, part.material) == (other.name, other.material)
         np.testing.assert_array_equal(part.quads, other.quads)
@@ -63,16 +65,16 @@ def test_the_head_follows_a_front_that_is_believed(
     prepared, before, _ = stages
     monkeypatch.setattr(wrapped_head, "DISAGREEMENT", 1.0)
     believed = engine.geometry(prepared, OPTIONS)
-    skins = [head_from_tensors(one.tensors).part("skin").positions for one in (before, believed)]
+    skins = [one.head.part("skin").positions for one in (before, believed)]
     assert 0.002 < np.abs(skins[1] - skins[0]).max() < 0.03
     assert believed.facts["front"]["moved_mm"]["median"] > 1
 
 
 def test_the_front_lies_on_the_head_and_its_expression_changes(engine: HrnEngine, stages) -> None:
     _, geometry, _ = stages
-    front = geometry.tensors["front/positions"]
+    front = geometry.native_face.positions
     assert front.shape == (FRONT_VERTICES, 3)
-    skin = head_from_tensors(geometry.tensors).part("skin").positions
+    skin = geometry.head.part("skin").positions
     assert 0.08 < np.ptp(front[:, 1]) < 0.4
     assert np.abs(np.median(front, 0) - np.median(skin, 0)).max() < 0.1
     np.testing.assert_allclose(engine.express(geometry, np.zeros(64, np.float32)), front, atol=1e-6)
@@ -84,18 +86,18 @@ def test_expression_photo_is_in_head_and_front(engine: HrnEngine, stages) -> Non
     prepared, neutral, _ = stages
     options = OPTIONS.model_copy(update={"expression": "photo"})
     posed = engine.geometry(prepared, options)
-    head = head_from_tensors(posed.tensors)
+    head = posed.head
     assert head.expression_in_base
-    rest = head_from_tensors(neutral.tensors).part("skin")
+    rest = neutral.head.part("skin")
     expected = rest.positions + np.tensordot(head.expression, rest.morph_deltas, 1)
     np.testing.assert_allclose(head.part("skin").positions, expected, atol=1e-5)
-    assert np.abs(posed.tensors["front/positions"] - neutral.tensors["front/positions"]).max() > 1e-4
+    assert np.abs(posed.native_face.positions - neutral.native_face.positions).max() > 1e-4
 
 
 def test_maps_say_what_their_texels_are(stages) -> None:
     _, _, texture = stages
-    assert texture.tensors["albedo/skin"].shape == (1024, 1024, 3)
-    assert texture.tensors["albedo/front"].shape == (1024, 1024, 3)
+    assert texture.skin.shape == (1024, 1024, 3)
+    assert texture.front.shape == (1024, 1024, 3)
     shares = texture.facts["texel_shares"]
     assert set(shares) == {"observed", "mirrored", "completed", "fitted"}
     assert abs(sum(shares.values()) - 1) < 1e-3
@@ -107,10 +109,10 @@ def test_maps_say_what_their_texels_are(stages) -> None:
 def test_the_fitted_texture_lies_where_the_camera_saw_neither_side(engine: HrnEngine, stages) -> None:
     prepared, geometry, texture = stages
     agreeing = {**geometry.facts, "front": {**geometry.facts["front"], "disagreement_mm": 1.0}}
-    told = StageResult(tensors=geometry.tensors, facts=agreeing)
+    told = replace(geometry, facts=agreeing)
     with_fit = engine.texture(prepared, told, OPTIONS)
     assert 0.01 < with_fit.facts["texel_shares"]["fitted"] < 0.4
-    before, after = (one.tensors["albedo/skin"].astype(int) for one in (texture, with_fit))
+    before, after = (one.skin.astype(int) for one in (texture, with_fit))
     changed = np.abs(after - before).max(2) > 8
     _, columns = np.nonzero(changed)
     # The face's chart lies about u = 0.5: forehead and bridge of the nose, which the photo shows, stay.
@@ -122,7 +124,7 @@ def test_the_fitted_texture_lies_where_the_camera_saw_neither_side(engine: HrnEn
 
 def test_the_fronts_map_shows_the_photo_sharper_than_the_fit(engine: HrnEngine, stages) -> None:
     _, _, texture = stages
-    image = texture.tensors["albedo/front"].astype(np.float64).mean(2)
+    image = texture.front.astype(np.float64).mean(2)
     middle = image[256:768, 256:768]
     small = np.asarray(Image.fromarray(middle.astype(np.uint8)).resize((128, 128), Image.Resampling.BOX))
     soft = np.asarray(Image.fromarray(small).resize((512, 512), Image.Resampling.BICUBIC), np.float64)
@@ -136,10 +138,9 @@ def test_the_asset_holds_front_coefficients_and_licences(engine: HrnEngine, stag
     files = build_asset(
         job="job",
         source=Source(bucket="inbox", key="a.png", etag="e"),
-        photo=prepared.tensors["photo"],
-        landmarks=prepared.tensors["landmarks"],
+        prepared=prepared,
         geometry=geometry,
-        texture=texture,
+        baked=texture.facts,
         encoded=encode_maps(texture, OPTIONS),
         options=OPTIONS,
         engine=EngineEntry(name=engine.name, version=engine.version, licences=engine.licences()),

@@ -16,7 +16,7 @@ from db import leases
 from face3d.errors import ErrorCode, RefusedError, StorageUnavailable
 from tasks import stages
 from tasks.app import app
-from tasks.base import StageContext, StageOutput
+from tasks.stage_context import StageContext, StageOutput
 
 __all__ = ["app"]
 

@@ -15,7 +15,7 @@ from gpu_workers.health import HostProbe
 from gpu_workers.nvml import DeviceReading
 from tasks import stages
 from tasks.app import app
-from tasks.base import StageContext, StageOutput
+from tasks.stage_context import StageContext, StageOutput
 
 __all__ = ["app"]
 

@@ -27,6 +27,7 @@ const HINTS = {
   worker_died: "This photo stopped our worker more than once. Please tell us.",
   engine_unavailable: "The machine that makes heads is not ready. Try again in a while.",
   storage_unavailable: "The storage did not answer. Try again in a while.",
+  artifact_unreadable: "Our machines were being changed while it was made. Try again in a while.",
 };
 
 const VERDICTS = ["review", "usable", "good"];

@@ -1,5 +1,6 @@
 """Engine `anny`: the parametric head by itself, behind the contract of gpu_workers/engines/base.py."""
 
+from face3d.stage_results import PreprocessedPhoto
 from gpu_workers.head.stages.parametric_engine import ParametricEngine
 
 
@@ -8,3 +9,4 @@ class AnnyEngine(ParametricEngine):
 
     name = "anny"
     version = "1"
+    photo_type = PreprocessedPhoto

@@ -6,7 +6,7 @@ topology, shapes and baking, so that an asset looks the same to its readers whic
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from face3d.head import head_from_tensors
-from face3d.messages import Array, StageResult
+from face3d.messages import Array
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge
+from face3d.stage_results import BakedMaps, FittedHead, NativeFace, PreprocessedPhoto
 from face3d.states import Quality
 from gpu_workers.engines.hrn.environment import check_environment
 from gpu_workers.engines.hrn.front_binding import FrontBinding, bind_front
 from gpu_workers.engines.hrn.front_texture import bake_front
 from gpu_workers.engines.hrn.loading import load_pipeline
 from gpu_workers.engines.hrn.skin_texture import lay_under
-from gpu_workers.engines.hrn.stages import FaceCrops, FittedFront, FrontReconstruction
+from gpu_workers.engines.hrn.stages import FrontReconstruction, HrnPhoto
 from gpu_workers.engines.hrn.wrapped_head import DISAGREEMENT, WrappedHead, wrap_head
 from gpu_workers.head.model.head_template import HeadData, load_head_data
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
@@ -47,7 +47,6 @@ LICENCES = {
 
 #: The pipeline's own number of steps.
 TEXTURE_STEPS = 100
-_CROPS, _FRONT = "hrn/crops/", "front/"
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class HrnEngine:
 
     name = "hrn"
     version = "1"
+    photo_type = HrnPhoto
 
     def __init__(
         self,
@@ -106,23 +106,19 @@ class HrnEngine:
         """Return data set or model to licence."""
         return {**LICENCES, **self._head.licences()}
 
-    def preprocess(self, photo: bytes, options: JobOptions, limits: PhotoLimits) -> StageResult:
-        """Decode and measure a photo, and cut out the pipeline's crops: tensors `hrn/crops/...`."""
+    def preprocess(self, photo: bytes, options: JobOptions, limits: PhotoLimits) -> HrnPhoto:
+        """Decode and measure a photo, and cut out the pipeline's crops."""
         prepared = self._head.preprocess(photo, options, limits)
-        crops = self._parts().front.crop(prepared.tensors["photo"])
-        return StageResult(tensors={**prepared.tensors, **_dump(_CROPS, crops)}, facts=prepared.facts)
+        return HrnPhoto(**vars(prepared), crops=self._parts().front.crop(prepared.photo))
 
-    def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:
+    def geometry(self, prepared: PreprocessedPhoto, options: JobOptions) -> FittedHead:
         """Fit the head and lay the model's front onto it.
 
         Returns:
-            Besides the head, tensors `front/...`: `positions` (35709, 3) metres, `triangles`, `uvs`; what the
-            model made them from: `coefficients`, `deformation`, `displacement`, `albedo`, `vertices` and
-            `neutral` in its own unit; `placement` (3, 4) from there to the head's frame. Facts as engine
-            anny's, and `front`.
+            With the front as `native_face`, 35709 vertices. Facts as engine anny's, and `front`.
         """
         parts = self._parts()
-        fitted = parts.front.fit(_load(_CROPS, FaceCrops, prepared))
+        fitted = parts.front.fit(_own(prepared).crops)
         neutral_options = options.model_copy(update={"expression": "neutral"})
         begun = self._head.begin_geometry(prepared, neutral_options)
         in_base = options.expression == "photo"
@@ -130,60 +126,57 @@ class HrnEngine:
         own = fitted.coefficients[0, 80:144] if in_base else np.zeros(64, np.float32)
         positions = _place(wrapped.placement, parts.front.express(fitted, own))
         result = finish_geometry(prepared, wrapped.begun, parts.data)
-        front: dict[str, Array] = {
-            "positions": positions,
-            "triangles": parts.triangles,
-            "uvs": parts.uvs,
-            "placement": wrapped.placement,
-        }
-        tensors = {f"{_FRONT}{name}": array for name, array in front.items()}
-        return StageResult(
-            tensors={**result.tensors, **tensors, **_dump(_FRONT, fitted)},
-            facts=_add_facts(dict(result.facts), wrapped),
+        front = NativeFace(
+            positions=positions,
+            triangles=parts.triangles,
+            uvs=parts.uvs,
+            placement=wrapped.placement,
+            fit=fitted,
         )
+        return replace(result, native_face=front, facts=_add_facts(dict(result.facts), wrapped))
 
-    def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
+    def texture(self, prepared: PreprocessedPhoto, geometry: FittedHead, options: JobOptions) -> BakedMaps:
         """Bake engine anny's maps with the fitted texture beneath, and with format `front` the front's own.
 
         The fitted texture is in the albedo only: the other maps come from engine anny's (skin_texture.py).
 
         Returns:
             Facts: `texel_shares` has `fitted` besides: of the face, what shows the model's texture. With
-            format `front`, tensor `albedo/front`, and fact `front_texel_shares`.
+            format `front`, the front's albedo, and fact `front_texel_shares`.
         """
         parts = self._parts()
-        crops, fitted = _load(_CROPS, FaceCrops, prepared), _load(_FRONT, FittedFront, geometry)
+        crops, fitted = _own(prepared).crops, _front(geometry).fit
         texture = parts.front.colour(crops, fitted, self._steps)
-        photo = prepared.tensors["photo"]
         masks = self._head.find_masks(prepared)
         baked = self._head.texture(prepared, geometry, options, masks)
-        tensors = dict(baked.tensors)
-        facts = {**baked.facts, "texture_steps": self._steps, "fit_texels": texture.shape[0]}
+        facts: dict[str, Any] = {**baked.facts, "texture_steps": self._steps, "fit_texels": texture.shape[0]}
         share = 0.0
         # A front beside the face has the background painted on it.
         if geometry.facts["front"]["disagreement_mm"] <= 1e3 * DISAGREEMENT:
             skin = lay_under(
-                baked.tensors["albedo/skin"],
+                baked.skin,
                 masks,
-                head_from_tensors(geometry.tensors),
+                geometry.head,
                 self._head.map_baker().atlas,
                 parts.binding,
                 (texture, parts.uvs),
             )
-            tensors["albedo/skin"], share = skin.albedo, skin.share
-        facts["texel_shares"] = _add_share(baked.facts["texel_shares"], share)
+            baked, share = replace(baked, skin=skin.albedo), skin.share
+        facts["texel_shares"] = _add_share(facts["texel_shares"], share)
         if "front" in options.formats:
             topology = (parts.triangles, parts.uvs)
-            front = bake_front(photo, crops, fitted, texture, topology, options.texture_size, self._device)
-            tensors["albedo/front"] = front.albedo
+            front = bake_front(
+                prepared.photo, crops, fitted, texture, topology, options.texture_size, self._device
+            )
+            baked = replace(baked, front=front.albedo)
             observed = round(front.observed, 4)
             facts["front_texel_shares"] = {"observed": observed, "fitted": round(1 - observed, 4)}
-        return StageResult(tensors=tensors, facts=facts)
+        return replace(baked, facts=facts)
 
-    def express(self, geometry: StageResult, expression: NDArray[np.float32]) -> NDArray[np.float32]:
+    def express(self, geometry: FittedHead, expression: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the front (35709, 3), metres, head's frame, with another expression (64,)."""
-        moved = self._parts().front.express(_load(_FRONT, FittedFront, geometry), expression)
-        return _place(geometry.tensors[f"{_FRONT}placement"], moved)
+        front = _front(geometry)
+        return _place(front.placement, self._parts().front.express(front.fit, expression))
 
     @property
     def front(self) -> FrontReconstruction:
@@ -216,12 +209,16 @@ class HrnEngine:
         )
 
 
-def _dump(prefix: str, holder: FaceCrops | FittedFront) -> dict[str, Array]:
-    return {f"{prefix}{name}": array for name, array in vars(holder).items()}
+def _own(prepared: PreprocessedPhoto) -> HrnPhoto:
+    if not isinstance(prepared, HrnPhoto):
+        raise TypeError("another engine prepared this photo")
+    return prepared
 
 
-def _load(prefix: str, kind: type[Any], result: StageResult) -> Any:
-    return kind(**{name: result.tensors[f"{prefix}{name}"] for name in kind.__dataclass_fields__})
+def _front(geometry: FittedHead) -> NativeFace:
+    if geometry.native_face is None:
+        raise TypeError("another engine fitted this head")
+    return geometry.native_face
 
 
 def _place(placement: Array, places: Array) -> NDArray[np.float32]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_workers.engines.hrn.stages import CAMERA_DISTANCE, CENTRE, FOCAL, FaceCrops, FittedFront
+from face3d.stage_results import FittedFront
+from gpu_workers.engines.hrn.stages import CAMERA_DISTANCE, CENTRE, FOCAL, FaceCrops
 from gpu_workers.head.ops import rasterization
 from gpu_workers.head.ops.image import sample_picture, smoothstep
 

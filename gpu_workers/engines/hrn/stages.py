@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from face3d.errors import ErrorCode, RefusedError
+from face3d.stage_results import FittedFront, PreprocessedPhoto
 from gpu_workers.engines.hrn.loading import on_device
 from gpu_workers.engines.hrn.texture_fit import fit_texture
 
@@ -36,7 +37,7 @@ FOCAL, CENTRE = 1015.0, 112.0
 
 @dataclass(frozen=True, kw_only=True)
 class FaceCrops:
-    """What preprocess hands on."""
+    """The face cut out of a photo as the pipeline wants it."""
 
     #: (1, 3, 224, 224) and (1, 3, 512, 512) RGB, 0..1.
     small: FloatArray
@@ -52,21 +53,10 @@ class FaceCrops:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedFront:
-    """What geometry hands on."""
+class HrnPhoto(PreprocessedPhoto):
+    """A photo with the crops that the pipeline's networks see."""
 
-    #: (1, 257) identity 80, expression 64, texture 80, angles 3, light 27, translation 3.
-    coefficients: FloatArray
-    #: (1, 64, 64, 3) the mid frequencies' offsets in UV space, unit of the model.
-    deformation: FloatArray
-    #: (1, 1, 256, 256) the high frequencies' height in UV space.
-    displacement: FloatArray
-    #: (1, 3, 256, 256) RGB, 0..1, in UV space.
-    albedo: FloatArray
-    #: (35709, 3) camera's side towards the viewer: x right, y up, z out of the face; unit of the model.
-    vertices: FloatArray
-    #: (35709, 3) the same face without expression, unturned, about the model's origin.
-    neutral: FloatArray
+    crops: FaceCrops
 
 
 class FrontReconstruction:

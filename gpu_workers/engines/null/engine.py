@@ -5,10 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from face3d.head import head_to_tensors
-from face3d.messages import StageResult
+from face3d.head import ARKIT_NAMES
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, state
+from face3d.stage_results import BakedMaps, FittedHead, PreprocessedPhoto
 from face3d.states import Quality
 from gpu_workers.engines.null.head import PHOTO_SIZE, make_head
 from gpu_workers.photo_limits import PhotoLimits
@@ -22,6 +22,7 @@ class NullEngine:
 
     name = "null"
     version = "1"
+    photo_type = PreprocessedPhoto
 
     def warm_up(self) -> None:
         """Make the constants."""
@@ -31,52 +32,57 @@ class NullEngine:
         """Return nothing: no model and no data set is used."""
         return {}
 
-    def preprocess(self, photo: bytes, options: JobOptions, limits: PhotoLimits) -> StageResult:  # noqa: ARG002
+    def preprocess(
+        self,
+        photo: bytes,  # noqa: ARG002
+        options: JobOptions,  # noqa: ARG002
+        limits: PhotoLimits,  # noqa: ARG002
+    ) -> PreprocessedPhoto:
         """Return a grey photo with five landmarks, whatever the bytes are."""
         return self._prepared
 
     def add_view(
         self,
-        prepared: StageResult,
+        prepared: PreprocessedPhoto,
         photo: bytes,  # noqa: ARG002
         options: JobOptions,  # noqa: ARG002
         limits: PhotoLimits,  # noqa: ARG002
-    ) -> StageResult:
+    ) -> PreprocessedPhoto:
         """Return what was prepared: a second photo is not looked at either."""
         return prepared
 
-    def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:  # noqa: ARG002
+    def geometry(self, prepared: PreprocessedPhoto, options: JobOptions) -> FittedHead:  # noqa: ARG002
         """Return the ellipsoid head."""
         return self._heads[options.expression == "photo"]
 
     def geometry_batch(
-        self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
-    ) -> list[StageResult]:
+        self, prepared: Sequence[PreprocessedPhoto], options: Sequence[JobOptions]
+    ) -> list[FittedHead]:
         """Return as many ellipsoid heads."""
         return [self.geometry(*pair) for pair in zip(prepared, options, strict=True)]
 
     def texture(
         self,
-        prepared: StageResult,  # noqa: ARG002
-        geometry: StageResult,  # noqa: ARG002
+        prepared: PreprocessedPhoto,  # noqa: ARG002
+        geometry: FittedHead,  # noqa: ARG002
         options: JobOptions,  # noqa: ARG002
-    ) -> StageResult:
+    ) -> BakedMaps:
         """Return small maps; facts say their size, which is not the one asked for."""
         return self._baked
 
     @cached_property
-    def _prepared(self) -> StageResult:
+    def _prepared(self) -> PreprocessedPhoto:
         landmarks = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.75], [0.65, 0.75]], np.float32)
-        return StageResult(
-            tensors={
-                "photo": np.full((PHOTO_SIZE, PHOTO_SIZE, 3), 128, np.uint8),
-                "landmarks": landmarks * PHOTO_SIZE,
-            },
+        return PreprocessedPhoto(
+            photo=np.full((PHOTO_SIZE, PHOTO_SIZE, 3), 128, np.uint8),
+            landmarks=landmarks * PHOTO_SIZE,
+            scores=np.zeros(len(ARKIT_NAMES), np.float32),
+            camera=np.array([PHOTO_SIZE, PHOTO_SIZE / 2, PHOTO_SIZE / 2]),
             facts={"width": PHOTO_SIZE, "height": PHOTO_SIZE},
         )
 
     @cached_property
-    def _heads(self) -> tuple[StageResult, StageResult]:
+    def _heads(self) -> tuple[FittedHead, FittedHead]:
         facts = {
             "scale_from": "template",
             "quality": Quality.REVIEW.value,
@@ -84,18 +90,15 @@ class NullEngine:
         }
         # One material: each map is another object to write, and a load test wants few.
         neutral, photo = (make_head(expression_in_base=flag, eye_material="skin") for flag in (False, True))
-        return (
-            StageResult(tensors=head_to_tensors(neutral), facts=facts),
-            StageResult(tensors=head_to_tensors(photo), facts=facts),
-        )
+        return FittedHead(head=neutral, facts=facts), FittedHead(head=photo, facts=facts)
 
     @cached_property
-    def _baked(self) -> StageResult:
+    def _baked(self) -> BakedMaps:
         ramp = np.linspace(96, 224, MAP_SIZE)
         red, blue = np.meshgrid(ramp, ramp, indexing="ij")
         skin = np.stack([red, np.full_like(red, 160), blue], axis=-1)
-        return StageResult(
-            tensors={"albedo/skin": skin.astype(np.uint8)},
+        return BakedMaps(
+            skin=skin.astype(np.uint8),
             facts={
                 "texel_shares": {"observed": 0.0, "mirrored": 0.0, "completed": 1.0},
                 "texel_density": {"photo": 0.0, "map": 0.0},

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from face3d.stage_results import DensePoints
 from gpu_workers.head.landmarks.dense_crop import cut_face, face_square
 from gpu_workers.head.landmarks.dense_network import FaceNetwork
 from gpu_workers.head.landmarks.dense_network_cuda import GraphedFaceNetwork
@@ -31,7 +32,7 @@ def look_at_face(
     landmarks: NDArray[np.floating],
     word: float,
     device: torch.device,
-) -> tuple[dict[str, NDArray[np.float32]], float]:
+) -> tuple[DensePoints | None, float]:
     """Return what the network says of a face.
 
     Args:
@@ -39,11 +40,9 @@ def look_at_face(
         landmarks: (478, 3) detected ones, pixels.
         word: see `network_word`; above 0.
     Returns:
-        Tensors `network/points` (K, 3) pixels, z in the same unit away from the camera; `network/deviation`
-        (K, 2) pixels, in the picture and in depth, as far as they are believed; `network/loadings` (3 K, R),
-        see dense_network.py, with x and y along and across the line of the eyes. None of them if the points
-        are far from the landmarks: the second value, their mean distance as a share of the eye distance,
-        says how far.
+        The points, deviations as far as they are believed, loadings (dense_network.py) with x and y along
+        and across the line of the eyes. None if the points are far from the landmarks: the second value,
+        their mean distance as a share of the eye distance, says how far.
     """
     square = face_square(landmarks)
     size = network.plan.input_size
@@ -57,10 +56,11 @@ def look_at_face(
     distance = np.linalg.norm(points[skin, :2] - landmarks[skin, :2], axis=1)
     disagreement = float(distance.mean()) / eyes
     if disagreement > _MAX_DISAGREEMENT:
-        return {}, disagreement
+        return None, disagreement
     deviation = estimate.log_deviation[0].exp().cpu().numpy() * (square.half * _CAUTION / word**0.5)
-    return {
-        "network/points": points.astype(np.float32),
-        "network/deviation": deviation.astype(np.float32),
-        "network/loadings": estimate.loadings[0].cpu().numpy().astype(np.float32),
-    }, disagreement
+    predicted = DensePoints(
+        points=points.astype(np.float32),
+        deviation=deviation.astype(np.float32),
+        loadings=estimate.loadings[0].cpu().numpy().astype(np.float32),
+    )
+    return predicted, disagreement

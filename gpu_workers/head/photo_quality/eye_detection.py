@@ -4,12 +4,11 @@ The landmark model draws two open eyes on whatever lies there: behind sunglasses
 picture is asked too.
 """
 
-from enum import StrEnum
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from face3d.observed import EyeState
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_LIDS, RIGHT_LIDS
 from gpu_workers.head.photo_quality.face_patch import FacePatch, draw_polygon
 
@@ -30,14 +29,6 @@ _LASHES = 2
 _BELOW, _ENDS = (5, 13), 0.15
 _UPPER, _LOWER = slice(11, 14), slice(3, 6)
 _CORNERS = (0, 8)
-
-
-class EyeState(StrEnum):
-    """What a photo shows of an eye."""
-
-    OPEN = "open"
-    SHUT = "shut"
-    HIDDEN = "hidden"
 
 
 def see_eyes(patch: FacePatch, blinks: tuple[float, float]) -> tuple[EyeState, EyeState]:

@@ -1,8 +1,8 @@
 """What speaks against a photo, by the table of face3d/quality.py."""
 
+from face3d.observed import EyeState
 from face3d.quality import REASONS, QualityReason, ReasonCode, judge, state, verdict_of
 from face3d.states import Quality
-from gpu_workers.head.photo_quality.eye_detection import EyeState
 from gpu_workers.head.photo_quality.glasses_detection import Spectacles
 from gpu_workers.head.photo_quality.image_quality import FaceQuality
 from gpu_workers.head.photo_quality.observed_face import FaceLook

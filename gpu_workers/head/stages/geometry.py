@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from face3d.head import ARKIT_NAMES, Camera, Head, head_to_tensors
-from face3d.messages import Array, StageResult
+from face3d.head import ARKIT_NAMES, Camera, Head
+from face3d.messages import Array
 from face3d.options import JobOptions
 from face3d.quality import QualityReason, ReasonCode, judge, read_reason, verdict_of
+from face3d.stage_results import DensePoints, FittedHead, PreprocessedPhoto
 from gpu_workers.head.fitting.gauss_newton import Fit, fit_landmarks
 from gpu_workers.head.fitting.gauss_newton_cuda import GraphedFit
 from gpu_workers.head.fitting.linear_model import DTYPE, FitBasis
@@ -22,13 +23,9 @@ from gpu_workers.head.fitting.observation import NetworkPoints, Observation, joi
 from gpu_workers.head.fitting.patch_correspondences import ViewMatcher
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.ops.rigid_transforms import Pose
-from gpu_workers.head.photo_quality.observed_face import read_observed
 from gpu_workers.head.rigging.fitted_head import AssembledHead, FittedPhoto, HeadMaker, SecondView
 from gpu_workers.head.runtime.host_transfer import to_host
 from gpu_workers.head.segmentation.face_masks import MaskFinder
-
-#: A photo with a second view has this tensor.
-_VIEW = "view/landmarks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +57,19 @@ class BegunGeometry:
 
 
 def reconstruct_batch(
-    prepared: list[StageResult],
+    prepared: list[PreprocessedPhoto],
     options: list[JobOptions],
     maker: HeadMaker,
     basis: FitBasis | GraphedFit,
     finder: MaskFinder,
-) -> list[StageResult]:
+) -> list[FittedHead]:
     """Fit several photos' heads at once: one solve on the device, then one assembly each.
 
     Args:
         basis: a FitBasis, or its fast form on a CUDA device.
         finder: of masks, where there is a second view.
     Returns:
-        Each tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
+        Each with facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
         `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
         the detector's bias, with offsets to those detected) and the coefficients; with a second view also
         `view_matches`, the spots of skin found in both photos, and `view_turn_degrees` between them.
@@ -82,23 +79,24 @@ def reconstruct_batch(
 
 
 def begin_batch(
-    prepared: list[StageResult],
+    prepared: list[PreprocessedPhoto],
     options: list[JobOptions],
     maker: HeadMaker,
     basis: FitBasis | GraphedFit,
     finder: MaskFinder,
 ) -> list[BegunGeometry]:
-    """Return the heads of photos of which at least the tensors are there."""
+    """Return the heads of photos, which may lack their facts still."""
     fits: dict[int, tuple[Fit, int, SecondView | None]] = {}
-    alone = [index for index, photo in enumerate(prepared) if _VIEW not in photo.tensors]
+    alone = [index for index, photo in enumerate(prepared) if photo.view is None]
     if alone:
         with maker.runtime.one_thread():
             fit = fit_photos([prepared[index] for index in alone], basis)
         fits.update({index: (fit, row, None) for row, index in enumerate(alone)})
-    for index in set(range(len(prepared))) - set(alone):
-        with maker.runtime.one_thread():
-            fit, second = fit_with_view(prepared[index], basis, finder)
-        fits[index] = fit, 0, second
+    for index, photo in enumerate(prepared):
+        if photo.view is not None:
+            with maker.runtime.one_thread():
+                fit, second = fit_with_view(photo, photo.view, basis, finder)
+            fits[index] = fit, 0, second
     begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
         fitted = _fitted_photo(photo, *fits[index])
@@ -108,33 +106,32 @@ def begin_batch(
     return begun
 
 
-def finish_geometry(photo: StageResult, begun: BegunGeometry, data: HeadData) -> StageResult:
+def finish_geometry(photo: PreprocessedPhoto, begun: BegunGeometry, data: HeadData) -> FittedHead:
     """Return the stage's result, graded with what preprocess measured."""
-    return StageResult(
-        tensors=head_to_tensors(begun.head), facts=_facts(photo, begun.fitted, begun.assembled, data)
-    )
+    return FittedHead(head=begun.head, facts=_facts(photo, begun.fitted, begun.assembled, data))
 
 
-def fit_photos(prepared: list[StageResult], basis: FitBasis | GraphedFit) -> Fit:
-    """Return the fit of photos of which at least the tensors are there."""
+def fit_photos(prepared: list[PreprocessedPhoto], basis: FitBasis | GraphedFit) -> Fit:
+    """Return the fit of photos, which may lack their facts still."""
     device = basis.device if isinstance(basis, FitBasis) else torch.device("cpu")
     return _fit_level(
-        _observe(prepared, "", device),
+        _observe(prepared, device),
         basis.fit if isinstance(basis, GraphedFit) else partial(fit_landmarks, basis),
     )
 
 
 def fit_with_view(
-    prepared: StageResult, basis: FitBasis | GraphedFit, finder: MaskFinder
+    frontal: PreprocessedPhoto,
+    turned: PreprocessedPhoto,
+    basis: FitBasis | GraphedFit,
+    finder: MaskFinder,
 ) -> tuple[Fit, SecondView]:
     """Return the fit of a person's frontal photo, row 0, and turned one, and what the latter brought."""
     plain = basis if isinstance(basis, FitBasis) else basis.basis
-    seen = join_photos([_observe([prepared], prefix, plain.device) for prefix in ("", "view/")])
-    photos = [
-        torch.from_numpy(prepared.tensors[f"{prefix}photo"]).to(plain.device) for prefix in ("", "view/")
-    ]
+    seen = join_photos([_observe([photo], plain.device) for photo in (frontal, turned)])
+    photos = [torch.from_numpy(photo.photo).to(plain.device) for photo in (frontal, turned)]
     level, turn = level_eyes(seen)
-    masks = finder.find(prepared.tensors["photo"], prepared.tensors["landmarks"])
+    masks = finder.find(frontal.photo, frontal.landmarks)
     matcher = ViewMatcher(plain.surface, photos, level, turn, masks)
     fit, matches = fit_views(plain, level, matcher)
     fit = to_host(_undo_level(fit, turn))
@@ -143,29 +140,31 @@ def fit_with_view(
     return fit, SecondView(matches=matches, turn_degrees=math.degrees(math.acos(min(1.0, max(-1.0, cosine)))))
 
 
-def _observe(prepared: list[StageResult], prefix: str, device: torch.device) -> Observation:
-    cameras = _stack([photo.tensors[f"{prefix}camera"] for photo in prepared], device)
+def _observe(prepared: list[PreprocessedPhoto], device: torch.device) -> Observation:
+    cameras = _stack([photo.camera for photo in prepared], device)
     return Observation(
-        landmarks=_stack([photo.tensors[f"{prefix}landmarks"] for photo in prepared], device),
-        scores=_stack([photo.tensors[f"{prefix}scores"] for photo in prepared], device),
+        landmarks=_stack([photo.landmarks for photo in prepared], device),
+        scores=_stack([photo.scores for photo in prepared], device),
         focal=cameras[:, 0],
         centre=cameras[:, 1:],
-        network=_network_points(prepared, f"{prefix}network/", device),
+        network=_network_points([photo.network for photo in prepared], device),
     )
 
 
-def _network_points(prepared: list[StageResult], prefix: str, device: torch.device) -> NetworkPoints | None:
+def _network_points(predicted: list[DensePoints | None], device: torch.device) -> NetworkPoints | None:
     """Return the network's points of photos, without weight where a photo has none; None if all are so."""
-    names = ("points", "deviation", "loadings")
-    asked = next((photo.tensors for photo in prepared if f"{prefix}points" in photo.tensors), None)
+    asked = next((one for one in predicted if one is not None), None)
     if asked is None:
         return None
-    unknown = {name: np.zeros_like(asked[f"{prefix}{name}"]) for name in names}
-    unknown["deviation"][:] = np.inf
-    points, deviation, loadings = (
-        _stack([photo.tensors.get(f"{prefix}{name}", unknown[name]) for photo in prepared], device)
-        for name in names
+    unknown = DensePoints(
+        points=np.zeros_like(asked.points),
+        deviation=np.full_like(asked.deviation, np.inf),
+        loadings=np.zeros_like(asked.loadings),
     )
+    filled = [unknown if one is None else one for one in predicted]
+    points = _stack([one.points for one in filled], device)
+    deviation = _stack([one.deviation for one in filled], device)
+    loadings = _stack([one.loadings for one in filled], device)
     variance = (torch.cat([deviation[..., :1], deviation], dim=2)) ** 2
     own = (1 + (loadings**2).sum(-1)).reshape(variance.shape)
     return NetworkPoints(points=points, precision=(own / variance).sqrt(), loadings=loadings)
@@ -186,13 +185,13 @@ def _stack(arrays: list[Array], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays).astype(np.float64)).to(device, DTYPE)
 
 
-def _fitted_photo(photo: StageResult, fit: Fit, index: int, second: SecondView | None) -> FittedPhoto:
+def _fitted_photo(photo: PreprocessedPhoto, fit: Fit, index: int, second: SecondView | None) -> FittedPhoto:
     def to_numpy(tensor: torch.Tensor) -> Array:
         return tensor[index].cpu().numpy()
 
-    height, width = photo.tensors["photo"].shape[:2]
-    focal, x, y = (float(value) for value in photo.tensors["camera"])
-    landmarks = photo.tensors["landmarks"].astype(np.float64)
+    height, width = photo.photo.shape[:2]
+    focal, x, y = (float(value) for value in photo.camera)
+    landmarks = photo.landmarks.astype(np.float64)
     eye_distance = float(np.linalg.norm(landmarks[33, :2] - landmarks[263, :2]))
     return FittedPhoto(
         coefficients=to_numpy(fit.coefficients),
@@ -206,12 +205,12 @@ def _fitted_photo(photo: StageResult, fit: Fit, index: int, second: SecondView |
         width=width,
         height=height,
         second_view=second,
-        irises=read_observed(photo.tensors).irises,
+        irises=photo.observed.irises,
     )
 
 
 def _facts(
-    photo: StageResult, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
+    photo: PreprocessedPhoto, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
 ) -> dict[str, Any]:
     reasons = _list_reasons(photo, fitted, assembled, data)
     turned = int(photo.facts.get("photo", {}).get("turned_degrees", 0))
@@ -250,7 +249,7 @@ def _facts(
 
 
 def _list_reasons(
-    photo: StageResult, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
+    photo: PreprocessedPhoto, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
 ) -> list[QualityReason]:
     """Return what speaks against the head: what preprocess found in the photo, then what the fit shows."""
     found = [read_reason(fact) for fact in photo.facts.get("reasons", [])]

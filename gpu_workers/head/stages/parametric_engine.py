@@ -3,15 +3,16 @@
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from face3d.head import ARKIT_NAMES, head_from_tensors
-from face3d.messages import StageResult
+from face3d.head import ARKIT_NAMES
 from face3d.options import JobOptions
+from face3d.stage_results import BakedMaps, DensePoints, FittedHead, PreprocessedPhoto
 from gpu_workers.head.fitting.gauss_newton_cuda import GraphedFit
 from gpu_workers.head.fitting.linear_model import FitBasis
 from gpu_workers.head.landmarks.dense_network import (
@@ -104,37 +105,36 @@ class ParametricEngine:
         photo: bytes,
         options: JobOptions,
         limits: PhotoLimits,
-        early: Callable[[StageResult], None] | None = None,
-    ) -> StageResult:
-        """Decode and measure a photo; see preprocess.py for the tensors and `early`."""
+        early: Callable[[PreprocessedPhoto], None] | None = None,
+    ) -> PreprocessedPhoto:
+        """Decode and measure a photo; see preprocess.py for the facts and `early`."""
         return preprocess_photo(
             photo, options, limits, self._faces(), self._face_network(), self._data(), self._runtime, early
         )
 
     def add_view(
-        self, prepared: StageResult, photo: bytes, options: JobOptions, limits: PhotoLimits
-    ) -> StageResult:
-        """Add what a second, turned photo of the same person shows; see preprocess.py for the tensors."""
+        self, prepared: PreprocessedPhoto, photo: bytes, options: JobOptions, limits: PhotoLimits
+    ) -> PreprocessedPhoto:
+        """Add what a second, turned photo of the same person shows; fact `view` has its head's angles."""
         view = measure_view(
             photo, options, limits, self._faces(), self._face_network(), self._data(), self._runtime
         )
-        return StageResult(
-            tensors={**prepared.tensors, **view.tensors}, facts={**prepared.facts, **view.facts}
-        )
+        facts = {**prepared.facts, "view": view.facts["face"]}
+        return replace(prepared, view=replace(view, facts={}), facts=facts)
 
-    def begin_geometry(self, found: StageResult, options: JobOptions) -> BegunGeometry:
+    def begin_geometry(self, found: PreprocessedPhoto, options: JobOptions) -> BegunGeometry:
         """Begin `geometry` with what `preprocess` hands out early."""
         return begin_batch([found], [options], self._head_maker(), self._fit_basis(), self._masks)[0]
 
     def geometry(
-        self, prepared: StageResult, options: JobOptions, begun: BegunGeometry | None = None
-    ) -> StageResult:
+        self, prepared: PreprocessedPhoto, options: JobOptions, begun: BegunGeometry | None = None
+    ) -> FittedHead:
         """Fit the head, or finish what was begun; see geometry.py for the facts."""
         return finish_geometry(prepared, begun or self.begin_geometry(prepared, options), self._data())
 
     def geometry_batch(
-        self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
-    ) -> list[StageResult]:
+        self, prepared: Sequence[PreprocessedPhoto], options: Sequence[JobOptions]
+    ) -> list[FittedHead]:
         """Fit several heads in one pass on the device."""
         return reconstruct_batch(
             list(prepared), list(options), self._head_maker(), self._fit_basis(), self._masks
@@ -142,19 +142,17 @@ class ParametricEngine:
 
     def texture(
         self,
-        prepared: StageResult,
-        geometry: StageResult,
+        prepared: PreprocessedPhoto,
+        geometry: FittedHead,
         options: JobOptions,
         masks: FaceMasks | None = None,
-    ) -> StageResult:
+    ) -> BakedMaps:
         """Bake the maps; `masks` of the photo where they are made already."""
-        head = head_from_tensors(geometry.tensors)
-        return bake_head(prepared, head, self.map_baker(), options, masks=masks)
+        return bake_head(prepared, geometry.head, self.map_baker(), options, masks=masks)
 
-    def find_masks(self, prepared: StageResult) -> FaceMasks:
+    def find_masks(self, prepared: PreprocessedPhoto) -> FaceMasks:
         """Return the masks of a photo that `texture` would make, on the device where the maps are baked."""
-        tensors = prepared.tensors
-        return self._masks.find(tensors["photo"], tensors["landmarks"])
+        return self._masks.find(prepared.photo, prepared.landmarks)
 
     def measure_again(
         self, picture: NDArray[np.uint8], expected: NDArray[np.floating]
@@ -176,8 +174,8 @@ class ParametricEngine:
         for prepared in synthetic_photos(self._template_landmarks()):
             self.texture(prepared, self.geometry(prepared, options), options)
         # A turned face is fitted with the network's points too, by a graph of its own.
-        seen = self._synthetic_network_points(prepared.tensors["landmarks"])
-        self.geometry(StageResult(tensors={**prepared.tensors, **seen}, facts=prepared.facts), options)
+        predicted = self._synthetic_network_points(prepared.landmarks)
+        self.geometry(replace(prepared, network=predicted), options)
         # What making the constants took is not needed again.
         torch.cuda.empty_cache()
 
@@ -187,7 +185,7 @@ class ParametricEngine:
         corners = data.positions[data.landmark_vertices].astype(np.float64)
         return np.asarray((corners * data.landmark_weights[..., None]).sum(1))
 
-    def _synthetic_network_points(self, landmarks: NDArray[np.floating]) -> dict[str, NDArray[np.float32]]:
+    def _synthetic_network_points(self, landmarks: NDArray[np.floating]) -> DensePoints:
         """Run the face network once, and return what it might say of a face: the landmarks, without weight.
 
         Args:
@@ -198,14 +196,18 @@ class ParametricEngine:
         self._face_network().predict(blank)
         points = np.zeros((plan.points, 3), np.float32)
         points[: len(landmarks)] = landmarks
-        return {
-            "network/points": points,
-            "network/deviation": np.full((plan.points, 2), np.inf, np.float32),
-            "network/loadings": np.zeros((3 * plan.points, plan.rank), np.float32),
-        }
+        return DensePoints(
+            points=points,
+            deviation=np.full((plan.points, 2), np.inf, np.float32),
+            loadings=np.zeros((3 * plan.points, plan.rank), np.float32),
+        )
 
     def bake_on_device(
-        self, prepared: StageResult, head: PosedHead, options: JobOptions, masks: FaceMasks | None = None
+        self,
+        prepared: PreprocessedPhoto,
+        head: PosedHead,
+        options: JobOptions,
+        masks: FaceMasks | None = None,
     ) -> AbstractContextManager[DeviceBake]:
         """Bake the maps and leave the skin's on the device, where its encoding begins; see texture.py."""
         return bake_on_device(prepared, head, self.map_baker(), options, masks=masks)

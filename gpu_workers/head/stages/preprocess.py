@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from face3d.errors import ErrorCode, RefusedError
-from face3d.messages import StageResult
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode
+from face3d.stage_results import DensePoints, PreprocessedPhoto
 from gpu_workers.decoding.client import DecodedPhoto, decode_photo, plain_memory
 from gpu_workers.head.landmarks.dense_network import FaceNetwork
 from gpu_workers.head.landmarks.dense_network_cuda import GraphedFaceNetwork
@@ -31,7 +31,7 @@ from gpu_workers.head.photo_quality.image_quality import (
     refuse_bad_face,
     refuse_dark_photo,
 )
-from gpu_workers.head.photo_quality.observed_face import OBSERVED, Observed, observe
+from gpu_workers.head.photo_quality.observed_face import observe
 from gpu_workers.head.photo_quality.reasons import list_reasons
 from gpu_workers.head.runtime.device_runtime import DeviceRuntime
 from gpu_workers.head.runtime.host_transfer import page_locked_bytes
@@ -65,27 +65,24 @@ def preprocess_photo(
     network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
     runtime: DeviceRuntime,
-    early: Callable[[StageResult], None] | None = None,
+    early: Callable[[PreprocessedPhoto], None] | None = None,
     *,
     strict: bool = True,
-) -> StageResult:
+) -> PreprocessedPhoto:
     """Decode and measure a photo.
 
     Args:
-        early: is called with the tensors before the face is looked at closely, so that later stages may begin
-            on them. They are those of a face that is seen whole: what was begun counts only if this function
-            returns, and `same_look` says that its result is alike.
+        early: is called with the photo before the face is looked at closely, so that later stages may begin
+            on it. It is one of a face that is seen whole, without facts: what was begun counts only if this
+            function returns, and `same_look` says that its result is alike.
         strict: also refuse a face of which the landmark models are unsure, as they are of a turned one.
         runtime: of the device where the photo is cut and resampled for the landmark models, and where the
             network is.
     Returns:
-        Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
-            camera, same unit; the first pixel's centre is 0.5); `scores` (52,) float32 expression scores in
-            ARKIT_NAMES' order, 0 for parts that are hidden; `observed`, see observed_face.py; `network/...`,
-            see dense_prediction.py; `camera` (3,) float64: assumed focal length and principal point, pixels.
-            Facts: measurements, `crop` (left, top, right, bottom in pixels of the upright original),
-            `turned_degrees` (clockwise, where the photo was not upright and did not say so), `focal_from`,
-            whether the face network's points are used, `glasses`, and `reasons`, as of face3d/quality.py.
+        With landmarks (478, 3). Facts: measurements, `crop` (left, top, right, bottom in pixels of the
+        upright original), `turned_degrees` (clockwise, where the photo was not upright and did not say so),
+        `focal_from`, whether the face network's points are used, `glasses`, and `reasons`, as of
+        face3d/quality.py.
     Raises:
         RefusedError: see gpu_workers/decoding/client.py and image_quality.py; no_face and several_faces.
     """
@@ -105,28 +102,24 @@ def preprocess_photo(
     scale_x, scale_y = photo.shape[1] / width, photo.shape[0] / height
     landmarks = (face.points - [box[0], box[1], 0]) * [scale_x, scale_y, scale_x]
     camera, focal_from = _camera(decoded, landmarks, box, scale_x)
-    tensors = {
-        "photo": photo,
-        "landmarks": landmarks.astype(np.float32),
-        "scores": face.scores.astype(np.float32),
-        "camera": camera,
-        OBSERVED: Observed().to_tensor(),
-    }
     angles = _angles(face, head_data)
+    predicted: DensePoints | None = None
     network_facts: dict[str, Any] = {"used": False}
     if word := network_word(angles[0]):
-        seen, disagreement = look_at_face(network, photo, landmarks, word, device)
-        tensors |= seen
-        network_facts = {"used": bool(seen), "disagreement": round(disagreement, 4)}
+        predicted, disagreement = look_at_face(network, photo, landmarks, word, device)
+        network_facts = {"used": predicted is not None, "disagreement": round(disagreement, 4)}
+    found = PreprocessedPhoto(
+        photo=photo,
+        landmarks=landmarks.astype(np.float32),
+        scores=face.scores.astype(np.float32),
+        camera=camera,
+        network=predicted,
+    )
     if early is not None:
-        early(StageResult(tensors=tensors))
+        early(found)
     with runtime.beside("quality"):
         patch = cut_patch(rgb, face)
     look = observe(patch, face.scores)
-    tensors = tensors | {
-        "scores": look.observed.keep_scores(face.scores),
-        OBSERVED: look.observed.to_tensor(),
-    }
     with runtime.beside("quality"):
         quality = measure_quality(patch, face, angles, enlarged)
     refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
@@ -147,12 +140,13 @@ def preprocess_photo(
         "glasses": any(reason.code is ReasonCode.GLASSES for reason in reasons),
         "reasons": [reason.facts() for reason in reasons],
     }
-    return StageResult(tensors=tensors, facts=facts)
+    scores = look.observed.keep_scores(face.scores)
+    return replace(found, scores=scores, observed=look.observed, facts=facts)
 
 
-def same_look(early: StageResult, prepared: StageResult) -> bool:
+def same_look(early: PreprocessedPhoto, prepared: PreprocessedPhoto) -> bool:
     """Tell whether the face is seen whole, as what was handed out early takes it to be."""
-    return np.array_equal(early.tensors[OBSERVED], prepared.tensors[OBSERVED])
+    return early.observed == prepared.observed
 
 
 def measure_view(
@@ -163,18 +157,14 @@ def measure_view(
     network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
     runtime: DeviceRuntime,
-) -> StageResult:
-    """Measure a second photo of a person, in which the head is turned.
+) -> PreprocessedPhoto:
+    """Measure a second photo of a person, in which the head is turned, as `preprocess_photo` does.
 
-    Returns:
-        The tensors of `preprocess_photo`, named `view/...`, and the fact `view` with the head's angles.
     Raises:
         RefusedError: as `preprocess_photo`, but a head may be turned further.
     """
     turned = replace(limits, max_yaw_degrees=max(limits.max_yaw_degrees, _VIEW_YAW))
-    found = preprocess_photo(data, options, turned, landmarker, network, head_data, runtime, strict=False)
-    tensors = {f"view/{name}": value for name, value in found.tensors.items()}
-    return StageResult(tensors=tensors, facts={"view": found.facts["face"]})
+    return preprocess_photo(data, options, turned, landmarker, network, head_data, runtime, strict=False)
 
 
 def _only_face(upright: UprightFace, decoded: DecodedPhoto, limits: PhotoLimits) -> MeasuredFace:

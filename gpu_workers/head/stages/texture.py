@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.head import Head
-from face3d.messages import Array, StageResult
+from face3d.messages import Array
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge
+from face3d.stage_results import BakedMaps, ByteArray, PreprocessedPhoto, SurfaceImages
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from gpu_workers.head.model.posed_head import HostHead, PosedHead
-from gpu_workers.head.photo_quality.observed_face import read_observed
 from gpu_workers.head.runtime.host_transfer import to_host
 from gpu_workers.head.segmentation.face_masks import FaceMasks
 from gpu_workers.head.texturing.composition import encode_srgb
@@ -30,50 +30,65 @@ from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherMaps:
+    """What `BakedMaps` holds besides the skin's albedo; see there."""
+
+    eyes: ByteArray
+    mouth: ByteArray
+    lashes: ByteArray
+    surface: SurfaceImages | None
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceBake:
     """A head's maps while the skin's still lies on the device; use it inside its context."""
 
     #: (S, S, 3) uint8 sRGB on the device.
     skin: Tensor
     #: Makes the other maps and the facts, as `bake_head` returns them; True: those of the surface too.
-    finish: Callable[[bool], StageResult]
+    finish: Callable[[bool], FurtherMaps]
 
 
 @torch.inference_mode()
 def bake_head(
-    prepared: StageResult,
+    prepared: PreprocessedPhoto,
     head: Head,
     baker: MapBaker,
     options: JobOptions,
     *,
     masks: FaceMasks | None = None,
-) -> StageResult:
+) -> BakedMaps:
     """Bake the albedo maps of a head.
 
     Args:
-        prepared: the preprocess stage's result: `photo` (H, W, 3) uint8 and `landmarks` (478, 2 or 3) pixels.
+        prepared: with landmarks (478, 2 or 3).
         head: fitted to that photo, on the topology of the baker.
         masks: of the photo, where they are made already.
     Returns:
-        `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
-        coverage as a fourth channel; with format `maps`, of the skin's size, `normal/skin`, `roughness/skin`,
-        `occlusion/skin` and `displacement/skin` (detail_maps.py); facts `texel_shares` of the face
-        (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses` were found
-        and left out, `quality_reasons` that this stage adds, `iris_colour`, `skin_tone` and `hair_colour` in
-        linear light (None where the photo does not show them),
-        the share of the face that is `covered` by them, hair or else, `timings` in seconds,
-        `displacement_range_m`.
+        Maps of skin, eyes, mouth and lashes; with format `maps` the skin's surface. Facts: `texel_shares` of
+        the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses`
+        were found and left out, the share of the face that is `covered` by them, hair or else,
+        `quality_reasons` that this stage adds, `iris_colour`, `skin_tone` and `hair_colour` in linear light
+        (None where the photo does not show them), `timings` in seconds, `displacement_range_m`.
     """
     posed = HostHead(head)
     with bake_on_device(prepared, posed, baker, options, masks=masks) as bake:
         rest = bake.finish("maps" in options.formats)
-        skin = {"albedo/skin": to_host(bake.skin).numpy()}
-    return StageResult(tensors={**skin, **rest.tensors}, facts=rest.facts)
+        skin = to_host(bake.skin).numpy()
+    return BakedMaps(
+        skin=skin,
+        eyes=rest.eyes,
+        mouth=rest.mouth,
+        lashes=rest.lashes,
+        surface=rest.surface,
+        facts=rest.facts,
+    )
 
 
 @contextmanager
 def bake_on_device(
-    prepared: StageResult,
+    prepared: PreprocessedPhoto,
     head: PosedHead,
     baker: MapBaker,
     options: JobOptions,
@@ -87,9 +102,9 @@ def bake_on_device(
     """
     clock = _Clock(baker.runtime.device)
     skin_baker, atlas = baker.skin, baker.atlas
-    landmarks = prepared.tensors["landmarks"]
+    landmarks = prepared.landmarks
     request = BakeRequest(
-        masks=masks or baker.masks.find(prepared.tensors["photo"], landmarks),
+        masks=masks or baker.masks.find(prepared.photo, landmarks),
         head=head,
         sharpen=options.sharpen,
         size=options.texture_size,
@@ -98,20 +113,20 @@ def bake_on_device(
     with torch.inference_mode(), skin_baker.bake(request) as bake, ExitStack() as borrowed:
         clock.lap("bake")
 
-        def finish(with_surface: bool) -> StageResult:
+        def finish(with_surface: bool) -> FurtherMaps:
             facts = _describe(bake, head.head, atlas, options.texture_size)
             facts["glasses"] = request.masks.glasses
             facts["covered"] = round(request.masks.covered, 4)
             features, shift = _cut_features(bake.linear, landmarks)
             clock.lap("facts")
-            images: dict[str, Tensor] = {}
+            surface_maps: list[Tensor] = []
             if with_surface:
                 # A graph of its own, in memory that the bake's graph uses: what this one has found is read.
                 surface = borrowed.enter_context(baker.surface.bake(bake.albedo, bake.measures[2]))
-                images = {f"{name}/skin": image for name, image in vars(surface).items()}
+                surface_maps = [surface.normal, surface.roughness, surface.occlusion, surface.displacement]
                 facts["displacement_range_m"] = DISPLACEMENT_RANGE
                 clock.lap("surface", wait=False)
-            points, observed = landmarks[:, :2] - shift, read_observed(prepared.tensors)
+            points, observed = landmarks[:, :2] - shift, prepared.observed
             iris = find_iris_colour(features, points, observed.coloured_irises)
             tint = find_tooth_tint(features, points) if observed.teeth else torch.ones(3)
             facts["iris_colour"] = _round(iris.tolist()) if any(observed.coloured_irises) else None
@@ -119,15 +134,24 @@ def bake_on_device(
                 # What the map shows is not the person's, and nobody should take it for that.
                 facts["skin_tone"] = facts["hair_colour"] = None
             facts["quality_reasons"] = _list_reasons(prepared, request.masks.glasses)
-            images["albedo/eyes"] = _finish(paint_eyes(iris, baker.eyes))
-            images["albedo/mouth"] = _finish(paint_mouth(tint, baker.mouth))
+            painted = [_finish(paint_eyes(iris, baker.eyes)), _finish(paint_mouth(tint, baker.mouth))]
             clock.lap("eyes and mouth", wait=False)
-            taken = {name: image.numpy() for name, image in to_host(images).items()}
-            maps = {**taken, "albedo/lashes": baker.lashes}
+            eyes, mouth, *found = (image.numpy() for image in to_host([*painted, *surface_maps]))
+            lashes = baker.lashes
             clock.lap("maps taken")
-            return StageResult(tensors=maps, facts={**facts, "timings": clock.laps})
+            return FurtherMaps(
+                eyes=eyes,
+                mouth=mouth,
+                lashes=lashes,
+                surface=_name_surface(*found) if found else None,
+                facts={**facts, "timings": clock.laps},
+            )
 
         yield DeviceBake(skin=bake.albedo, finish=finish)
+
+
+def _name_surface(normal: Array, roughness: Array, occlusion: Array, displacement: Array) -> SurfaceImages:
+    return SurfaceImages(normal=normal, roughness=roughness, occlusion=occlusion, displacement=displacement)
 
 
 def _cut_features(photo: Tensor, landmarks: Array) -> tuple[Tensor, NDArray[np.float64]]:
@@ -170,7 +194,7 @@ def _describe(bake: SkinBake, head: Head, atlas: SkinAtlas, size: int) -> dict[s
     }
 
 
-def _list_reasons(prepared: StageResult, left_out: bool) -> list[dict[str, Any]]:
+def _list_reasons(prepared: PreprocessedPhoto, left_out: bool) -> list[dict[str, Any]]:
     """Return what the photo's masks add to the reasons that preprocess found.
 
     Args:

@@ -10,10 +10,10 @@ import pytest
 from assets.manifest import EngineEntry, Source, StageEntry, describe_file
 from assets.maps import encode_maps, select_asset_maps
 from assets.package import build_asset, list_facts
-from face3d.head import ARKIT_NAMES, Head, head_to_tensors
-from face3d.messages import StageResult
+from face3d.head import ARKIT_NAMES, Head
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge, state
+from face3d.stage_results import FittedHead, SurfaceImages
 from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.engines.null.head import make_head
 from gpu_workers.photo_limits import PhotoLimits
@@ -24,19 +24,25 @@ def build(
 ) -> dict[str, bytes]:
     engine = NullEngine()
     prepared = engine.preprocess(b"", options, PhotoLimits())
-    geometry = StageResult(
-        tensors=head_to_tensors(with_lashes(make_head()) if lashes else make_head()),
+    if photo is not None:
+        prepared = replace(prepared, photo=photo)
+    geometry = FittedHead(
+        head=with_lashes(make_head()) if lashes else make_head(),
         facts={"scale_from": "iris", "quality": "usable", **(facts or {})},
     )
     texture = engine.texture(prepared, geometry, options)
     if lashes:
-        covered = {"albedo/lashes": np.full((8, 8, 4), (30, 20, 20, 128), np.uint8)}
-        surface = (
-            {"normal/skin": np.full((8, 8, 3), (128, 128, 255), np.uint8)}
-            if "maps" in options.formats
-            else {}
+        surface = SurfaceImages(
+            normal=np.full((8, 8, 3), (128, 128, 255), np.uint8),
+            roughness=np.full((8, 8), 128, np.uint8),
+            occlusion=np.full((8, 8), 255, np.uint8),
+            displacement=np.full((8, 8), 2**15, np.uint16),
         )
-        texture = replace(texture, tensors={**texture.tensors, **covered, **surface})
+        texture = replace(
+            texture,
+            lashes=np.full((8, 8, 4), (30, 20, 20, 128), np.uint8),
+            surface=surface if "maps" in options.formats else None,
+        )
     encoded = encode_maps(texture, options)
     maps = select_asset_maps(encoded)
     if copied:
@@ -44,10 +50,9 @@ def build(
     return build_asset(
         job="job-1",
         source=Source(bucket="inbox", key="a/b.jpg", etag="abc", bytes=12),
-        photo=prepared.tensors["photo"] if photo is None else photo,
-        landmarks=prepared.tensors["landmarks"],
+        prepared=prepared,
         geometry=geometry,
-        texture=texture,
+        baked=texture.facts,
         encoded=encoded,
         described={name: describe_file(data) for name, data in maps.items()} if copied else None,
         options=options,

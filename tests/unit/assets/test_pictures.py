@@ -17,8 +17,8 @@ from assets.preview.render import Finish, load_texture, render_rows, survey
 from assets.preview.render import render as render_all
 from assets.preview.scene import aim_camera, pose_head
 from face3d.head import ARKIT_NAMES
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import BakedMaps, SurfaceImages
 from gpu_workers.engines.null.head import make_head
 
 HEAD = make_head()
@@ -247,8 +247,7 @@ def test_preview_never_clips_and_prints_the_facts() -> None:
 def test_maps_are_encoded_as_asked(texture_format: str, suffix: str, size: int) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, size).astype(np.uint8)[:, None, None], (size, size, 3)).copy()
     eyes = np.full((32, 32, 3), 99, np.uint8)
-    result = StageResult(tensors={"albedo/skin": ramp, "albedo/eyes": eyes, "other": np.zeros(3)})
-    encoded = encode_maps(result, JobOptions(texture_format=texture_format))
+    encoded = encode_maps(BakedMaps(skin=ramp, eyes=eyes), JobOptions(texture_format=texture_format))
     assert set(select_asset_maps(encoded)) == {f"albedo.{suffix}", f"albedo_eyes.{suffix}"}
     assert set(select_embedded_maps(encoded)) == {"skin", "eyes"}
     with Image.open(io.BytesIO(encoded[f"albedo.{suffix}"])) as image:
@@ -262,9 +261,8 @@ def test_maps_are_encoded_as_asked(texture_format: str, suffix: str, size: int) 
 def test_maps_with_coverage_keep_it(texture_format: str, suffix: str) -> None:
     image = np.zeros((32, 32, 4), np.uint8)
     image[:, 16:, 3] = 200
-    encoded = encode_maps(
-        StageResult(tensors={"albedo/lashes": image}), JobOptions(texture_format=texture_format)
-    )
+    maps = BakedMaps(skin=image[..., :3], lashes=image)
+    encoded = encode_maps(maps, JobOptions(texture_format=texture_format))
     for data in (encoded[f"albedo_lashes.{suffix}"], select_embedded_maps(encoded)["lashes"]):
         decoded = np.asarray(Image.open(io.BytesIO(data)))
         assert np.abs(decoded[..., 3].astype(int) - image[..., 3]).max() <= 4
@@ -316,37 +314,37 @@ def test_jpeg_keeps_chroma_and_decodes_small() -> None:
     assert decode_jpeg(data, min_side=16).shape == (16, 16, 3)
 
 
-def surface_maps(size: int) -> dict[str, np.ndarray]:
+def surface_maps(size: int, **changed: np.ndarray) -> BakedMaps:
     ramp = np.broadcast_to(np.linspace(0, 255, size), (size, size)).astype(np.uint8)
     deep = np.broadcast_to(np.linspace(0, 65535, size), (size, size)).astype(np.uint16)
-    return {
-        "albedo/skin": np.dstack([ramp, ramp, ramp]),
-        "normal/skin": np.dstack([ramp, ramp[::-1], np.full_like(ramp, 255)]),
-        "roughness/skin": ramp,
-        "occlusion/skin": 255 - ramp,
-        "displacement/skin": deep,
+    images = {
+        "normal": np.dstack([ramp, ramp[::-1], np.full_like(ramp, 255)]),
+        "roughness": ramp,
+        "occlusion": 255 - ramp,
+        "displacement": deep,
     }
+    return BakedMaps(skin=np.dstack([ramp, ramp, ramp]), surface=SurfaceImages(**(images | changed)))
 
 
 @pytest.mark.parametrize(("texture_format", "suffix"), [("png", "png"), ("webp", "webp"), ("jpeg", "jpg")])
 def test_the_skins_further_maps_become_files(texture_format: str, suffix: str) -> None:
     maps = surface_maps(64)
-    encoded = encode_maps(StageResult(tensors=maps), JobOptions(texture_format=texture_format))
+    encoded = encode_maps(maps, JobOptions(texture_format=texture_format))
     names = {f"{name}.{suffix}" for name in ("albedo", "normal", "roughness", "ao")} | {"displacement.png"}
     assert set(select_asset_maps(encoded)) == names
     with Image.open(io.BytesIO(encoded["displacement.png"])) as image:
-        assert np.array_equal(np.asarray(image).astype(np.uint16), maps["displacement/skin"])
+        assert np.array_equal(np.asarray(image).astype(np.uint16), maps.surface.displacement)
     tolerance = 0 if texture_format == "png" else 12
     for name, kind in (("normal", "normal"), ("roughness", "roughness"), ("ao", "occlusion")):
         decoded = np.asarray(Image.open(io.BytesIO(encoded[f"{name}.{suffix}"]))).astype(int)
-        expected = maps[f"{kind}/skin"].astype(int)
+        expected = getattr(maps.surface, kind).astype(int)
         if decoded.ndim > expected.ndim:
             expected = np.dstack([expected] * 3)
         assert np.abs(decoded - expected).max() <= tolerance
 
 
 def test_head_glb_gets_normals_and_packed_occlusion_roughness_metalness() -> None:
-    encoded = encode_maps(StageResult(tensors=surface_maps(64)), JobOptions())
+    encoded = encode_maps(surface_maps(64), JobOptions())
     embedded = select_embedded_maps(encoded)
     assert set(embedded) == {"skin", "skin.normal", "skin.orm"}
     packed = decode_jpeg(embedded["skin.orm"]).astype(int)
@@ -359,12 +357,8 @@ def test_head_glb_gets_normals_and_packed_occlusion_roughness_metalness() -> Non
 def test_head_glbs_further_maps_are_means_of_the_texels_they_stand_for() -> None:
     """Not every second texel: pores and folds are as fine as that."""
     stripes = np.tile(np.array([40, 200], np.uint8), (64, 32))
-    maps = surface_maps(64) | {
-        "normal/skin": np.dstack([stripes] * 3),
-        "roughness/skin": stripes,
-        "occlusion/skin": stripes.T.copy(),
-    }
-    embedded = select_embedded_maps(encode_maps(StageResult(tensors=maps), JobOptions()))
+    maps = surface_maps(64, normal=np.dstack([stripes] * 3), roughness=stripes, occlusion=stripes.T.copy())
+    embedded = select_embedded_maps(encode_maps(maps, JobOptions()))
     for name in ("skin.normal", "skin.orm"):
         small = decode_jpeg(embedded[name])[..., :2].astype(int)
         assert np.abs(small - 120).max() <= 4, name

@@ -9,28 +9,28 @@ from assets.levels import head_at_level
 from assets.maps import iterate_maps, select_embedded_maps
 from assets.preview import picture
 from assets.preview.picture import render_preview
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import BakedMaps, SurfaceImages
 from gpu_workers.engines.null.head import make_head
 
 # Large enough to be encoded and reduced in bands.
 _SIDE = 1100
 
 
-def make_maps() -> StageResult:
+def make_maps() -> BakedMaps:
     rng = np.random.default_rng(7)
     coarse = rng.integers(64, 256, (_SIDE // 20, _SIDE // 20, 4)).astype(np.uint8)
     noise = np.ascontiguousarray(coarse.repeat(20, axis=0).repeat(20, axis=1))
-    return StageResult(
-        tensors={
-            "albedo/skin": noise[..., :3],
-            "albedo/eyes": noise[:64, :64, :3],
-            "albedo/lashes": noise[:64, :64],
-            "normal/skin": noise[..., 1:],
-            "roughness/skin": noise[..., 1],
-            "occlusion/skin": noise[..., 2],
-            "displacement/skin": noise[..., 3].astype(np.uint16) * 257,
-        }
+    return BakedMaps(
+        skin=noise[..., :3],
+        eyes=noise[:64, :64, :3],
+        lashes=noise[:64, :64],
+        surface=SurfaceImages(
+            normal=noise[..., 1:],
+            roughness=noise[..., 1],
+            occlusion=noise[..., 2],
+            displacement=noise[..., 3].astype(np.uint16) * 257,
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bench.quality import contact_sheet
-from face3d.messages import StageResult
+from face3d.stage_results import BakedMaps
 from gpu_workers.engines.null.head import make_head
 
 
@@ -12,7 +12,7 @@ def test_a_sheet_shows_photo_colours_shape_and_albedo(monkeypatch) -> None:
     head = make_head()
     photo = np.full((head.camera.height, head.camera.width, 3), (10, 200, 10), np.uint8)
     skin = np.full((64, 64, 3), (200, 40, 40), np.uint8)
-    texture = StageResult(tensors={"albedo/skin": skin})
+    texture = BakedMaps(skin=skin)
     sheet = np.asarray(contact_sheet.draw_sheet(photo, head, texture, 1)).astype(int)
     assert sheet.shape[1] == 4 * 64
     assert sheet.shape[0] % (64 + 30) == 0

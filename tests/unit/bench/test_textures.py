@@ -4,7 +4,6 @@ import numpy as np
 from skimage.color import rgb2lab
 
 from bench.quality.textures import light_like, measure_border, measure_seams, measure_texture
-from face3d.head import head_from_tensors
 from face3d.options import JobOptions
 from gpu_workers.engines.null.head import make_head
 from tests.unit.head.head_support import engine, prepared_astronaut
@@ -43,8 +42,8 @@ def test_the_astronauts_skin_has_no_visible_border_and_no_seams() -> None:
     prepared = prepared_astronaut()
     geometry = engine().geometry(prepared, options)
     texture = engine().texture(prepared, geometry, options)
-    quality = measure_texture(prepared, head_from_tensors(geometry.tensors), texture, engine().map_baker())
+    quality = measure_texture(prepared, geometry.head, texture, engine().map_baker())
     assert quality.border_step < 2
     assert quality.seam_step < 1
     assert quality.difference < 8
-    assert rgb2lab(texture.tensors["albedo/skin"][600:660, 100:160] / 255.0)[..., 0].mean() > 50
+    assert rgb2lab(texture.skin[600:660, 100:160] / 255.0)[..., 0].mean() > 50

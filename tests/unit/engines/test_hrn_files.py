@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from assets.native_face import build_front, has_front
+from assets.native_face import build_front
 from cli.main import app
 from face3d.errors import ConfigurationError, EngineUnavailable, RefusedError
-from face3d.messages import Array
 from face3d.options import parse_options
 from face3d.settings import Settings
+from face3d.stage_results import FittedFront, NativeFace
 from gpu_workers.engines.hrn import environment
 from gpu_workers.engines.hrn.conversion import convert_mask
 from gpu_workers.engines.hrn.fetching import copy_model
@@ -60,29 +60,32 @@ def test_the_front_is_for_its_engine_only() -> None:
     assert "front: engine hrn only" in str(refused.value.limit)
 
 
-def front_tensors() -> dict[str, Array]:
-    return {
-        "front/positions": np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32),
-        "front/triangles": np.array([[0, 1, 2]], np.int32),
-        "front/uvs": np.array([[0, 0], [1, 0], [0, 1]], np.float32),
-        "front/coefficients": np.arange(257, dtype=np.float32)[None],
-        "front/deformation": np.zeros((1, 64, 64, 3), np.float32),
-        "front/displacement": np.zeros((1, 1, 256, 256), np.float32),
-        "front/placement": np.eye(3, 4, dtype=np.float32),
-    }
+def native_face() -> NativeFace:
+    positions = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
+    return NativeFace(
+        positions=positions,
+        triangles=np.array([[0, 1, 2]], np.int32),
+        uvs=np.array([[0, 0], [1, 0], [0, 1]], np.float32),
+        placement=np.eye(3, 4, dtype=np.float32),
+        fit=FittedFront(
+            coefficients=np.arange(257, dtype=np.float32)[None],
+            deformation=np.zeros((1, 64, 64, 3), np.float32),
+            displacement=np.zeros((1, 1, 256, 256), np.float32),
+            albedo=np.zeros((1, 3, 256, 256), np.float32),
+            vertices=positions,
+            neutral=positions,
+        ),
+    )
 
 
 def test_the_coefficients_stand_apart_and_the_mesh_comes_when_asked_for() -> None:
     from safetensors.numpy import load
 
-    tensors = front_tensors()
-    assert has_front(tensors)
-    assert not has_front({})
-    plain = build_front(make_head(), tensors, {}, parse_options({"engine": "hrn"}))
+    plain = build_front(make_head(), native_face(), {}, parse_options({"engine": "hrn"}))
     assert set(plain) == {"face_front.safetensors"}
     np.testing.assert_array_equal(load(plain["face_front.safetensors"])["coefficients"][0, :3], [0, 1, 2])
     asked = parse_options({"engine": "hrn", "formats": "front", "texture-format": "jpeg"})
-    files = build_front(make_head(), tensors, {"front": b"jpeg", "skin": b"other"}, asked)
+    files = build_front(make_head(), native_face(), {"front": b"jpeg", "skin": b"other"}, asked)
     assert b"f 1/1/1 2/2/2 3/3/3" in files["face_front.obj"]
     assert b"map_Kd albedo_front.jpg" in files["face_front.mtl"]
     assert files["face_front.glb"].startswith(b"glTF")

@@ -8,8 +8,8 @@ import scipy.sparse.linalg
 import torch
 
 from face3d.head import Head
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import PreprocessedPhoto
 from gpu_workers.engines.hrn.front_binding import FrontBinding, align, bind_front
 from gpu_workers.engines.hrn.synthetic.face_model import MeanFace, make_mean_face
 from gpu_workers.engines.hrn.wrapped_head import DISAGREEMENT, WrappedHead, wrap_head
@@ -184,7 +184,7 @@ def true_skin() -> np.ndarray:
     return skin
 
 
-def photo_of(skin: np.ndarray) -> StageResult:
+def photo_of(skin: np.ndarray) -> PreprocessedPhoto:
     """What preprocess says of a photo of it, with a relief that is 30 % too flat, as detectors have it."""
     data = head_data()
     whole = data.positions.astype(np.float64)
@@ -193,13 +193,11 @@ def photo_of(skin: np.ndarray) -> StageResult:
     focal, side, distance = 2000.0, 1000, 0.9
     pixels = focal * points[:, :2] / (points[:, 2:] + distance) + side / 2
     depth = 0.7 * (points[:, 2:] - points[:468, 2].mean()) * focal / distance
-    return StageResult(
-        tensors={
-            "photo": np.zeros((side, side, 3), np.uint8),
-            "landmarks": np.hstack([pixels, depth]).astype(np.float32),
-            "scores": data.score_baseline,
-            "camera": np.array([focal, side / 2, side / 2]),
-        }
+    return PreprocessedPhoto(
+        photo=np.zeros((side, side, 3), np.uint8),
+        landmarks=np.hstack([pixels, depth]).astype(np.float32),
+        scores=data.score_baseline,
+        camera=np.array([focal, side / 2, side / 2]),
     )
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from face3d.artifact_format import dump_result, load_result
 from face3d.errors import ConfigurationError, EngineUnavailable
-from face3d.head import ARKIT_NAMES, head_from_tensors
-from face3d.messages import dump_result, load_result
+from face3d.head import ARKIT_NAMES
 from face3d.options import JobOptions
 from face3d.settings import Settings
+from face3d.stage_results import FittedHead
 from gpu_workers.engines.null.head import make_head
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.photo_limits import PhotoLimits
@@ -21,15 +22,16 @@ def engine():
 
 
 def test_results_keep_the_contract_through_the_wire(engine) -> None:
-    prepared = load_result(dump_result(engine.preprocess(b"no image at all", OPTIONS, PhotoLimits())))
-    geometry = load_result(dump_result(engine.geometry(prepared, OPTIONS)))
-    baked = load_result(dump_result(engine.texture(prepared, geometry, OPTIONS)))
-    head = head_from_tensors(geometry.tensors)
-    assert prepared.tensors["photo"].dtype == np.uint8
-    assert prepared.tensors["photo"].shape == (head.camera.height, head.camera.width, 3)
+    found = engine.preprocess(b"no image at all", OPTIONS, PhotoLimits())
+    prepared = load_result(engine.photo_type, dump_result(found))
+    geometry = load_result(FittedHead, dump_result(engine.geometry(prepared, OPTIONS)))
+    baked = engine.texture(prepared, geometry, OPTIONS)
+    head = geometry.head
+    assert prepared.photo.dtype == np.uint8
+    assert prepared.photo.shape == (head.camera.height, head.camera.width, 3)
     assert [part.name for part in head.parts] == ["skin", "eye_left", "eye_right"]
-    assert {f"albedo/{part.material}" for part in head.parts} == set(baked.tensors)
-    assert baked.facts["texture_size"] == baked.tensors["albedo/skin"].shape[0]
+    assert {part.material for part in head.parts} == set(baked.albedos())
+    assert baked.facts["texture_size"] == baked.skin.shape[0]
     assert sum(baked.facts["texel_shares"].values()) == pytest.approx(1)
     assert geometry.facts["quality"] == "review"
 
@@ -38,7 +40,7 @@ def test_option_expression_is_obeyed(engine) -> None:
     prepared = engine.preprocess(b"", OPTIONS, PhotoLimits())
     for value, flag in (("neutral", False), ("photo", True)):
         result = engine.geometry(prepared, JobOptions(engine="null", expression=value))
-        assert head_from_tensors(result.tensors).expression_in_base is flag
+        assert result.head.expression_in_base is flag
 
 
 @pytest.mark.parametrize("part", make_head().parts, ids=lambda part: part.name)

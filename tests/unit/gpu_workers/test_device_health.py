@@ -4,14 +4,15 @@
 # ruff: noqa: N802
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from face3d.errors import ConfigurationError
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import FittedHead, PreprocessedPhoto
 from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.health import HealthJudge
 from gpu_workers.nvml import DeviceReading, NvmlProbe, physical_index
@@ -157,22 +158,19 @@ def test_an_engine_that_computes_wrongly_is_found(tmp_path: Any) -> None:
     assert find_fault(NullEngine(), tmp_path, largest_batch=3) is None
 
     class Wrong(NullEngine):
-        def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:
+        def geometry(self, prepared: PreprocessedPhoto, options: JobOptions) -> FittedHead:
             right = super().geometry(prepared, options)
-            tensors = {
-                name: tensor + 0.001 if name.endswith("positions") else tensor
-                for name, tensor in right.tensors.items()
-            }
-            return StageResult(tensors=tensors, facts=right.facts)
+            parts = [replace(part, positions=part.positions + 0.001) for part in right.head.parts]
+            return replace(right, head=replace(right.head, parts=tuple(parts)))
 
     class Raising(NullEngine):
-        def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:
+        def geometry(self, prepared: PreprocessedPhoto, options: JobOptions) -> FittedHead:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     class WrongTogether(NullEngine):
         def geometry_batch(
-            self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
-        ) -> list[StageResult]:
+            self, prepared: Sequence[PreprocessedPhoto], options: Sequence[JobOptions]
+        ) -> list[FittedHead]:
             return [Wrong().geometry(*pair) for pair in zip(prepared, options, strict=True)]
 
     assert find_fault(WrongTogether(), tmp_path) is None

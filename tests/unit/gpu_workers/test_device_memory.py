@@ -6,15 +6,17 @@ from collections.abc import Sequence
 import pytest
 
 from face3d.errors import OutOfDeviceMemory
-from face3d.messages import StageResult
 from face3d.options import JobOptions, parse_options
+from face3d.stage_results import BakedMaps, FittedHead, PreprocessedPhoto
 from face3d.states import StageName
 from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.executor import DeviceExecutor
 from gpu_workers.memory import MemoryBudget, PeakTable, is_out_of_memory
+from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.profiles import profile_of
 
-PREPARED = StageResult()
+PREPARED = NullEngine().preprocess(b"", JobOptions(), PhotoLimits())
+FITTED = NullEngine().geometry(PREPARED, JobOptions())
 
 
 class HungryEngine(NullEngine):
@@ -35,17 +37,17 @@ class HungryEngine(NullEngine):
         if not enough[self.fits]:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    def geometry(self, prepared: StageResult, options: JobOptions) -> StageResult:
+    def geometry(self, prepared: PreprocessedPhoto, options: JobOptions) -> FittedHead:
         self._eat(options)
         return super().geometry(prepared, options)
 
-    def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
+    def texture(self, prepared: PreprocessedPhoto, geometry: FittedHead, options: JobOptions) -> BakedMaps:
         self._eat(options)
         return super().texture(prepared, geometry, options)
 
 
 def bake(engine: HungryEngine, stated: Sequence[str] = ()) -> JobOptions:
-    return DeviceExecutor(budget_mb=2000).texture(engine, PREPARED, PREPARED, JobOptions(), stated).options
+    return DeviceExecutor(budget_mb=2000).texture(engine, PREPARED, FITTED, JobOptions(), stated).options
 
 
 def test_the_same_again_alone_is_tried_first() -> None:
@@ -74,11 +76,13 @@ def test_the_worker_goes_on_after_a_job_that_never_fits() -> None:
 
 def test_other_errors_are_not_taken_for_missing_memory() -> None:
     class Broken(NullEngine):
-        def texture(self, prepared: StageResult, geometry: StageResult, options: JobOptions) -> StageResult:
+        def texture(
+            self, prepared: PreprocessedPhoto, geometry: FittedHead, options: JobOptions
+        ) -> BakedMaps:
             raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        DeviceExecutor().texture(Broken(), PREPARED, PREPARED, JobOptions(), [])
+        DeviceExecutor().texture(Broken(), PREPARED, FITTED, JobOptions(), [])
 
 
 def test_torchs_own_error_is_recognised() -> None:

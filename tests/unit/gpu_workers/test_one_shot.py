@@ -12,9 +12,9 @@ from PIL import Image
 
 from assets.png import join_pieces, stream_filtered_png
 from face3d.errors import ErrorCode, RefusedError
-from face3d.head import head_from_tensors
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import PreprocessedPhoto
+from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.serving.in_process import OneShotReconstructor, Product
 from tests.corpus import drawing
@@ -62,7 +62,7 @@ def test_what_a_photo_hides_counts_in_one_go_as_it_does_stage_after_stage(
     prepared = engine().preprocess(photo, SMALL, PhotoLimits())
     geometry = engine().geometry(prepared, SMALL)
     assert whole.geometry.facts["scale_from"] == geometry.facts["scale_from"] == "template"
-    heads = [head_from_tensors(result.tensors) for result in (whole.geometry, geometry)]
+    heads = [result.head for result in (whole.geometry, geometry)]
     for one, other in zip(*(head.parts for head in heads), strict=True):
         np.testing.assert_allclose(one.positions, other.positions, atol=1e-5)
 
@@ -83,9 +83,9 @@ def test_a_refused_photos_bands_are_given_up(monkeypatch: pytest.MonkeyPatch) ->
         return np.zeros((32, 1 + 3 * 32), np.uint8)
 
     def refuse(
-        _photo: bytes, _options: object, _limits: object, begin: Callable[[StageResult], None]
+        _photo: bytes, _options: object, _limits: object, begin: Callable[[PreprocessedPhoto], None]
     ) -> None:
-        begin(StageResult())
+        begin(NullEngine().preprocess(b"", SMALL, PhotoLimits()))
         assert baked.wait(10)
         raise RefusedError(ErrorCode.TOO_DARK, "The photo is too dark.")
 
@@ -94,7 +94,7 @@ def test_a_refused_photos_bands_are_given_up(monkeypatch: pytest.MonkeyPatch) ->
     with ThreadPoolExecutor(1) as pool:
         # Held here, so that it is closed and not merely collected.
         pieces = stream_filtered_png(32, 32 * 16, [band] * 16, pool)
-        monkeypatch.setattr(one_shot, "_bake", lambda _: baked.set() or (pieces, {}))
+        monkeypatch.setattr(one_shot, "_bake", lambda _: baked.set() or (pieces, None))
         with pytest.raises(RefusedError):
             next(one_shot.stream(b"photo", SMALL))
         # The thread that bakes has handed over what it baked.

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from face3d.messages import StageResult
 from face3d.options import JobOptions
 from face3d.settings import get_settings
+from face3d.stage_results import FittedHead, PreprocessedPhoto
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.head.model.head_template import HEAD_DATA_FILE, HeadData, load_head_data
 from gpu_workers.photo_limits import PhotoLimits
@@ -53,12 +53,12 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def prepared_astronaut() -> StageResult:
+def prepared_astronaut() -> PreprocessedPhoto:
     return engine().preprocess(png(astronaut()), JobOptions(), LIMITS)
 
 
 @lru_cache(maxsize=1)
-def astronaut_geometry() -> StageResult:
+def astronaut_geometry() -> FittedHead:
     return engine().geometry(prepared_astronaut(), JobOptions())
 
 

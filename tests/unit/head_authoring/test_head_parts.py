@@ -10,7 +10,7 @@ from assets.gltf import write_glb
 from assets.levels import head_at_level
 from assets.preview.raster import rasterise
 from assets.preview.scene import aim_camera, pose_head
-from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart, head_from_tensors
+from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
 from gpu_workers.head.ops.mesh import split_quads
 from gpu_workers.head.rigging.attachments import BoundParts, follow_lids
 from gpu_workers.head_authoring.quad_simplification import QuadMesh, coarsen
@@ -50,7 +50,7 @@ def template() -> Head:
 
 
 def heads() -> list[Head]:
-    return [template(), head_from_tensors(astronaut_geometry().tensors)]
+    return [template(), astronaut_geometry().head]
 
 
 def weights(**shapes: float) -> np.ndarray:

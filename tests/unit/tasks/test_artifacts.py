@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from face3d.errors import StorageUnavailable
-from face3d.messages import StageResult, dump_result
+from face3d.artifact_format import dump_result
+from face3d.errors import ArtifactUnreadable, StorageUnavailable
+from face3d.options import JobOptions
+from gpu_workers.engines.null.engine import NullEngine
+from gpu_workers.photo_limits import PhotoLimits
 from tasks.artifacts import ArtifactStore, HostCache
 
 
@@ -48,11 +51,39 @@ def test_a_result_of_any_size_is_read_back_on_this_host_and_on_another(size: int
         assert open_store(storage, tmp_path / host).read("work", "job/stage/1/result.x") == data
 
 
-def test_an_empty_stage_result_is_not_taken_for_parts(tmp_path: Path) -> None:
-    storage, data = MemoryStorage(), dump_result(StageResult())
+def test_a_small_stage_result_is_not_taken_for_parts(tmp_path: Path) -> None:
+    storage = MemoryStorage()
+    data = dump_result(NullEngine().preprocess(b"", JobOptions(), PhotoLimits()))
     open_store(storage, tmp_path / "here").write_result("work", "job/stage/1/", "result.safetensors", data)
     there = open_store(storage, tmp_path / "there")
     assert there.read("work", "job/stage/1/result.safetensors") == data
+
+
+def test_several_files_are_read_in_the_order_asked_for_whatever_lies_in_the_cache(tmp_path: Path) -> None:
+    storage = MemoryStorage()
+    files = {
+        "glb/skin.jpg": os.urandom(2_500_000),
+        "facts.json": b"{}",
+        "glb/eyes.jpg": os.urandom(1_200_000),
+    }
+    here, there = (open_store(storage, tmp_path / host) for host in ("here", "there"))
+    with here.begin("work", "job/texture/1/") as uploads:
+        for name, data in files.items():
+            uploads.add_result(name, data)
+        uploads.finish()
+    there.cache.put("job/texture/1/facts.json", files["facts.json"])
+    keys = [f"job/texture/1/{name}" for name in files]
+    for store in (here, there):
+        assert store.read_all("work", keys) == list(files.values())
+        assert store.read_all("work", keys[::-1]) == list(files.values())[::-1]
+
+
+@pytest.mark.parametrize("count", [b"", b"-3", b"two", b"99999999999"])
+def test_a_number_of_parts_that_is_none_is_damage(count: bytes, tmp_path: Path) -> None:
+    storage = MemoryStorage()
+    storage.put("work", "job/stage/1/x", b"face3d parts " + count + b"\nrest", content_type="x/y")
+    with pytest.raises(ArtifactUnreadable):
+        open_store(storage, tmp_path).read("work", "job/stage/1/x")
 
 
 def test_files_of_the_asset_stay_whole_and_keep_their_order(tmp_path: Path) -> None:

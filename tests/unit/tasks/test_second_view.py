@@ -1,19 +1,26 @@
 """A job with a second view: both photos reach the engine, or the job is refused."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from face3d.artifact_format import load_result
 from face3d.errors import ErrorCode, RefusedError
-from face3d.messages import StageResult, load_result
 from face3d.options import JobOptions
 from face3d.settings import Settings
+from face3d.stage_results import PreprocessedPhoto
 from gpu_workers.engines.null.engine import NullEngine
+from gpu_workers.photo_limits import PhotoLimits
 from storage.errors import ObjectMissing, ObjectReplaced
 from storage.objects import ObjectInfo
-from tasks.base import Timings
+from tasks.stage_context import Timings
 from tasks.stages import RESULT, preprocess_photo
+
+
+def prepared(**facts: str) -> PreprocessedPhoto:
+    return replace(NullEngine().preprocess(b"", JobOptions(), PhotoLimits()), facts=facts)
 
 
 class OnePhotoEngine:
@@ -22,8 +29,8 @@ class OnePhotoEngine:
     name = "one"
     version = "1"
 
-    def preprocess(self, photo: bytes, *_: object) -> StageResult:
-        return StageResult(facts={"photo": photo.decode()})
+    def preprocess(self, photo: bytes, *_: object) -> PreprocessedPhoto:
+        return prepared(photo=photo.decode())
 
 
 class FakeStorage:
@@ -78,15 +85,18 @@ def test_an_engine_that_takes_one_photo_refuses_a_second_one() -> None:
 @pytest.mark.parametrize("front", [b"front", b""])
 def test_the_frontal_photo_is_prepared_and_the_jobs_own_is_the_second_view(front: bytes) -> None:
     class TwoPhotoEngine(NullEngine):
-        def preprocess(self, photo: bytes, *_: object) -> StageResult:
-            return StageResult(facts={"frontal": photo.decode()})
+        def preprocess(self, photo: bytes, *_: object) -> PreprocessedPhoto:
+            return prepared(frontal=photo.decode())
 
-        def add_view(self, prepared: StageResult, photo: bytes, *_: object) -> StageResult:
-            return StageResult(facts={**prepared.facts, "view": photo.decode()})
+        def add_view(self, found: PreprocessedPhoto, photo: bytes, *_: object) -> PreprocessedPhoto:
+            return prepared(**found.facts, view=photo.decode())
 
     job = context(TwoPhotoEngine(), {**PHOTOS, "front.jpg": front})
     preprocess_photo(job)
-    assert load_result(job.written[RESULT]).facts == {"frontal": front.decode(), "view": "turned"}
+    assert load_result(PreprocessedPhoto, job.written[RESULT]).facts == {
+        "frontal": front.decode(),
+        "view": "turned",
+    }
     assert job.storage.read[1] == ("front.jpg", "etag of front.jpg")
 
 

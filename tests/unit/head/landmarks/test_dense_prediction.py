@@ -1,12 +1,13 @@
 """The trained network on a photo of a real person, and its way through preprocess and geometry."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from face3d.head import head_from_tensors
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import FittedHead
 from gpu_workers.head.landmarks import dense_network_cuda
 from gpu_workers.head.landmarks.dense_network import FACE_NETWORK, FACE_NETWORK_SHA256, load_face_network
 from gpu_workers.head.landmarks.dense_prediction import look_at_face, network_word
@@ -28,33 +29,33 @@ def network():
 
 
 def test_the_network_in_the_package_finds_the_astronauts_face(network):
-    landmarks = prepared_astronaut().tensors["landmarks"]
-    tensors, disagreement = look_at_face(network, astronaut(), landmarks, 1.0, CPU)
+    landmarks = prepared_astronaut().landmarks
+    predicted, disagreement = look_at_face(network, astronaut(), landmarks, 1.0, CPU)
     # Two detectors that share no weight and no training picture.
     assert disagreement < 0.03
     eyes = np.linalg.norm(landmarks[33, :2] - landmarks[263, :2])
-    points = tensors["network/points"]
+    points = predicted.points
     assert len(points) == 628
     nose, ear = points[1, 2], points[234, 2]
     assert 0.4 * eyes < ear - nose < 1.4 * eyes, "the nose stands before the ear"
-    deviation = tensors["network/deviation"] / eyes
+    deviation = predicted.deviation / eyes
     assert (deviation > 0.005).all()
     assert np.median(deviation[:468, 0]) < np.median(deviation[468:, 0]), "it knows the face best"
 
 
 def test_a_softer_word_makes_the_points_weaker_and_not_others(network):
-    landmarks = prepared_astronaut().tensors["landmarks"]
+    landmarks = prepared_astronaut().landmarks
     loud, _ = look_at_face(network, astronaut(), landmarks, 1.0, CPU)
     soft, _ = look_at_face(network, astronaut(), landmarks, 0.25, CPU)
-    np.testing.assert_allclose(soft["network/deviation"], 2 * loud["network/deviation"], rtol=1e-5)
-    np.testing.assert_array_equal(soft["network/points"], loud["network/points"])
+    np.testing.assert_allclose(soft.deviation, 2 * loud.deviation, rtol=1e-5)
+    np.testing.assert_array_equal(soft.points, loud.points)
 
 
 def test_points_far_from_the_landmarks_are_dropped(network):
-    wrong = prepared_astronaut().tensors["landmarks"].copy()
+    wrong = prepared_astronaut().landmarks.copy()
     wrong[:468:2, :2] += 25
-    tensors, disagreement = look_at_face(network, astronaut(), wrong, 1.0, CPU)
-    assert tensors == {}
+    predicted, disagreement = look_at_face(network, astronaut(), wrong, 1.0, CPU)
+    assert predicted is None
     assert disagreement > 0.08
 
 
@@ -73,8 +74,8 @@ def test_a_turned_face_is_fitted_with_the_network_alone_and_beside_others(monkey
     plain = engine().geometry(prepared_astronaut(), JobOptions())
     together = engine().geometry_batch([prepared_astronaut(), turned], [JobOptions(), JobOptions()])
 
-    def skin(result: StageResult) -> np.ndarray:
-        return head_from_tensors(result.tensors).part("skin").positions
+    def skin(result: FittedHead) -> np.ndarray:
+        return result.head.part("skin").positions
 
     moved = np.linalg.norm(skin(alone) - skin(plain), axis=1)
     assert 2e-4 < np.median(moved) < 0.006
@@ -83,11 +84,10 @@ def test_a_turned_face_is_fitted_with_the_network_alone_and_beside_others(monkey
 
 
 def test_the_warm_up_s_network_points_change_no_head():
-    synthetic = engine()._synthetic_network_points(prepared_astronaut().tensors["landmarks"])
-    tensors = {**prepared_astronaut().tensors, **synthetic}
-    warmed = engine().geometry(StageResult(tensors=tensors, facts=prepared_astronaut().facts), JobOptions())
+    synthetic = engine()._synthetic_network_points(prepared_astronaut().landmarks)
+    warmed = engine().geometry(replace(prepared_astronaut(), network=synthetic), JobOptions())
     plain = engine().geometry(prepared_astronaut(), JobOptions())
-    heads = [head_from_tensors(result.tensors).part("skin").positions for result in (warmed, plain)]
+    heads = [result.head.part("skin").positions for result in (warmed, plain)]
     np.testing.assert_allclose(*heads, atol=1e-6)
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from assets.manifest import grade
+from face3d.artifact_format import dump_result, load_result
 from face3d.head import ARKIT_NAMES
-from face3d.messages import StageResult
+from face3d.observed import EyeState, Observed
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge
+from face3d.stage_results import BakedMaps, PreprocessedPhoto
 from face3d.states import Quality
-from gpu_workers.head.photo_quality.eye_detection import EyeState
-from gpu_workers.head.photo_quality.observed_face import OBSERVED, Observed, read_observed
 from gpu_workers.head.texturing.eyes import find_iris_colour
 from tests.corpus import drawing, filters
 from tests.corpus.bases import Base, real_face
@@ -35,7 +35,7 @@ def _models():
     model_dir()
 
 
-def prepare(base: Base, options: JobOptions = SMALL) -> StageResult:
+def prepare(base: Base, options: JobOptions = SMALL) -> PreprocessedPhoto:
     return engine().preprocess(png(base.pixels), options, LIMITS)
 
 
@@ -44,7 +44,7 @@ def codes(facts: dict) -> set[str]:
 
 
 @lru_cache(maxsize=1)
-def plain_texture() -> StageResult:
+def plain_texture() -> BakedMaps:
     return engine().texture(prepared_astronaut(), astronaut_geometry(), SMALL)
 
 
@@ -55,10 +55,10 @@ def test_eyes_that_are_not_seen_give_neither_scale_nor_colour():
         assert geometry.facts["scale_from"] == "template"
         assert geometry.facts["scale"] == 1
         assert code in codes(geometry.facts)
-        assert read_observed(prepared.tensors).coloured_irises == (False, False)
+        assert prepared.observed.coloured_irises == (False, False)
     texture = engine().texture(prepared, geometry, SMALL)
     assert texture.facts["iris_colour"] is None
-    brown, plain = (result.tensors["albedo/eyes"] for result in (texture, plain_texture()))
+    brown, plain = (result.eyes for result in (texture, plain_texture()))
     assert not np.array_equal(brown, plain)
 
 
@@ -86,19 +86,19 @@ def test_an_iris_that_is_not_seen_has_no_say():
 
 
 def test_a_tinted_or_grey_photo_gives_no_colours():
-    assert not read_observed(prepare(filters.grey(real_face())).tensors).colours
+    assert not prepare(filters.grey(real_face())).observed.colours
     prepared = prepare(filters.tinted(real_face(), (0.45, 0.8, 1.0)))
-    assert not read_observed(prepared.tensors).colours
+    assert not prepared.observed.colours
     texture = engine().texture(prepared, engine().geometry(prepared, SMALL), SMALL)
     assert texture.facts["iris_colour"] is None
     assert texture.facts["skin_tone"] is None
-    teeth, others = (result.tensors["albedo/mouth"] for result in (texture, plain_texture()))
+    teeth, others = (result.mouth for result in (texture, plain_texture()))
     assert not np.array_equal(teeth, others), "the astronaut's teeth have a tint of their own"
 
 
 def test_scores_of_hidden_parts_are_not_believed():
     prepared = prepare(drawing.microphone(real_face()))
-    scores = dict(zip(ARKIT_NAMES, prepared.tensors["scores"], strict=True))
+    scores = dict(zip(ARKIT_NAMES, prepared.scores, strict=True))
     assert not any(value for name, value in scores.items() if name.startswith(("mouth", "jaw")))
     assert any(value for name, value in scores.items() if name.startswith("eye"))
     hidden = Observed(eyes=(EyeState.HIDDEN, EyeState.SHUT))
@@ -109,8 +109,8 @@ def test_scores_of_hidden_parts_are_not_believed():
 
 def test_what_was_observed_reaches_the_later_stages():
     seen = Observed(eyes=(EyeState.SHUT, EyeState.HIDDEN), mouth=False, tongue=True, colours=False)
-    assert read_observed({OBSERVED: seen.to_tensor()}) == seen
-    assert read_observed({}) == Observed(), "a photo that an earlier version prepared"
+    prepared = replace(prepared_astronaut(), observed=seen)
+    assert load_result(PreprocessedPhoto, dump_result(prepared)).observed == seen
     assert replace(seen, eyes=(EyeState.OPEN, EyeState.HIDDEN)).irises == (True, False)
     assert not seen.teeth
 
@@ -123,7 +123,7 @@ def test_frames_that_stay_in_the_texture_are_graded():
     # One that could be left out, but whose pixels the masks do not find.
     reasons = [reason.facts() for reason in judge(ReasonCode.GLASSES, 3.0)]
     bare = prepared_astronaut()
-    believed = StageResult(tensors=bare.tensors, facts={**bare.facts, "reasons": reasons})
+    believed = replace(bare, facts={**bare.facts, "reasons": reasons})
     texture = engine().texture(believed, astronaut_geometry(), SMALL)
     assert texture.facts["glasses"] is False
     assert codes(texture.facts) == {"glasses_frame_remains"}
@@ -136,8 +136,8 @@ def test_a_photo_that_is_not_upright_is_turned_and_the_manifest_says_so(quarters
     geometry = engine().geometry(prepared, SMALL)
     assert geometry.facts["photo_turned_degrees"] == 90 * quarters
     assert "photo_turned" in codes(geometry.facts)
-    assert np.array_equal(prepared.tensors["photo"], prepared_astronaut().tensors["photo"])
-    difference = prepared.tensors["landmarks"] - prepared_astronaut().tensors["landmarks"]
+    assert np.array_equal(prepared.photo, prepared_astronaut().photo)
+    difference = prepared.landmarks - prepared_astronaut().landmarks
     assert np.abs(difference).max() < 1e-3
     assert geometry.facts["scale"] == pytest.approx(astronaut_geometry().facts["scale"], abs=1e-3)
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from face3d.head import ARKIT_NAMES, head_from_tensors
+from face3d.head import ARKIT_NAMES
 from gpu_workers.head.ops.self_intersection import intersecting_triangles
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from tests.unit.head.head_support import astronaut_geometry, head_data
@@ -67,7 +67,7 @@ def own_head(seed: int | None) -> OwnHead:
 @lru_cache(maxsize=1)
 def own_astronaut() -> OwnHead:
     """Return the head of NASA's astronaut as the geometry stage leaves it."""
-    head = head_from_tensors(astronaut_geometry().tensors)
+    head = astronaut_geometry().head
     neutral = np.concatenate([part.positions for part in head.parts]).astype(np.float64)
     return OwnHead(neutral, neutral, np.concatenate([part.morph_deltas for part in head.parts], axis=1))
 

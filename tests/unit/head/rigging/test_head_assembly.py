@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from face3d.head import head_from_tensors
 from face3d.options import JobOptions
 from gpu_workers.head.model.posed_head import HostHead
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
@@ -66,7 +65,7 @@ def test_a_head_is_made_once_however_many_ask():
         thread.join()
     assert len(heads) == 4
     assert all(head is begun.head for head in heads)
-    found = head_from_tensors(astronaut_geometry().tensors)
+    found = astronaut_geometry().head
     assert np.abs(begun.head.part("skin").positions - found.part("skin").positions).max() < 1e-5 * MM
 
 

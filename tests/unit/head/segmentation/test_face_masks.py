@@ -187,7 +187,7 @@ def test_openings_are_softened_like_scipy_blurs() -> None:
 
 def test_masks_made_without_asking_for_a_value_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CUDA graph holds all of it: no value is read, and no shape depends on the face."""
-    photo, landmarks = astronaut(), prepared_astronaut().tensors["landmarks"]
+    photo, landmarks = astronaut(), prepared_astronaut().landmarks
     expected = face_masks.find_masks(photo, landmarks, CPU)
     make_masks = face_masks.make_masks
 
@@ -205,7 +205,7 @@ def test_masks_made_without_asking_for_a_value_are_the_same(monkeypatch: pytest.
 
 
 def test_a_face_beside_the_picture_is_nowhere(ways: str) -> None:
-    landmarks = prepared_astronaut().tensors["landmarks"] + 2000
+    landmarks = prepared_astronaut().landmarks + 2000
     masks = face_masks.find_masks(astronaut(), landmarks, CPU)
     assert float(masks.confidence.max()) == 0
     assert torch.isfinite(masks.skin).all()
@@ -213,7 +213,7 @@ def test_a_face_beside_the_picture_is_nowhere(ways: str) -> None:
 
 
 def test_a_graph_is_filled_anew_and_its_results_are_kept() -> None:
-    landmarks = prepared_astronaut().tensors["landmarks"]
+    landmarks = prepared_astronaut().landmarks
     runtime = eager_runtime()
     finder = face_masks.MaskFinder(runtime)
     found = [finder.find(astronaut(), landmarks + moved) for moved in (0.0, 3.0)]

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from face3d.head import ARKIT_NAMES, head_from_tensors
-from face3d.messages import dump_result, load_result
+from face3d.artifact_format import dump_result, load_result
+from face3d.head import ARKIT_NAMES
 from face3d.options import JobOptions
+from face3d.stage_results import FittedHead
 from gpu_workers.engines.base import BatchingEngine
 from gpu_workers.head.stages.geometry import reconstruct_batch
 from tests.unit.head.head_support import (
@@ -32,14 +33,14 @@ def landmarks_of(positions):
 
 @pytest.fixture(scope="module")
 def head():
-    return head_from_tensors(load_result(dump_result(astronaut_geometry())).tensors)
+    return load_result(FittedHead, dump_result(astronaut_geometry())).head
 
 
 def reprojection_error(head, points):
     camera = head.camera
     placed = points @ camera.rotation.T.astype(np.float64) + camera.translation
     pixels = camera.focal * placed[:, :2] / placed[:, 2:] + np.array(camera.centre)
-    seen = prepared_astronaut().tensors["landmarks"]
+    seen = prepared_astronaut().landmarks
     distance = np.linalg.norm(pixels - seen[:, :2], axis=1)[:468]
     return distance.mean() / np.linalg.norm(seen[33, :2] - seen[263, :2])
 
@@ -93,8 +94,8 @@ def test_all_shapes_are_there(head):
 
 def test_photo_expression_can_be_kept():
     kept = engine().geometry(prepared_astronaut(), JobOptions(expression="photo"))
-    neutral_head = head_from_tensors(astronaut_geometry().tensors)
-    kept_head = head_from_tensors(kept.tensors)
+    neutral_head = astronaut_geometry().head
+    kept_head = kept.head
     assert kept_head.expression_in_base
     positions, deltas = stacked(neutral_head)
     expected = positions + np.tensordot(neutral_head.expression.astype(np.float64), deltas, 1)
@@ -121,9 +122,9 @@ def test_a_batch_of_photos_gives_the_same_heads():
         own._fit_basis(),
         own._masks,
     )
-    assert head_from_tensors(results[1].tensors).expression_in_base
-    first = stacked(head_from_tensors(results[0].tensors))[0]
-    alone = stacked(head_from_tensors(astronaut_geometry().tensors))[0]
+    assert results[1].head.expression_in_base
+    first = stacked(results[0].head)[0]
+    alone = stacked(astronaut_geometry().head)[0]
     assert np.abs(first - alone).max() < 1e-4
 
 
@@ -131,9 +132,9 @@ def test_the_engine_fits_a_batch_in_one_pass_as_it_fits_each_alone():
     photos = [prepared_astronaut(), prepared_astronaut()]
     results = engine().geometry_batch(photos, [JobOptions(), JobOptions()])
     assert isinstance(engine(), BatchingEngine)
-    alone = stacked(head_from_tensors(astronaut_geometry().tensors))[0]
+    alone = stacked(astronaut_geometry().head)[0]
     for result in results:
-        assert np.abs(stacked(head_from_tensors(result.tensors))[0] - alone).max() < 1e-4
+        assert np.abs(stacked(result.head)[0] - alone).max() < 1e-4
 
 
 def test_a_second_view_of_the_same_person_is_fitted_too():
@@ -142,10 +143,10 @@ def test_a_second_view_of_the_same_person_is_fitted_too():
     prepared = engine().add_view(prepared_astronaut(), png(turned), JobOptions(), LIMITS)
     assert prepared.facts["view"]["yaw"] == pytest.approx(-prepared.facts["face"]["yaw"], abs=1.0)
     both, alone = engine().geometry(prepared, JobOptions()), astronaut_geometry()
-    first, second = (stacked(head_from_tensors(one.tensors))[0] for one in (both, alone))
+    first, second = (stacked(one.head)[0] for one in (both, alone))
     moved = np.linalg.norm(first - second, axis=1)
     assert 1e-4 < moved.max() < 0.02
-    camera = head_from_tensors(both.tensors).camera
+    camera = both.head.camera
     assert (camera.width, camera.height) == (512, 512)
 
 

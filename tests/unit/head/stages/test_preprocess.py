@@ -41,12 +41,12 @@ def face_box():
 
 def test_the_astronaut_passes():
     prepared = prepared_astronaut()
-    assert np.array_equal(prepared.tensors["photo"], astronaut())
+    assert np.array_equal(prepared.photo, astronaut())
     expected = np.array(mediapipe_astronaut()["points"])
-    error = np.linalg.norm(prepared.tensors["landmarks"][:, :2] - expected[:, :2], axis=1)
+    error = np.linalg.norm(prepared.landmarks[:, :2] - expected[:, :2], axis=1)
     assert error.mean() < 0.02 * 60
-    assert prepared.tensors["scores"].shape == (52,)
-    assert prepared.tensors["camera"][0] > 500
+    assert prepared.scores.shape == (52,)
+    assert prepared.camera[0] > 500
     assert prepared.facts["faces_found"] == 1
     assert abs(prepared.facts["face"]["yaw"]) < 6
     assert prepared.facts["focal_from"] == "prior"
@@ -57,12 +57,12 @@ def test_a_large_photo_is_cut_to_the_face_and_keeps_its_optical_axis():
     large[500:1524, 1200:2224] = np.asarray(Image.fromarray(astronaut()).resize((1024, 1024)))
     prepared = engine().preprocess(png(large), JobOptions(input_size=960), LIMITS)
     left, top, right, _ = prepared.facts["photo"]["crop"]
-    assert max(prepared.tensors["photo"].shape) <= 960
+    assert max(prepared.photo.shape) <= 960
     assert right - left < 1200
-    scale = prepared.tensors["photo"].shape[1] / (right - left)
-    centre = prepared.tensors["camera"][1:]
+    scale = prepared.photo.shape[1] / (right - left)
+    centre = prepared.camera[1:]
     assert np.allclose(centre, (np.array([1200, 800]) - [left, top]) * scale, atol=2)
-    nose = prepared.tensors["landmarks"][1, :2] / scale + [left, top]
+    nose = prepared.landmarks[1, :2] / scale + [left, top]
     expected = np.array(mediapipe_astronaut()["points"])[1, :2] * 2 + [1200, 500]
     assert np.linalg.norm(nose - expected) < 4
 
@@ -75,9 +75,9 @@ def test_faces_of_like_size_are_cut_to_pictures_of_one_size():
             Image.fromarray(astronaut()).resize((side, side))
         )
         prepared = engine().preprocess(png(large), JobOptions(), LIMITS)
-        points = prepared.tensors["landmarks"][:, :2]
+        points = prepared.landmarks[:, :2]
         assert points.min() > 0
-        sizes.add(prepared.tensors["photo"].shape)
+        sizes.add(prepared.photo.shape)
     assert len(sizes) == 1
     assert next(iter(sizes))[0] == next(iter(sizes))[1]
 
@@ -91,8 +91,8 @@ def test_exif_turn_and_focal_length_are_used():
     Image.fromarray(turned).save(buffer, "JPEG", quality=95, exif=exif.tobytes())
     prepared = engine().preprocess(buffer.getvalue(), JobOptions(), LIMITS)
     assert prepared.facts["focal_from"] == "exif"
-    assert prepared.tensors["camera"][0] == pytest.approx(85 / 43.27 * 512 * np.sqrt(2), rel=1e-3)
-    difference = prepared.tensors["landmarks"] - prepared_astronaut().tensors["landmarks"]
+    assert prepared.camera[0] == pytest.approx(85 / 43.27 * 512 * np.sqrt(2), rel=1e-3)
+    difference = prepared.landmarks - prepared_astronaut().landmarks
     assert np.abs(difference[:, :2]).mean() < 1
 
 
@@ -114,7 +114,7 @@ def test_a_much_smaller_second_face_is_allowed():
     picture[:, :512] = astronaut()
     picture[300:480, 515:695] = np.asarray(Image.fromarray(astronaut()).resize((180, 180)))
     prepared = engine().preprocess(png(picture), JobOptions(), LIMITS)
-    assert prepared.tensors["landmarks"][1, 0] < 512
+    assert prepared.landmarks[1, 0] < 512
 
 
 def test_too_small():
@@ -167,4 +167,4 @@ def test_ordinary_weaknesses_pass(change):
     else:
         picture = np.repeat(picture.mean(2, keepdims=True).astype(np.uint8), 3, axis=2)
     prepared = engine().preprocess(png(picture), JobOptions(), LIMITS)
-    assert prepared.tensors["landmarks"].shape == (478, 3)
+    assert prepared.landmarks.shape == (478, 3)

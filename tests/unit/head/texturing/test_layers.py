@@ -128,7 +128,7 @@ def with_glasses(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def test_glasses_are_seen_and_are_no_skin() -> None:
-    landmarks = prepared_astronaut().tensors["landmarks"]
+    landmarks = prepared_astronaut().landmarks
     photo = astronaut()
     assert not find_masks(photo, landmarks, CPU).glasses
     masks = find_masks(with_glasses(photo, landmarks[:, :2].astype(np.float64)), landmarks, CPU)
@@ -139,7 +139,7 @@ def test_glasses_are_seen_and_are_no_skin() -> None:
 
 
 def test_hair_over_the_forehead_is_not_painted() -> None:
-    landmarks = prepared_astronaut().tensors["landmarks"]
+    landmarks = prepared_astronaut().landmarks
     masks = find_masks(astronaut(), landmarks, CPU)
     column, row = (landmarks[10, :2] / masks.reduction).astype(int)
     assert masks.confidence[row - 2 : row + 2, column].max() < 0.3
@@ -154,8 +154,8 @@ def test_shut_lids_show_no_lashes() -> None:
     prepared = prepared_astronaut()
     texture = engine().texture(prepared, engine().geometry(prepared, options), options)
     atlas = engine().map_baker().atlas
-    lids = texture.tensors["albedo/skin"][(atlas.upper_lids > 0.7).numpy()].astype(float).mean(1)
-    tone = texture.tensors["albedo/skin"][520:700, 480:544].astype(float).mean()
+    lids = texture.skin[(atlas.upper_lids > 0.7).numpy()].astype(float).mean(1)
+    tone = texture.skin[520:700, 480:544].astype(float).mean()
     assert (lids < 0.6 * tone).mean() < 0.05
     assert texture.facts["glasses"] is False
     assert 0 <= texture.facts["covered"] < 0.2

@@ -9,8 +9,8 @@ import torch
 
 from assets.mesh import split_quads
 from face3d.head import Head, MeshPart
-from face3d.messages import StageResult
 from face3d.options import JobOptions
+from face3d.stage_results import BakedMaps, PreprocessedPhoto
 from gpu_workers.engines.null.head import make_head
 from gpu_workers.head.model.head_template import HeadData, PartData
 from gpu_workers.head.model.posed_head import HostHead
@@ -146,9 +146,14 @@ def scene() -> tuple[MapBaker, Head]:
     return MapBaker(data, DeviceRuntime(torch.device("cpu"))), head
 
 
-def bake(scene: tuple[MapBaker, Head], photo: np.ndarray, **options: object) -> StageResult:
+def prepare(photo: np.ndarray, landmarks: np.ndarray) -> PreprocessedPhoto:
+    # The bake reads neither expression nor camera.
+    return PreprocessedPhoto(photo=photo, landmarks=landmarks, scores=np.zeros(52), camera=np.zeros(3))
+
+
+def bake(scene: tuple[MapBaker, Head], photo: np.ndarray, **options: object) -> BakedMaps:
     baker, head = scene
-    prepared = StageResult(tensors={"photo": photo, "landmarks": make_landmarks(head)})
+    prepared = prepare(photo, make_landmarks(head))
     chosen = JobOptions(**{"texture_size": 1024, **options})
     return bake_head(prepared, head, baker, chosen)
 
@@ -168,12 +173,12 @@ def plain_photo() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def plain(scene: tuple[MapBaker, Head]) -> StageResult:
+def plain(scene: tuple[MapBaker, Head]) -> BakedMaps:
     return bake(scene, plain_photo())
 
 
 def test_masks_that_are_made_already_are_taken(
-    scene: tuple[MapBaker, Head], plain: StageResult, monkeypatch: pytest.MonkeyPatch
+    scene: tuple[MapBaker, Head], plain: BakedMaps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     baker, head = scene
     photo, landmarks = plain_photo(), make_landmarks(head)
@@ -183,16 +188,16 @@ def test_masks_that_are_made_already_are_taken(
         raise AssertionError("the masks were made again")
 
     monkeypatch.setattr(baker.masks, "find", refuse)
-    prepared = StageResult(tensors={"photo": photo, "landmarks": landmarks})
+    prepared = prepare(photo, landmarks)
     options = JobOptions(texture_size=1024)
     given = bake_head(prepared, head, baker, options, masks=masks)
-    np.testing.assert_array_equal(given.tensors["albedo/skin"], plain.tensors["albedo/skin"])
+    np.testing.assert_array_equal(given.skin, plain.skin)
 
 
 def test_the_face_gets_the_photos_colour_and_the_back_the_same_skin(
-    scene: tuple[MapBaker, Head], plain: StageResult
+    scene: tuple[MapBaker, Head], plain: BakedMaps
 ) -> None:
-    skin = plain.tensors["albedo/skin"].astype(int)
+    skin = plain.skin.astype(int)
     assert skin.shape == (1024, 1024, 3)
     for point in ((0.0, -0.02, 0.01), (0.07, -0.05, -0.09)):
         row, column = texel_of(scene[1], point, 1024)
@@ -210,7 +215,7 @@ def test_no_background_is_painted_on_the_head(scene: tuple[MapBaker, Head]) -> N
     inside = ((column - middle[0]) / half[0]) ** 2 + ((row - middle[1]) / half[1]) ** 2 < 0.98
     photo[inside] = SKIN
     assert camera.width == SIZE
-    skin = bake(scene, photo).tensors["albedo/skin"].astype(int)
+    skin = bake(scene, photo).skin.astype(int)
     assert (skin[..., 1] <= skin[..., 0] + 6).all(), "green of the background is on the skin"
 
 
@@ -222,14 +227,14 @@ def test_a_mark_on_one_cheek_is_where_it_was(scene: tuple[MapBaker, Head]) -> No
     x, y = project(head, spot[None])[0]
     photo = plain_photo()
     photo[int(y) - 3 : int(y) + 4, int(x) - 3 : int(x) + 4] = (90, 40, 30)
-    skin = bake(scene, photo, sharpen=False).tensors["albedo/skin"].astype(int)
+    skin = bake(scene, photo, sharpen=False).skin.astype(int)
     row, column = texel_of(head, tuple(spot), 1024)
     assert skin[row, column].sum() < sum(SKIN) - 120
     other_row, other_column = texel_of(head, (-spot[0], spot[1], spot[2]), 1024)
     assert skin[other_row, other_column].sum() > sum(SKIN) - 60
 
 
-def test_facts_add_up(plain: StageResult) -> None:
+def test_facts_add_up(plain: BakedMaps) -> None:
     shares = plain.facts["texel_shares"]
     assert set(shares) == {"observed", "mirrored", "completed"}
     assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
@@ -239,26 +244,23 @@ def test_facts_add_up(plain: StageResult) -> None:
     # The map's width runs once round the ellipsoid.
     round_about = 2 * np.pi * np.hypot(0.075, 0.095) / 2**0.5 * 100
     assert plain.facts["texel_density"]["map"] == pytest.approx(1024 / round_about, rel=0.5)
-    albedos = {"albedo/skin", "albedo/eyes", "albedo/mouth", "albedo/lashes"}
-    further = {"normal/skin", "roughness/skin", "occlusion/skin", "displacement/skin"}
-    assert set(plain.tensors) == albedos | further
-    for name in further:
-        assert plain.tensors[name].shape[:2] == plain.tensors["albedo/skin"].shape[:2]
-    assert plain.tensors["displacement/skin"].dtype == np.uint16
+    assert set(plain.albedos()) == {"skin", "eyes", "mouth", "lashes"}
+    for image in vars(plain.surface).values():
+        assert image.shape[:2] == plain.skin.shape[:2]
+    assert plain.surface.displacement.dtype == np.uint16
 
 
 def test_who_wants_no_surface_maps_does_not_wait_for_them(scene: tuple[MapBaker, Head]) -> None:
     without = bake(scene, plain_photo(), formats=("glb",))
-    assert set(without.tensors) == {"albedo/skin", "albedo/eyes", "albedo/mouth", "albedo/lashes"}
+    assert set(without.albedos()) == {"skin", "eyes", "mouth", "lashes"}
+    assert without.surface is None
     assert "surface" not in without.facts["timings"]
 
 
 def test_sharpening_raises_contrast(scene: tuple[MapBaker, Head]) -> None:
     photo = plain_photo()
     photo[90:190:6, 90:170] = (180, 140, 118)
-    soft, sharp = (
-        bake(scene, photo, sharpen=value).tensors["albedo/skin"].astype(float) for value in (False, True)
-    )
+    soft, sharp = (bake(scene, photo, sharpen=value).skin.astype(float) for value in (False, True))
     row, column = texel_of(scene[1], (0.0, -0.02, 0.01), 1024)
     window = np.s_[row - 60 : row + 60, column - 30 : column + 30, 0]
     assert sharp[window].std() > 1.05 * soft[window].std()
@@ -270,7 +272,7 @@ def test_dark_and_light_skin_keep_their_tone_all_round(
 ) -> None:
     photo = plain_photo()
     photo[20:236, 40:216] = tone
-    skin = bake(scene, photo).tensors["albedo/skin"].astype(int)
+    skin = bake(scene, photo).skin.astype(int)
     for point in ((0.0, -0.02, 0.01), (0.07, -0.05, -0.09)):
         row, column = texel_of(scene[1], point, 1024)
         found = skin[row - 6 : row + 6, column - 6 : column + 6].reshape(-1, 3).mean(0)
@@ -280,7 +282,7 @@ def test_dark_and_light_skin_keep_their_tone_all_round(
 def test_a_half_in_hard_shadow_blackens_neither_face_nor_sides(scene: tuple[MapBaker, Head]) -> None:
     photo = plain_photo()
     photo[20:236, 150:216] = (78, 54, 42)
-    skin = bake(scene, photo).tensors["albedo/skin"].astype(int)
+    skin = bake(scene, photo).skin.astype(int)
     lit = np.array(SKIN).mean()
     for side in (-1, 1):
         row, column = texel_of(scene[1], (0.07 * side, -0.05, -0.09), 1024)
