@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PACKAGES := face3d cli capacity storage db migrations tasks gpu_workers assets web bench compose
 
-.PHONY: help env demo up quick test test-slow coverage hrn test-hrn check types bench lock clean
+.PHONY: help env demo up quick test test-slow coverage hrn test-hrn test-gpu test-kernels check types bench lock clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,6 +34,12 @@ coverage: env  ## Which share of the delivered lines the quick unit tests run
 	@$(BIN)/python -m pytest tests/unit $(if $(JOBS),-n $(JOBS)) -q -m 'not heavy and not slow and not hrn' --cov --cov-report=
 	@$(BIN)/coverage report --format=total | sed 's/.*/the quick unit tests run & % of the lines/'
 
+test-gpu: env  ## Every CUDA graph and kernel against its reference; fails where there is no NVIDIA GPU
+	@$(BIN)/python -m pytest tests/cuda -m cuda -W default -o timeout=200 -rP --durations=10
+
+test-kernels: env  ## The Triton kernels on the CPU, by Triton's interpreter (a download of 200 MB, once)
+	@$(BIN)/python scripts/test_kernels.py
+
 hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models fetch hrn)
 	@$(PYTHON) scripts/hrn.py env
 
@@ -55,4 +61,4 @@ lock:  ## Write requirements.lock from .venv
 	@$(BIN)/python scripts/write_lock.py
 
 clean:  ## Remove the environment, caches and outputs; the stack's data stays
-	rm -rf .venv .venv-hrn .mypy_cache .ruff_cache .pytest_cache .coverage out node_modules face3d.egg-info
+	rm -rf .venv .venv-hrn .venv-triton .mypy_cache .ruff_cache .pytest_cache .coverage out node_modules face3d.egg-info

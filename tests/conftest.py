@@ -24,7 +24,7 @@ structlog.configure(
 
 #: Unit tests take the process's sockets away, so they end before a stack's supervisor runs in it. One process
 #: of a parallel run then has the acceptance tests of one stack, which take longest, while the others go on.
-ORDER = ("unit", "corpus", "acceptance", "integration", "hrn")
+ORDER = ("unit", "corpus", "acceptance", "integration", "hrn", "cuda")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -157,10 +157,9 @@ class HrnEngine:
                 baked.skin,
                 masks,
                 geometry.head,
-                parts.data,
+                self._head.map_baker().atlas,
                 parts.binding,
                 (texture, parts.uvs),
-                self._device,
             )
             baked, share = replace(baked, skin=skin.albedo), skin.share
         facts["texel_shares"] = _add_share(facts["texel_shares"], share)

@@ -11,11 +11,11 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from gpu_workers.head.ops.raster_constants import INSIDE_SLACK, SMALLEST_AREA
+
 #: Pixel tests made at once; bounds the memory.
 _CHUNK = 4_000_000
 _FAR = torch.iinfo(torch.int64).max
-#: Barycentric slack of the inside test, so that no pixel on a shared edge is lost.
-_SLACK = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def rasterise(
         column = low[triangle, 0] + offset % span[triangle, 0]
         row = low[triangle, 1] + torch.div(offset, span[triangle, 0], rounding_mode="floor")
         weights = _weigh(corners, triangle, column, row)
-        inside = (weights >= -_SLACK).all(1)
+        inside = (weights >= -INSIDE_SLACK).all(1)
         triangle, weights, pixel = triangle[inside], weights[inside], (row * width + column)[inside]
         key = triangle
         if depth is not None:
@@ -87,7 +87,7 @@ def _weigh(corners: Tensor, triangle: Tensor, column: Tensor, row: Tensor) -> Te
     second = dx[:, 2] * dy[:, 0] - dx[:, 0] * dy[:, 2]
     third = dx[:, 0] * dy[:, 1] - dx[:, 1] * dy[:, 0]
     area = first + second + third
-    scale = torch.where(area.abs() > 1e-12, 1 / area, torch.nan)
+    scale = torch.where(area.abs() > SMALLEST_AREA, 1 / area, torch.nan)
     return torch.stack([first, second, third], 1) * scale[:, None]
 
 

@@ -33,7 +33,8 @@ from gpu_workers.head.photo_quality.image_quality import (
 )
 from gpu_workers.head.photo_quality.observed_face import observe
 from gpu_workers.head.photo_quality.reasons import list_reasons
-from gpu_workers.head.runtime.cuda_graphs import beside
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
+from gpu_workers.head.runtime.host_transfer import page_locked_bytes
 from gpu_workers.photo_limits import PhotoLimits
 
 #: The photo is decoded larger than the engine's input, so that a small face can be cut out with more pixels.
@@ -49,7 +50,6 @@ _CROP_STEP = 128
 #: normal lens, in longest sides of the photo, whichever is longer.
 _PORTRAIT_FOCAL = 9.0
 _LENS_FOCAL = 1.1
-_CPU = torch.device("cpu")
 #: What a second, turned photo may be: degrees, and disagreement of the landmarks (see image_quality.py).
 _VIEW_YAW = 40.0
 _VIEW_DISAGREEMENT = 0.05
@@ -64,7 +64,7 @@ def preprocess_photo(
     landmarker: FaceLandmarker,
     network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
-    device: torch.device = _CPU,
+    runtime: DeviceRuntime,
     early: Callable[[PreprocessedPhoto], None] | None = None,
     *,
     strict: bool = True,
@@ -76,7 +76,8 @@ def preprocess_photo(
             on it. It is one of a face that is seen whole, without facts: what was begun counts only if this
             function returns, and `same_look` says that its result is alike.
         strict: also refuse a face of which the landmark models are unsure, as they are of a turned one.
-        device: where the photo is cut and resampled for the landmark models, and where the network is.
+        runtime: of the device where the photo is cut and resampled for the landmark models, and where the
+            network is.
     Returns:
         With landmarks (478, 3). Facts: measurements, `crop` (left, top, right, bottom in pixels of the
         upright original), `turned_degrees` (clockwise, where the photo was not upright and did not say so),
@@ -86,8 +87,9 @@ def preprocess_photo(
         RefusedError: see gpu_workers/decoding/client.py and image_quality.py; no_face and several_faces.
     """
     longest = min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size))
+    device = runtime.device
     on_gpu = device.type == "cuda"
-    decoded = decode_photo(data, limits, longest, _page_locked if on_gpu else plain_memory)
+    decoded = decode_photo(data, limits, longest, page_locked_bytes if on_gpu else plain_memory)
     rgb = torch.from_numpy(decoded.rgb).to(device, non_blocking=True) if on_gpu else decoded.rgb
     upright = find_upright_face(landmarker, rgb, head_data.landmark_mirror, limits.second_face_share)
     face = _only_face(upright, decoded, limits)
@@ -115,10 +117,10 @@ def preprocess_photo(
     )
     if early is not None:
         early(found)
-    with beside(device, "quality"):
+    with runtime.beside("quality"):
         patch = cut_patch(rgb, face)
     look = observe(patch, face.scores)
-    with beside(device, "quality"):
+    with runtime.beside("quality"):
         quality = measure_quality(patch, face, angles, enlarged)
     refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
     spectacles = find_spectacles(patch)
@@ -154,7 +156,7 @@ def measure_view(
     landmarker: FaceLandmarker,
     network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
-    device: torch.device = _CPU,
+    runtime: DeviceRuntime,
 ) -> PreprocessedPhoto:
     """Measure a second photo of a person, in which the head is turned, as `preprocess_photo` does.
 
@@ -162,7 +164,7 @@ def measure_view(
         RefusedError: as `preprocess_photo`, but a head may be turned further.
     """
     turned = replace(limits, max_yaw_degrees=max(limits.max_yaw_degrees, _VIEW_YAW))
-    return preprocess_photo(data, options, turned, landmarker, network, head_data, device, strict=False)
+    return preprocess_photo(data, options, turned, landmarker, network, head_data, runtime, strict=False)
 
 
 def _only_face(upright: UprightFace, decoded: DecodedPhoto, limits: PhotoLimits) -> MeasuredFace:
@@ -227,11 +229,6 @@ def _crop_box(face: MeasuredFace, width: int, height: int, input_size: int) -> t
     left = min(max(0, round(x - side / 2)), max(0, width - side))
     top = min(max(0, round(y - side / 2)), max(0, height - side))
     return left, top, min(width, left + side), min(height, top + side)
-
-
-def _page_locked(size: int) -> NDArray[np.uint8]:
-    """Return uninitialised bytes that a GPU reads without a copy between."""
-    return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
 
 
 def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

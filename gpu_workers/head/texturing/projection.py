@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_workers.head.ops import triton_kernels
+from gpu_workers.head.ops.depth_kernel import draw_depth
 from gpu_workers.head.ops.image import sample_picture
 from gpu_workers.head.ops.uv_rasterization import rasterise
+from gpu_workers.head.runtime.triton_support import triton_available
 from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: A surface may lie so far behind what the camera sees and still be it, metres; more where it is seen aslant.
@@ -87,8 +88,8 @@ def _depth_map(vertices: Tensor, camera: Tensor, atlas: SkinAtlas, picture_size:
     depth = points[:, 2].clamp(min=1e-3)
     places = (camera[0:2] * points[:, :2] / depth[:, None] + camera[2:4]) / camera[4:6]
     pixels = torch.stack([places[:, 0] * width, places[:, 1] * height], 1)
-    if triton_kernels.available(vertices.device):
-        nearest = triton_kernels.draw_depth(pixels, depth, atlas.occluders.int(), height, width)
+    if triton_available(vertices.device):
+        nearest = draw_depth(pixels, depth, atlas.occluders.int(), height, width)
         return nearest.clamp(max=_FAR)
     raster = rasterise(pixels, atlas.occluders, height, width, depth)
     near = (depth[atlas.occluders[raster.triangle.clamp(min=0)]] * raster.weights).sum(-1)

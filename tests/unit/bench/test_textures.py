@@ -7,7 +7,7 @@ from skimage.color import rgb2lab
 from bench.quality.textures import light_like, measure_border, measure_seams, measure_texture
 from face3d.options import JobOptions
 from gpu_workers.engines.null.head import make_head
-from tests.unit.head.head_support import engine, head_data, prepared_astronaut
+from tests.unit.head.head_support import engine, prepared_astronaut
 
 pytestmark = pytest.mark.heavy
 
@@ -45,7 +45,7 @@ def test_the_astronauts_skin_has_no_visible_border_and_no_seams() -> None:
     prepared = prepared_astronaut()
     geometry = engine().geometry(prepared, options)
     texture = engine().texture(prepared, geometry, options)
-    quality = measure_texture(prepared, geometry.head, texture, head_data())
+    quality = measure_texture(prepared, geometry.head, texture, engine().map_baker())
     assert quality.border_step < 2
     assert quality.seam_step < 1
     assert quality.difference < 8

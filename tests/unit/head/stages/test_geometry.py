@@ -118,7 +118,11 @@ def test_a_batch_of_photos_gives_the_same_heads():
     own = engine()
     photos = [prepared_astronaut(), prepared_astronaut()]
     results = reconstruct_batch(
-        photos, [JobOptions(), JobOptions(expression="photo")], own._head_maker(), own._fit_basis()
+        photos,
+        [JobOptions(), JobOptions(expression="photo")],
+        own._head_maker(),
+        own._fit_basis(),
+        own._masks,
     )
     assert results[1].head.expression_in_base
     first = stacked(results[0].head)[0]
