@@ -1,11 +1,8 @@
 """Composition of an asset's files out of what the stages left. Pure: bytes and arrays in, bytes out."""
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -45,12 +42,6 @@ from face3d import __version__
 from face3d.head import ARKIT_NAMES, Head, head_from_tensors
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions, LevelOfDetail
-
-#: Inputs up to this size are small enough to recognise by their digest: engine `null` repeats itself.
-_MEMO_BYTES = 1_000_000
-_MEMO_ENTRIES = 8
-_memo: OrderedDict[str, dict[str, bytes]] = OrderedDict()
-_memo_lock = Lock()
 
 #: The levels of detail that format `lods` adds, each in a file of its own.
 _EXTRA_LEVELS: tuple[LevelOfDetail, ...] = (1, 2)
@@ -139,43 +130,10 @@ def _build_files(
     lines: Sequence[tuple[str, str]],
 ) -> Iterator[tuple[str, bytes]]:
     """Yield every file but the manifest."""
-    yield from _build_shapes(head, photo, geometry, textures, options, lines)
+    yield from _write_shapes(head, photo, textures, options, lines)
     if has_front(geometry.tensors):
         yield from build_front(head, geometry.tensors, textures, options).items()
     yield from select_asset_maps(encoded).items()
-
-
-def _build_shapes(
-    head: Head,
-    photo: Array,
-    geometry: StageResult,
-    textures: Mapping[str, bytes],
-    options: JobOptions,
-    lines: Sequence[tuple[str, str]],
-) -> Iterable[tuple[str, bytes]]:
-    """Return the files that follow from head, photo and maps alone; equal small inputs are built once."""
-    arrays = [photo, *geometry.tensors.values()]
-    size = sum(array.nbytes for array in arrays) + sum(map(len, textures.values()))
-    if size > _MEMO_BYTES:
-        return _write_shapes(head, photo, textures, options, lines)
-    digest = hashlib.blake2b(
-        repr((options.formats, options.lod, options.texture_format, sorted(textures), lines)).encode()
-    )
-    # Sorted: a result read back from safetensors has no order of its own.
-    for name, array in sorted(geometry.tensors.items()):
-        digest.update(f"{name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    digest.update(np.ascontiguousarray(photo).data)
-    for name in sorted(textures):
-        digest.update(textures[name])
-    key = digest.hexdigest()
-    with _memo_lock:
-        if key not in _memo:
-            _memo[key] = dict(_write_shapes(head, photo, textures, options, lines))
-            while len(_memo) > _MEMO_ENTRIES:
-                _memo.popitem(last=False)
-        _memo.move_to_end(key)
-        return list(_memo[key].items())
 
 
 def _write_shapes(
@@ -185,6 +143,7 @@ def _write_shapes(
     options: JobOptions,
     lines: Sequence[tuple[str, str]],
 ) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that follow from head, photo and maps alone."""
     generator = f"Face3D {__version__}"
     delivered = head_at_level(head, options.lod)
     with ThreadPoolExecutor(1, "preview") as beside:

@@ -17,6 +17,7 @@ from gpu_workers.head.landmarks.crops import Photo, Region
 from gpu_workers.head.landmarks.crops_cuda import resample_square
 from gpu_workers.head.landmarks.mediapipe_landmarker import FaceLandmarker, FaceLandmarks, mirror_scores
 from gpu_workers.head.landmarks.mediapipe_models import INPUT_SIZE
+from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS, eye_axis, eye_distance
 
 FloatArray = NDArray[np.float32]
 
@@ -47,6 +48,11 @@ class MeasuredFace:
     #: Mean distance between the landmarks of the crop and of its mirror image, as a share of the eye
     #: distance.
     disagreement: float
+
+    @property
+    def eye_distance(self) -> float:
+        """Distance of the outer eye corners in pixels."""
+        return float(eye_distance(self.points[:, :2]))
 
 
 def find_faces(landmarker: FaceLandmarker, photo: Photo) -> list[FaceLandmarks]:
@@ -89,7 +95,7 @@ def _starts(length: int, tile: int) -> list[int]:
 
 def _same(candidate: Detection, face: FaceLandmarks) -> bool:
     middle = 0.5 * (candidate.keypoints[0] + candidate.keypoints[1])
-    eyes = face.points[[33, 263], :2].mean(0)
+    eyes = face.points[list(OUTER_EYE_CORNERS), :2].mean(0)
     return float(np.linalg.norm(middle - eyes)) < 0.5 * face.eye_distance
 
 
@@ -142,14 +148,14 @@ def _centred(face: FaceLandmarks, region: Region) -> FaceLandmarks:
 
 def _crop_region(landmarker: FaceLandmarker, crop: Photo, expected: NDArray[np.floating]) -> Region:
     """Return the landmark model's region in the crop: a detection's, or one about the expected landmarks."""
-    distance = float(np.linalg.norm(expected[33, :2] - expected[263, :2]))
-    middle = expected[[33, 263], :2].mean(0)
+    distance = float(eye_distance(expected[:, :2]))
+    middle = expected[list(OUTER_EYE_CORNERS), :2].mean(0)
     for detection in landmarker.detect(crop, 0.3):
         eyes = 0.5 * (detection.keypoints[0] + detection.keypoints[1])
         if np.linalg.norm(eyes - middle) < 0.5 * max(distance, 0.1 * _CROP_SIZE):
             return detection.region()
     low, high = expected[:, :2].min(0), expected[:, :2].max(0)
-    across = expected[263, :2] - expected[33, :2]
+    across = eye_axis(expected[:, :2])
     side = 1.5 * float((high - low).max())
     x, y = ((low + high) / 2).tolist()
     return Region(x, y, side, side, float(np.arctan2(across[1], across[0])))

@@ -27,6 +27,7 @@ from gpu_workers.head.landmarks.mediapipe_models import (
     RawFace,
 )
 from gpu_workers.head.landmarks.mediapipe_models_cuda import DeviceFaceModels
+from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 
 FloatArray = NDArray[np.float32]
 
@@ -52,7 +53,7 @@ class FaceLandmarks:
     @property
     def eye_distance(self) -> float:
         """Distance of the outer eye corners in pixels."""
-        return float(np.linalg.norm(self.points[33, :2] - self.points[263, :2]))
+        return float(eye_distance(self.points[:, :2]))
 
     @property
     def size(self) -> float:

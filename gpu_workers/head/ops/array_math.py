@@ -6,6 +6,6 @@ from face3d.messages import Array
 
 
 def smoothstep_array(ramp: Array) -> Array:
-    """Return 0 below 0, 1 above 1, and a smooth rise between; texture_photo.py has it for tensors."""
+    """Return 0 below 0, 1 above 1, and a smooth rise between."""
     clipped = np.clip(ramp, 0, 1)
     return np.asarray(clipped * clipped * (3 - 2 * clipped))

@@ -2,8 +2,11 @@
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from torch.nn import functional
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
@@ -23,14 +26,17 @@ def connected_labels(faces: NDArray[np.integer], count: int) -> IndexArray:
     return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
-def vertex_normals(positions: FloatArray, triangles: NDArray[np.integer]) -> FloatArray:
-    """Return area-weighted unit normals (V, 3)."""
-    a, b, c = (positions[triangles[:, k]] for k in range(3))
-    face_normals = np.cross(b - a, c - a)
-    normals = np.zeros_like(positions)
-    for k in range(3):
-        np.add.at(normals, triangles[:, k], face_normals)
-    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12))
+def vertex_normals(positions: Tensor, triangles: Tensor) -> Tensor:
+    """Return area-weighted unit normals (..., V, 3) of positions (..., V, 3); triangles (M, 3) int64.
+
+    They look outwards where corners run anticlockwise seen from outside; a vertex without area has none, 0.
+    """
+    a, b, c = (positions[..., corner, :] for corner in triangles.unbind(1))
+    faces = torch.linalg.cross(b - a, c - a)
+    normals = torch.zeros_like(positions)
+    for corner in triangles.unbind(1):
+        normals.index_add_(-2, corner, faces)
+    return functional.normalize(normals, dim=-1)
 
 
 def cotangent_laplacian(

@@ -80,12 +80,42 @@ def rasterise(
     Source: Pineda, A Parallel Algorithm for Polygon Rasterization, 1988; perspective by McCool et al. 2001.
     """
     triangles = triangles.long()
-    with torch.no_grad():
-        rows, low, span = _prepare(vertices, triangles, height, width, perspective, cull_back)
-        shape = (len(vertices), height, width)
-        best, dropped = _nearest(rows, low, span, shape, perspective, capacity)
-        seen = torch.where(best == _FAR, -1, best & 0xFFFFFFFF).view(shape)
-    return _measure(vertices, triangles, seen, perspective, dropped)
+    best, dropped = _find_best(vertices, triangles, height, width, perspective, cull_back, capacity)
+    return _measure(vertices, triangles, _triangle_of(best), perspective, dropped)
+
+
+def find_triangles(vertices: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
+    """Return (B, H, W) what `Raster.triangle` of an orthographic view holds, in a part of the time."""
+    return _triangle_of(_find_best(vertices, triangles.long(), height, width, perspective=False)[0])
+
+
+def draw_depth(
+    vertices: Tensor, triangles: Tensor, height: int, width: int, *, perspective: bool = True
+) -> Tensor:
+    """Return (B, H, W) what `Raster.depth` holds, without gradients, in a part of the time."""
+    best, _ = _find_best(vertices, triangles.long(), height, width, perspective)
+    return torch.where(best == _FAR, torch.inf, (best >> 32).int().view(torch.float32))
+
+
+@torch.no_grad()
+def _find_best(
+    vertices: Tensor,
+    triangles: Tensor,
+    height: int,
+    width: int,
+    perspective: bool,
+    cull_back: bool = False,
+    capacity: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return (B, H, W) bits of the depth above the triangle's number, or _FAR; and what was dropped."""
+    rows, low, span = _prepare(vertices, triangles, height, width, perspective, cull_back)
+    shape = (len(vertices), height, width)
+    best, dropped = _nearest(rows, low, span, shape, perspective, capacity)
+    return best.view(shape), dropped
+
+
+def _triangle_of(best: Tensor) -> Tensor:
+    return torch.where(best == _FAR, -1, best & 0xFFFFFFFF)
 
 
 def count_tests(

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from face3d import srgb
+
 try:
     import triton  # type: ignore[import-not-found,import-untyped,unused-ignore]
     import triton.language as tl  # type: ignore[import-not-found,import-untyped,unused-ignore]
@@ -24,6 +26,10 @@ def available(device: torch.device) -> bool:
 
 
 if triton is not None:
+    # A kernel reads no global but one of this kind.
+    _SRGB_SLOPE, _SRGB_CUT = tl.constexpr(srgb.SLOPE), tl.constexpr(srgb.LIGHT_CUT)
+    _SRGB_SCALE, _SRGB_OFFSET = tl.constexpr(srgb.SCALE), tl.constexpr(srgb.OFFSET)
+    _SRGB_GAMMA = tl.constexpr(srgb.GAMMA)
 
     @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
     def _depth_kernel(points, depth, corners, nearest, width, height, slack, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def,unused-ignore]
@@ -112,8 +118,8 @@ if triton is not None:
     def _encode(value):  # type: ignore[no-untyped-def,unused-ignore]
         """Linear light to 8-bit sRGB (IEC 61966-2-1)."""
         v = tl.minimum(tl.maximum(value, 0.0), 1.0)
-        curve = 1.055 * tl.exp2(tl.log2(tl.maximum(v, 1e-8)) * (1 / 2.4)) - 0.055
-        code = tl.where(v <= 0.0031308, 12.92 * v, curve)
+        curve = _SRGB_SCALE * tl.exp2(tl.log2(tl.maximum(v, 1e-8)) * (1 / _SRGB_GAMMA)) - _SRGB_OFFSET
+        code = tl.where(v <= _SRGB_CUT, _SRGB_SLOPE * v, curve)
         return (code * 255 + 0.5).to(tl.uint8)
 
     @triton.jit  # type: ignore[untyped-decorator,unused-ignore]

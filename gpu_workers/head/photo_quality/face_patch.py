@@ -122,8 +122,7 @@ class FacePatch:
 
 def cut_patch(photo: Photo, face: MeasuredFace) -> FacePatch:
     """Return the patch of a face of a photo (H, W, 3); the border's colours go on outside."""
-    eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
-    half = 0.5 * PATCH_SIDE / PATCH_EYES * eyes
+    half = 0.5 * PATCH_SIDE / PATCH_EYES * face.eye_distance
     centre = face.points[:468, :2].mean(0).astype(np.float64)
     cut = cut_square(photo, centre, half, PATCH_SIDE)
     on_device = cut if isinstance(cut, Tensor) else torch.from_numpy(np.array(cut))

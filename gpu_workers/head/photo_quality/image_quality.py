@@ -136,9 +136,8 @@ def measure_quality(
         angles: yaw, pitch, roll in degrees.
         original_scale: pixels of the original photo to pixels of the photo that the landmarks belong to.
     """
-    eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
     return FaceQuality(
-        eye_distance_px=eyes * original_scale,
+        eye_distance_px=face.eye_distance * original_scale,
         yaw=angles[0],
         pitch=angles[1],
         roll=angles[2],

@@ -25,6 +25,7 @@ from gpu_workers.head.model.mediapipe_landmarks import (
     RIGHT_IRIS,
     RIGHT_LIDS,
     SKIN_LANDMARKS,
+    eye_distance,
 )
 from gpu_workers.head.model.posed_head import find_occluders
 from gpu_workers.head.ops.linalg import Layout, box_centre, send
@@ -95,8 +96,7 @@ class _Fit:
     @property
     def eye_distance(self) -> Tensor:
         """Distance () of the outer eye corners, pixels."""
-        distance: Tensor = (self.detected[33, :2] - self.detected[263, :2]).norm()
-        return distance
+        return eye_distance(self.detected[:, :2])
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return pixels (N, 2) and depths (N, 1) of points (N, 3)."""
@@ -240,7 +240,7 @@ class HeadAssembly:
         """Return how far the expression explains an offset of each landmark (468, 1), 0..1."""
         lips = fit.points[self._outer_lips]
         distance = (fit.points[:SKIN_LANDMARKS, None] - lips).norm(dim=2).amin(1, keepdim=True)
-        eyes_apart = (fit.points[33] - fit.points[263]).norm()
+        eyes_apart = eye_distance(fit.points)
         near = (1 - distance / (_MOUTH_REACH * eyes_apart)).clamp(0, 1)
         active = torch.where(self._mouth_shapes, expression, 0)
         explained: Tensor = near * (((active**2).sum() - 0.1) / 0.4).clamp(0, 1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.messages import Array
-from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS
+from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 from gpu_workers.head.ops.image import MASK_EYE_DISTANCE, smoothstep
 from gpu_workers.head.ops.masked_statistics import constant
 from gpu_workers.head.ops.morphology import distance_to
@@ -88,12 +88,12 @@ def find_masks(photo: Array, landmarks: Array, device: torch.device, *, graphs: 
         graphs: use a CUDA graph where the device can.
     """
     points = np.asarray(landmarks[:, :2], np.float64)
-    eye_distance = float(np.linalg.norm(points[OUTER_EYE_CORNERS[0]] - points[OUTER_EYE_CORNERS[1]]))
-    step = round(math.log(max(eye_distance, 1.0) / MASK_EYE_DISTANCE) / math.log(REDUCTION_RATIO))
+    eyes = float(eye_distance(points))
+    step = round(math.log(max(eyes, 1.0) / MASK_EYE_DISTANCE) / math.log(REDUCTION_RATIO))
     reduction = REDUCTION_RATIO ** max(0, step)
     height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
     scale = (width / photo.shape[1], height / photo.shape[0])
-    drawn = draw_plan(points * scale, eye_distance * scale[0], (height, width))
+    drawn = draw_plan(points * scale, eyes * scale[0], (height, width))
     with beside(device, "masks"):
         sent = _send(photo, device)
         if graphs and device.type == "cuda":

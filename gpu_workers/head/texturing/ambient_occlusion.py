@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.ops.image import sample_picture
-from gpu_workers.head.ops.uv_rasterization import rasterise
+from gpu_workers.head.ops.mesh import vertex_normals
+from gpu_workers.head.ops.rasterization import draw_depth
 from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: Directions looked from, and pixels a side of each view.
@@ -37,7 +38,7 @@ def find_occlusion(data: HeadData, atlas: SkinAtlas, size: int) -> Tensor:
     step = atlas.covered.shape[0] // size
     place = _pick_texels(atlas.spread(skin), step)
     normal = functional.normalize(
-        _pick_texels(atlas.spread(_find_normals(skin, atlas.triangles)), step), dim=0
+        _pick_texels(atlas.spread(vertex_normals(skin, atlas.triangles)), step), dim=0
     )
     lifted = place + _LIFT * normal
     seen = torch.zeros(size, size, device=device)
@@ -72,12 +73,11 @@ def _find_visible(points: Tensor, direction: Tensor, positions: Tensor, triangle
     # Positive and smaller where nearer, as the depth test wants it.
     reach = positions.norm(dim=1).max() + 0.1
     depth = reach - positions @ direction
-    raster = rasterise((flat - low) / span * _VIEW, triangles, _VIEW, _VIEW, depth)
-    nearest = (depth[triangles[raster.triangle.clamp(min=0)]] * raster.weights).sum(-1)
-    nearest = torch.where(raster.triangle >= 0, nearest, 2 * reach)
+    view = torch.cat([(flat - low) / span * _VIEW, depth[:, None]], 1)[None]
+    nearest = draw_depth(view, triangles, _VIEW, _VIEW, perspective=False).clamp(max=2 * reach)
     own = reach - torch.tensordot(direction, points, dims=1)
     there = (torch.tensordot(axes, points, dims=1) - low[:, None, None]) / span
-    behind = own - sample_picture(nearest[None], there, mode="nearest")[0]
+    behind = own - sample_picture(nearest, there, mode="nearest")[0]
     share: Tensor = (1 - (behind - _SLACK) / _SLACK).clamp(0, 1)
     return share
 
@@ -85,12 +85,3 @@ def _find_visible(points: Tensor, direction: Tensor, positions: Tensor, triangle
 def _pick_texels(maps: Tensor, step: int) -> Tensor:
     # Not the mean: between charts it would be neither's.
     return maps[:, ::step, ::step]
-
-
-def _find_normals(positions: Tensor, triangles: Tensor) -> Tensor:
-    corners = positions[triangles]
-    faces = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.zeros_like(positions)
-    for k in range(3):
-        normals.index_add_(0, triangles[:, k], faces)
-    return functional.normalize(normals, dim=1)

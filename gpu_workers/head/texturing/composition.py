@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from face3d import srgb
 from gpu_workers.head.ops import triton_kernels
 from gpu_workers.head.ops.image import sample_picture
 from gpu_workers.head.ops.inpainting import make_noise
@@ -116,11 +117,7 @@ def _comb(colour: Tensor, density: Tensor, hair: Tensor, strands: Tensor) -> Non
 
 def encode_srgb(linear: Tensor) -> Tensor:
     """Return linear light of any shape as uint8 sRGB (IEC 61966-2-1); the input is overwritten."""
-    linear.clamp_(0, 1)
-    low = linear * 12.92
-    curve = linear.pow(1 / 2.4).mul_(1.055).sub_(0.055)
-    encoded = torch.where(linear <= 0.0031308, low, curve)
-    return encoded.mul_(255).add_(0.5).to(torch.uint8)
+    return srgb.encode(linear.clamp_(0, 1)).mul_(255).add_(0.5).to(torch.uint8)
 
 
 def _paint(

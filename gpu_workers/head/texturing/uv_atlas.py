@@ -13,7 +13,7 @@ from torch import Tensor
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData, PartData
 from gpu_workers.head.ops.array_math import smoothstep_array
-from gpu_workers.head.ops.uv_rasterization import Raster, interpolate, rasterise_atlas
+from gpu_workers.head.ops.uv_rasterization import AtlasRaster, interpolate, rasterise_atlas
 
 #: Pixels a side of the maps of smooth quantities (coordinates, weights, light, tone).
 WORK_SIZE = 1024
@@ -34,7 +34,7 @@ MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp
 class SkinAtlas:
     """Constant maps of the skin, each WORK_SIZE a side; row 0 lies at v = 1."""
 
-    raster: Raster
+    raster: AtlasRaster
     #: Number of the skin's vertices.
     vertex_count: int
     #: (M, 3) int64 the skin's triangles, rows of its vertices.

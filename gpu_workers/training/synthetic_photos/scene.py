@@ -108,16 +108,6 @@ def make_scene(data: HeadData, device: torch.device) -> Scene:
     )
 
 
-def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
-    """Return area-weighted unit normals (B, N, 3) of vertices (B, N, 3); triangles (F, 3) int64."""
-    a, b, c = (vertices[:, triangles[:, k]] for k in range(3))
-    flat = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        total.index_add_(1, triangles[:, k], flat)
-    return torch.nn.functional.normalize(total, dim=-1)
-
-
 def _neck_border(triangles: NDArray[np.int32], positions: NDArray[np.float32]) -> IndexArray:
     """Return the vertices of the lowest open border of the skin, in order."""
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).astype(
