@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from face3d import srgb
+from face3d.srgb import Values
 from gpu_workers.head.ops.masked_statistics import constant
 from gpu_workers.head.runtime.cuda_graphs import graph_constant
 
@@ -97,10 +98,11 @@ def double(picture: Tensor) -> Tensor:
     return functional.interpolate(picture[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
 
 
-def smoothstep(ramp: Tensor) -> Tensor:
-    """Return 0 below 0, 1 above 1, and a smooth rise between."""
-    clipped = ramp.clamp(0, 1)
-    return clipped * clipped * (3 - 2 * clipped)
+def smoothstep(ramp: Values) -> Values:
+    """Return 0 below 0, 1 above 1, and a smooth rise between; of arrays and tensors alike."""
+    clipped = ramp.clip(0, 1)
+    rise: Values = clipped * clipped * (3 - 2 * clipped)
+    return rise
 
 
 def _gaussian(sigma: float, radius: int) -> tuple[float, ...]:

@@ -1,5 +1,7 @@
 """Small operations on triangle meshes that several modules of the engine share."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -24,6 +26,14 @@ def connected_labels(faces: NDArray[np.integer], count: int) -> IndexArray:
     following = np.roll(faces, -1, axis=1)
     edges = sp.coo_matrix((np.ones(faces.size), (faces.ravel(), following.ravel())), (count, count))
     return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
+
+
+def walk_loop(following: Mapping[int, int], start: int) -> list[int]:
+    """Return the vertices of a closed loop, each the one that follows the one before, from `start` on."""
+    loop = [start]
+    while following[loop[-1]] != start:
+        loop.append(following[loop[-1]])
+    return loop
 
 
 def vertex_normals(positions: Tensor, triangles: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.head.ops.array_math import smoothstep_array
 from gpu_workers.head.ops.image import blur, smoothstep
 from gpu_workers.head.ops.inpainting import make_noise
 from gpu_workers.head.ops.masked_statistics import constant, masked_quantile, thin_out
@@ -256,7 +255,7 @@ def _away_from_border(atlas: SkinAtlas) -> Tensor:
     Its holes (eyes, mouth) count as inside.
     """
     chart = binary_fill_holes((atlas.covered & atlas.main).cpu().numpy())
-    smooth = smoothstep_array(distance_transform_edt(chart) / _BORDER_WIDTH).astype(np.float32)
+    smooth = smoothstep(distance_transform_edt(chart) / _BORDER_WIDTH).astype(np.float32)
     return torch.from_numpy(smooth).to(atlas.covered.device) * atlas.main
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData, PartData
-from gpu_workers.head.ops.array_math import smoothstep_array
+from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.ops.uv_rasterization import AtlasRaster, interpolate, rasterise_atlas
 
 #: Pixels a side of the maps of smooth quantities (coordinates, weights, light, tone).
@@ -186,7 +186,7 @@ def _find_seams(skin: PartData, main: NDArray[np.bool_]) -> tuple[NDArray[np.flo
     across = np.zeros((2, size, size), np.float32)
     across[:, texels[:, 0], texels[:, 1]] = here[nearest].T
     seam = np.zeros((1, size, size), np.float32)
-    seam[0, texels[:, 0], texels[:, 1]] = smoothstep_array(1.25 - distance / _SEAM_REACH)
+    seam[0, texels[:, 0], texels[:, 1]] = smoothstep(1.25 - distance / _SEAM_REACH)
     return across, seam
 
 

@@ -11,12 +11,12 @@ import typer.main
 
 from cli import app
 from cli.diagnosis import COMMAND_SECONDS
-from compose.local.rabbitmq import CONFIG
 from db import erasures, symptoms, upkeep
 from face3d.outages import REPEAT_SECONDS
 from face3d.settings import PLACEHOLDER, ROOT, TOKEN_LENGTH, TOKEN_LETTERS, Settings
 from face3d.states import STAGES, Tier
 from tasks import artifacts, heartbeat, leftovers, retention
+from tests.rabbitmq import CONFIG
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 SETTINGS = Settings()
