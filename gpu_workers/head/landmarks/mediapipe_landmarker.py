@@ -35,6 +35,8 @@ MODEL_FILE = "face_landmarker_v2.task"
 _CPU = torch.device("cpu")
 #: Side of the picture that warms up, pixels.
 _BLANK = 256
+#: The eye distance of a face that looks into the camera, in sides of its landmarks' box.
+_EYES_OF_BOX = 0.6
 #: The expression model's outputs: Apple's names with `_neutral` first and without `tongueOut`.
 _SCORE_NAMES = ("_neutral", *(name for name in ARKIT_NAMES if name != "tongueOut"))
 
@@ -57,11 +59,11 @@ class FaceLandmarks:
 
     @property
     def size(self) -> float:
-        """Size of the face in pixels, however it is turned: the larger side of the landmarks' box, times 0.6.
+        """Size of the face in pixels, however it is turned: a share of the larger side of its box.
 
         Of a face that looks into the camera this is about the eye distance.
         """
-        return 0.6 * float(np.ptp(self.points[:, :2], axis=0).max())
+        return _EYES_OF_BOX * float(np.ptp(self.points[:, :2], axis=0).max())
 
 
 #: For each ARKit shape the one of the other side of the face.

@@ -19,6 +19,8 @@ LUMA = (0.2126, 0.7152, 0.0722)
 MASK_EYE_DISTANCE = 72.0
 #: Radius of the sharpening as a share of the outer-eye distance, its least value in pixels, its strength.
 _SHARPEN_RADIUS, _SHARPEN_LEAST, _SHARPEN_AMOUNT = 0.008, 0.7, 0.6
+#: Most that it adds, of the root of linear light: no edge gets a rim.
+_SHARPEN_MOST = 0.06
 _SRGB_TABLE = tuple(srgb.decode(np.arange(256) / 255).tolist())
 
 
@@ -124,5 +126,5 @@ def _blur_matrix(size: int, sigma: float, device: torch.device) -> Tensor:
 def _sharpen(linear: Tensor, *, sigma: float, amount: float) -> Tensor:
     # In a roughly perceptual scale, so that dark and bright edges overshoot alike.
     root = linear.sqrt()
-    detail = (root - blur(root, sigma)).clamp(-0.06, 0.06)
+    detail = (root - blur(root, sigma)).clamp(-_SHARPEN_MOST, _SHARPEN_MOST)
     return (root + amount * detail).clamp(0, 1) ** 2

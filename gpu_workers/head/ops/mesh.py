@@ -12,6 +12,8 @@ from torch.nn import functional
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
+#: Least and largest cotangent weight: slivers neither cut nor dominate the mesh.
+_COTANGENTS = (0.01, 10)
 
 
 def split_quads(quads: NDArray[np.integer]) -> IndexArray:
@@ -54,7 +56,7 @@ def cotangent_laplacian(
 ) -> tuple[sp.csr_matrix, FloatArray]:
     """Return the cotangent Laplacian (V, V) and the lumped vertex areas (V,).
 
-    Weights are clipped to [0.01, 10], so that slivers neither cut nor dominate the mesh.
+    Weights are clipped, see `_COTANGENTS`.
     Source: Pinkall and Polthier, Computing Discrete Minimal Surfaces, 1993.
     """
     count = len(positions)
@@ -63,7 +65,7 @@ def cotangent_laplacian(
         i, j, apex = (triangles[:, (k + m) % 3] for m in range(3))
         u, v = positions[i] - positions[apex], positions[j] - positions[apex]
         double_area = np.maximum(np.linalg.norm(np.cross(u, v), axis=1), 1e-12)
-        weight = np.clip(0.5 * (u * v).sum(1) / double_area, 0.01, 10)
+        weight = np.clip(0.5 * (u * v).sum(1) / double_area, *_COTANGENTS)
         rows += [i, j]
         columns += [j, i]
         values += [weight, weight]

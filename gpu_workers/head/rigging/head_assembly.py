@@ -48,6 +48,8 @@ _BELIEF, _LID_BELIEF, _LIP_BELIEF = 0.25, 0.65, 0.5
 _ASYMMETRY = 0.5
 #: Distance from the lips (share of the eye distance) at which expression no longer explains an offset.
 _MOUTH_REACH = 0.4
+#: Sum of squared weights of mouth shapes from which they explain an offset, and how much more until in full.
+_EXPLAINS_FROM, _EXPLAINS_RANGE = 0.1, 0.4
 #: Landmarks whose offset the inner parts follow rigidly: lids, base of the nose, below the lower lip.
 _FOLLOWED = {
     "eye_left": LEFT_LIDS,
@@ -243,7 +245,7 @@ class HeadAssembly:
         eyes_apart = eye_distance(fit.points)
         near = (1 - distance / (_MOUTH_REACH * eyes_apart)).clamp(0, 1)
         active = torch.where(self._mouth_shapes, expression, 0)
-        explained: Tensor = near * (((active**2).sum() - 0.1) / 0.4).clamp(0, 1)
+        explained: Tensor = near * (((active**2).sum() - _EXPLAINS_FROM) / _EXPLAINS_RANGE).clamp(0, 1)
         return explained
 
     def _of_neutral(self, offsets: Tensor, explained: Tensor) -> Tensor:

@@ -45,6 +45,10 @@ _HUE_SPREAD = (7.5, 9.0)
 _HUE_LIMITS = (1.3, 2.1)
 #: In CIELAB's lightness.
 _HOLE_DARKNESS = 12.0
+#: Lightness of the skin's from which a hue says something, and how much more until it counts in full.
+_BRIGHT_FROM, _BRIGHT_RANGE = 0.5, 0.15
+#: Prior of skin: the least, what the face has more, how far outside the contour it begins, over how far.
+_LEAST_PRIOR, _PRIOR_RANGE, _PRIOR_BEGINS, _PRIOR_WIDTH = 0.1, 0.8, 0.25, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,7 @@ def _compare(lab: Tensor, patches: Tensor, place: tuple[slice, slice]) -> tuple[
     reference = torch.where(samples.valid.any(), reference, constant(_USUAL_SKIN, lab.device))
     moved = (lab[1:] - reference[1:, None, None]) / constant(_HUE_SPREAD, lab.device)[:, None, None]
     low, high = _HUE_LIMITS
-    bright = smoothstep((lab[0] / reference[0].clamp(min=1) - 0.5) / 0.15)
+    bright = smoothstep((lab[0] / reference[0].clamp(min=1) - _BRIGHT_FROM) / _BRIGHT_RANGE)
     return (
         lab[0] < reference[0] - _HOLE_DARKNESS,
         bright * smoothstep((moved.square().sum(0).sqrt() - low) / (high - low)),
@@ -168,7 +172,7 @@ def _rate_skin(lab: Tensor, depth: Tensor, plan: MaskPlan) -> Tensor:
     inside = (depth > _SEED_INSET) & ~(plan.eye_regions | plan.lips) & (row < plan.nose[1])
     inside = torch.where(inside.sum() < _FEWEST_SEEDS, plan.face, inside)
     far = distance_to(plan.face, most_pixels(_SURROUNDINGS)) / plan.eye_distance
-    prior = 0.1 + 0.8 * smoothstep((depth - far + 0.25) / 0.5)
+    prior = _LEAST_PRIOR + _PRIOR_RANGE * smoothstep((depth - far + _PRIOR_BEGINS) / _PRIOR_WIDTH)
     # Above the eyes, beside and over the forehead, is hair or background; below lies the neck.
     from_forehead = distance_to(plan.stretched, most_pixels(_HAIRLINE)) / plan.eye_distance
     around = (far < _SURROUNDINGS) & (from_forehead > _HAIRLINE)

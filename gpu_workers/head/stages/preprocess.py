@@ -45,6 +45,8 @@ _CROP_HALF = 3.0
 _CROP_RISE = 0.35
 #: Its side is a multiple of this, pixels.
 _CROP_STEP = 128
+#: A square with more than this share of the photo's longer side saves nothing.
+_CROP_WORTH = 0.8
 #: Focal length where EXIF says nothing: that of a portrait taken from 80 cm, in eye distances, or that of a
 #: normal lens, in longest sides of the photo, whichever is longer.
 _PORTRAIT_FOCAL = 9.0
@@ -231,7 +233,7 @@ def _crop_box(face: MeasuredFace, width: int, height: int, input_size: int) -> t
     """
     eyes = face.eye_distance
     side = int(np.ceil(2 * _CROP_HALF * eyes / _CROP_STEP)) * _CROP_STEP
-    if max(width, height) <= input_size or side > 0.8 * max(width, height):
+    if max(width, height) <= input_size or side > _CROP_WORTH * max(width, height):
         return 0, 0, width, height
     x, y = face.points[:SKIN_LANDMARKS, :2].mean(0) - [0, _CROP_RISE * eyes]
     left = min(max(0, round(x - side / 2)), max(0, width - side))

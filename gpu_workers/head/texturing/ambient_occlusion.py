@@ -22,6 +22,8 @@ _DIRECTIONS, _VIEW = 30, 224
 _LIFT, _SLACK = 0.0014, 0.0014
 #: Cornea and lashes let light through.
 _CLEAR = ("cornea", "lashes")
+#: Sides of a view in breadths of the head; metres of depth that are free before it.
+_VIEW_MARGIN, _BEFORE = 1.02, 0.1
 
 
 def find_occlusion(data: HeadData, atlas: SkinAtlas, size: int) -> Tensor:
@@ -69,9 +71,9 @@ def _find_visible(points: Tensor, direction: Tensor, positions: Tensor, triangle
     axes = torch.stack([right, torch.linalg.cross(direction, right)])
     flat = positions @ axes.T
     low = flat.amin(0)
-    span = (flat.amax(0) - low).max() * 1.02
+    span = (flat.amax(0) - low).max() * _VIEW_MARGIN
     # Positive and smaller where nearer, as the depth test wants it.
-    reach = positions.norm(dim=1).max() + 0.1
+    reach = positions.norm(dim=1).max() + _BEFORE
     depth = reach - positions @ direction
     view = torch.cat([(flat - low) / span * _VIEW, depth[:, None]], 1)[None]
     nearest = draw_depth(view, triangles, _VIEW, _VIEW, perspective=False).clamp(max=2 * reach)

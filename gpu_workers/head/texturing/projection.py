@@ -14,6 +14,8 @@ from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 #: A surface may lie so far behind what the camera sees and still be it, metres; more where it is seen aslant.
 _DEPTH_SLACK = 0.003
 _SLANT_SLACK = 0.0015
+#: Least cosine by which the latter is divided.
+_LEAST_COSINE = 0.1
 _FAR = 1e3
 
 
@@ -59,7 +61,7 @@ def project_skin(
     cosine = (normal * towards).sum(0, keepdim=True)
     nearest = _depth_map(vertices, camera, atlas, picture_size)
     seen = sample_picture(nearest[None], coordinates)
-    slack = _DEPTH_SLACK + _SLANT_SLACK / cosine.clamp(min=0.1)
+    slack = _DEPTH_SLACK + _SLANT_SLACK / cosine.clamp(min=_LEAST_COSINE)
     visible = ((seen + slack - depth) / slack * 2).clamp(0, 1)
     return Projection(
         coordinates=coordinates,

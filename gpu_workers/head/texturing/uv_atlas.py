@@ -21,6 +21,8 @@ WORK_SIZE = 1024
 _THROAT_DEPTH = 0.045
 #: Texels over which another chart's rim takes the colour across its seam, and points looked at on an edge.
 _SEAM_REACH, _SEAM_POINTS = 18.0, 6
+#: Above 1 by the share of that reach which is joined in full.
+_SEAM_FULL = 1.25
 #: So far down an upper lid's rim moves at least when the eye shuts, metres.
 _LID_TRAVEL = 0.007
 #: Skin that moves so far with a smile lies in its folds, metres.
@@ -186,7 +188,7 @@ def _find_seams(skin: PartData, main: NDArray[np.bool_]) -> tuple[NDArray[np.flo
     across = np.zeros((2, size, size), np.float32)
     across[:, texels[:, 0], texels[:, 1]] = here[nearest].T
     seam = np.zeros((1, size, size), np.float32)
-    seam[0, texels[:, 0], texels[:, 1]] = smoothstep(1.25 - distance / _SEAM_REACH)
+    seam[0, texels[:, 0], texels[:, 1]] = smoothstep(_SEAM_FULL - distance / _SEAM_REACH)
     return across, seam
 
 
