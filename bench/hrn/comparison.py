@@ -1,7 +1,7 @@
 """ModelScope's pipeline as it is called, its networks and fit alone, engines hrn and anny: side by side.
 
 All draw with our rasteriser, but for the rows that name nvdiffrast and PyTorch3D: those are measured where
-both are installed, which is nobody's default (hrn_unmodified.py). Made-up weights serve as well as real ones:
+both are installed, which is nobody's default (unmodified.py). Made-up weights serve as well as real ones:
 time depends on shapes and numbers of steps, and those are the real ones.
 """
 

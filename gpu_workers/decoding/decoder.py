@@ -1,4 +1,4 @@
-"""The child process that decodes photos, `python -m gpu_workers.decoding.decoder`; photo_child.py drives it.
+"""The child process that decodes photos, `python -m gpu_workers.decoding.decoder`; child.py drives it.
 
 Untrusted bytes meet decoders here and nowhere else. Before the first of them every library is loaded and used
 once, and then the process locks itself up (sandbox/): it opens no file, reaches no network and no other

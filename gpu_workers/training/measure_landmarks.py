@@ -1,4 +1,4 @@
-"""Measures how the landmark detector misses the points of our head: a LandmarkErrors (landmark_errors.py).
+"""Measures how the landmark detector misses the points of our head: a LandmarkErrors (landmark_noise.py).
 
 Random heads are rendered and looked at as photos are; what is found is compared with what is there. The free
 forms of the random heads, which the basis of the fit cannot follow, count as errors too.

@@ -64,7 +64,7 @@ class FrontBinding:
         """Return displacements (S, 3) as far as they are trusted, carried on smoothly and to nothing.
 
         D = argmin sum trust a |D - d|^2 + 0.02 |L D|^2 over M + 0.02 (1 - trust) a |D|^2, in centimetres, as
-        the biharmonic residual of engine anny (residual.py).
+        the biharmonic residual of engine anny (biharmonic_residual.py).
         """
         right = (self.trust * self._areas)[:, None] * displacements
         return np.asarray(self._smooth.solve(right))

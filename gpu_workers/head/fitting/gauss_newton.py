@@ -1,14 +1,14 @@
 """The bounded Gauss-Newton fit of pose, identity and expression to a face's points; batched, CPU and CUDA.
 
 It minimises, with residuals r (x, y and relative depth of each landmark) in eye distances less the detector's
-bias at this pose, and S the covariance of the detector's errors (see landmark_errors.py),
+bias at this pose, and S the covariance of the detector's errors (see landmark_noise.py),
 
     r^T H S^-1 H r + q^T N^-1 q + |identity|^2 + |local / 0.2|^2 + |(expression - expected) / s|^2
       + |(left - right) / 0.08|^2
 
 inside the bounds of every coefficient; H weighs down the landmarks that miss by more than their error lets
 expect (Huber). q are the residuals of the face network's points, N the covariance that it gives them
-(fit_equations.py); without a network the landmarks stand alone.
+(normal_equations.py); without a network the landmarks stand alone.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The fit as a CUDA graph: some thousand small kernels launched as one; fit.py is the plain twin."""
+"""The fit as a CUDA graph: some thousand small kernels launched as one; gauss_newton.py is the plain twin."""
 
 import threading
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ _FIXED_ACTIONS = ("tongueOut", "mouthClose", "cheekPuff", "jawForward")
 class FitBasis:
     """The head data at the face's points and the errors of the landmarks among them, on one device.
 
-    Points are those of face_points.py: K of them, the landmarks first.
+    Points are those of dense_landmarks.py: K of them, the landmarks first.
 
     Args:
         errors: the assumed ones when None.

@@ -27,9 +27,9 @@ _ROUNDS, _ROUND_STEPS = (0.05, 0.03, 0.015), 2
 def fit_views(basis: FitBasis, seen: Observation, matcher: ViewMatcher | None = None) -> tuple[Fit, int]:
     """Fit one person to V photos of them.
 
-    The cost is the sum of the photos' own (see fit.py), with identity and local changes in common and their
-    priors counted once, and of the spots of skin that the first photo and another both show (see
-    view_matches.py).
+    The cost is the sum of the photos' own (see gauss_newton.py), with identity and local changes in common
+    and their priors counted once, and of the spots of skin that the first photo and another both show (see
+    patch_correspondences.py).
 
     Args:
         seen: V photos, tensors of float64 on the basis's device, eyes level.

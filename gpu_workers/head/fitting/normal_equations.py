@@ -95,7 +95,7 @@ def _of_network(network: NetworkPoints, missing: Tensor, jacobian: Tensor) -> tu
     """Return what the network's points say; missing (B, K, 3) pixels, jacobian (B, K, 3, 6 + N).
 
     With loadings A, precisions p and residuals r, the inverse covariance is p (1 - A (I + A^T A)^-1 A^T) p
-    (face_network.py, Woodbury's identity).
+    (dense_network.py, Woodbury's identity).
     """
     batch = len(missing)
     weight = network.precision.to(WORK)

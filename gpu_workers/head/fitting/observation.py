@@ -11,7 +11,7 @@ from gpu_workers.head.model.mediapipe_landmarks import eye_axis, eye_distance
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPoints:
-    """What the face network says (face_network.py), in a picture whose eyes are level; B photos, K points."""
+    """What the face network (dense_network.py) says of a picture whose eyes are level; B photos, K points."""
 
     #: (B, K, 3) pixels; z in the same unit, away from the camera.
     points: Tensor

@@ -2,11 +2,11 @@
 
 The landmarks of a person err by the same in each photo, so two photos by their landmarks alone know little
 more than one. What tells depth is where the same spot of skin lies in both. Patches of the first photo are
-looked for in the other (photo_match.py); each that is found is two equations,
+looked for in the other (patch_alignment.py); each that is found is two equations,
 
     place in the other photo + G (projection in the first - place in the first) - projection in the other = 0,
 
-with G the affine map between both photos at that spot (view_surface.py).
+with G the affine map between both photos at that spot (surface_samples.py).
 """
 
 from collections.abc import Sequence

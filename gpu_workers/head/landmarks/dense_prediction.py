@@ -41,7 +41,7 @@ def look_at_face(
     Returns:
         Tensors `network/points` (K, 3) pixels, z in the same unit away from the camera; `network/deviation`
         (K, 2) pixels, in the picture and in depth, as far as they are believed; `network/loadings` (3 K, R),
-        see face_network.py, with x and y along and across the line of the eyes. None of them if the points
+        see dense_network.py, with x and y along and across the line of the eyes. None of them if the points
         are far from the landmarks: the second value, their mean distance as a share of the eye distance,
         says how far.
     """

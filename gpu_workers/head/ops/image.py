@@ -34,7 +34,7 @@ class FacePhoto:
     confidence: Tensor
     #: (1, h, w) float32 in 0..1: how much a pixel's colour is skin.
     skin: Tensor
-    #: Pixels of the photo to one of the masks; see texture_masks.py.
+    #: Pixels of the photo to one of the masks; see face_masks.py.
     reduction: float
 
 

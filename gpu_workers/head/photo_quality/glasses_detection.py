@@ -1,7 +1,7 @@
 """Spectacles of any frame: a line over the nose's bridge, and lines under both eyes or on both temples.
 
 A frame is dark, light or coloured: each is a line of its own kind, and one kind has to be found in both
-places. texture_glasses.py finds the pixels of dark ones, which the map then leaves out.
+places. glasses.py finds the pixels of dark ones, which the map then leaves out.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ _BRIDGE_TOP, _BRIDGE_END = 9, 197
 _UNDER, _ASIDE, _TEMPLE = (0.07, 0.40), (0.13, 0.24), (-0.22, 0.15)
 #: Share of the width of an eye left out at either end.
 _ENDS = 0.15
-#: Dark lines so strong are what texture_glasses.py looks for.
+#: Dark lines so strong are what glasses.py looks for.
 _DARK_ENOUGH = 1.4
 #: A frame lies on a brow that is as dark as it, but for this share of its contrast with skin, along this
 #: share of the brow; so far round the brow's outline, of the eye distance.

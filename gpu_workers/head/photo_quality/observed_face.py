@@ -89,7 +89,7 @@ class FaceLook:
 
     observed: Observed
     light: FaceLight
-    #: See seen_mouth.py.
+    #: See mouth_detection.py.
     mouth: float
     tongue: float
 

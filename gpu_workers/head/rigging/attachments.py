@@ -80,7 +80,7 @@ def _join(data: HeadData, parts: list[PartData], device: torch.device) -> _Alike
     centres = template[:0]
     if offsets.numel():
         eyes = [data.part(f"eye_{part.name.rsplit('_', 1)[1]}").vertices for part in parts]
-        # An eyeball's last two vertices (eyeball.py).
+        # An eyeball's last two vertices (eyeballs.py).
         poles = send([np.arange(eye.stop - 2, eye.stop) for eye in eyes])
         centres = template[poles].mean(1)
     return _Alike(

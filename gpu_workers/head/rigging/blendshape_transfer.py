@@ -1,6 +1,7 @@
 """The 52 shapes of one head: the template's mended shapes, carried to this face and settled on it.
 
-1. Skin: each vertex goes where the space around the face (lattice.py) takes the place to which the
+1. Skin: each vertex goes where the space around the face (deformation_lattice.py) takes the place to which
+the
    template's shape moves it, so that movements grow with the features they move.
 2. Jaw: what opens with the jaw turns with it, by the template's angle about this head's joint; teeth and
    tongue rigidly.

@@ -50,7 +50,7 @@ class FittedPhoto:
     height: int
     #: None without a second photo.
     second_view: SecondView | None = None
-    #: Whether the person's right and left iris were seen; see observed.py.
+    #: Whether the person's right and left iris were seen; see observed_face.py.
     irises: tuple[bool, bool] = (True, True)
 
     def pack(self, *, expression_in_base: bool) -> Tensor:

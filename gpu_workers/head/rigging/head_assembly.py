@@ -1,10 +1,10 @@
 """From a fit to a head: neutral shape, the landmarks' remaining offsets, expression, metric scale, camera.
 
 The basis leaves about 1 % of the eye distance between its points and the detected ones. These offsets are
-spread over the skin (see residual.py), but not all of them belong to the neutral face: what is the same on
-both sides does; what differs is half believed; and near the mouth, as far as the person smiles or speaks,
-it belongs to the expression and is put into the shapes that are active, so that neutral + expression still
-meets the photo.
+spread over the skin (see biharmonic_residual.py), but not all of them belong to the neutral face: what is the
+same on both sides does; what differs is half believed; and near the mouth, as far as the person smiles or
+speaks, it belongs to the expression and is put into the shapes that are active, so that neutral + expression
+still meets the photo.
 """
 
 from dataclasses import dataclass

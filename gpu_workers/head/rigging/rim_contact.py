@@ -1,9 +1,9 @@
 """Keeps the two rims of an opening, lips or lids, apart, or brings them together, in many poses at once.
 
-The rims are a regular grid (rings.py). Beside every point of one rim, the other rim's rings are cut by the
-plane across the opening through it: a profile, which runs from the inside to the front and is a height over
-depth. A point beyond the other rim's height passes through it. Both rims yield by half of the overlap, and
-their surroundings follow.
+The rims are a regular grid (opening_grids.py). Beside every point of one rim, the other rim's rings are cut
+by the plane across the opening through it: a profile, which runs from the inside to the front and is a height
+over depth. A point beyond the other rim's height passes through it. Both rims yield by half of the overlap,
+and their surroundings follow.
 
 Nothing here depends on what is found: every pose takes every pass, and where nothing overlaps, nothing moves.
 """

@@ -29,7 +29,7 @@ _MIDDLE_FROM, _MIDDLE_RANGE = 0.6, 0.4
 _BROW_MARGIN, _BROW_FEATHER, _NOSE_FEATHER = 0.04, 0.06, 0.3
 #: Steps that close the skin's colour.
 _PORES = 2
-#: Half the side of the largest eroding square, most steps that close gaps (texture_mask_plan.py).
+#: Half the side of the largest eroding square, most steps that close gaps (landmark_outlines.py).
 _WIDEST_EROSION, _WIDEST_GAPS = 3, 6
 
 

@@ -52,7 +52,7 @@ _CROP_WORTH = 0.8
 _PORTRAIT_FOCAL = 9.0
 _LENS_FOCAL = 1.1
 _CPU = torch.device("cpu")
-#: What a second, turned photo may be: degrees, and disagreement of the landmarks (see photo_checks.py).
+#: What a second, turned photo may be: degrees, and disagreement of the landmarks (see image_quality.py).
 _VIEW_YAW = 40.0
 _VIEW_DISAGREEMENT = 0.05
 #: Diagonal of 35 mm film in millimetres.
@@ -82,13 +82,13 @@ def preprocess_photo(
     Returns:
         Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
             camera, same unit; the first pixel's centre is 0.5); `scores` (52,) float32 expression scores in
-            ARKIT_NAMES' order, 0 for parts that are hidden; `observed`, see observed.py; `network/...`, see
-            face_network_photo.py; `camera` (3,) float64: assumed focal length and principal point, pixels.
+            ARKIT_NAMES' order, 0 for parts that are hidden; `observed`, see observed_face.py; `network/...`,
+            see dense_prediction.py; `camera` (3,) float64: assumed focal length and principal point, pixels.
             Facts: measurements, `crop` (left, top, right, bottom in pixels of the upright original),
             `turned_degrees` (clockwise, where the photo was not upright and did not say so), `focal_from`,
             whether the face network's points are used, `glasses`, and `reasons`, as of face3d/quality.py.
     Raises:
-        RefusedError: see gpu_workers/decoding/client.py and photo_checks.py; no_face and several_faces.
+        RefusedError: see gpu_workers/decoding/client.py and image_quality.py; no_face and several_faces.
     """
     longest = min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size))
     on_gpu = device.type == "cuda"

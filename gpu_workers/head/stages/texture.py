@@ -88,7 +88,7 @@ def bake_head(
     Returns:
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
         coverage as a fourth channel; with format `maps`, of the skin's size, `normal/skin`, `roughness/skin`,
-        `occlusion/skin` and `displacement/skin` (texture_surface.py); facts `texel_shares` of the face
+        `occlusion/skin` and `displacement/skin` (detail_maps.py); facts `texel_shares` of the face
         (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses` were found
         and left out, `quality_reasons` that this stage adds, `iris_colour`, `skin_tone` and `hair_colour` in
         linear light (None where the photo does not show them),

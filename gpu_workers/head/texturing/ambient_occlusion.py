@@ -1,7 +1,7 @@
 """How much of the sky each texel of the skin sees: ambient occlusion of the mean head, found once a process.
 
 Depth maps from many directions tell what is hidden from there; heads differ little in what hides what. What a
-person's own folds hide is added later (texture_surface.py).
+person's own folds hide is added later (detail_maps.py).
 """
 
 import math

@@ -73,7 +73,7 @@ def find_iris_colour(photo: Tensor, landmarks: Array, seen: tuple[bool, bool] = 
     Args:
         photo: (3, H, W) linear light.
         landmarks: (478, 2 or 3) pixels of the photo.
-        seen: whether the right and the left iris show; see observed.py.
+        seen: whether the right and the left iris show; see observed_face.py.
     """
     irises = [iris for iris, shows in zip((RIGHT_IRIS, LEFT_IRIS), seen, strict=True) if shows]
     samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in irises]

@@ -44,7 +44,7 @@ def paint_lashes() -> NDArray[np.uint8]:
     """Return the lashes' map, (LASHES_SIZE, LASHES_SIZE, 4) uint8 sRGB with coverage.
 
     On the left eye u runs from the inner corner to the outer. Upper lashes fill v 0.51 to 0.99 from root to
-    tip, lower ones v 0.01 to 0.45 (see lashes.py).
+    tip, lower ones v 0.01 to 0.45 (see eyelashes.py).
     """
     side = LASHES_SIZE * _SUPERSAMPLING
     coverage = Image.new("L", (side, side), 0)

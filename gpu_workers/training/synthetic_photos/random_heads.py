@@ -1,5 +1,5 @@
 """Random heads in front of random cameras: shape, expression, pose and framing. How they look is another
-module's matter (random_looks.py).
+module's matter (random_appearance.py).
 
 A face's shape is a draw of the head data's own coefficients plus smooth free-form noise, so that the network
 learns more shapes than the basis has axes for.

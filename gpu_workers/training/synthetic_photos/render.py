@@ -121,7 +121,7 @@ class PictureMaker:
         turned: float = 1.0,
         strength: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ) -> tuple[RandomHeads, Looks]:
-        """Return random heads and looks for them; arguments as in random_heads.py and random_looks.py."""
+        """Return random heads with looks; arguments as in random_heads.py and random_appearance.py."""
         heads = self.heads.sample(batch, generator, turned=turned, margin=margin, strength=strength)
         looks = sample_looks(
             batch,

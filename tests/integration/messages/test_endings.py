@@ -136,9 +136,7 @@ def _empty(bench: Bench) -> Iterator[None]:
         try:
             until(lambda: not unacked(bench), "nothing is left unacknowledged", seconds=5)
         except AssertionError as error:
-            logs = "\n".join(
-                log.read_text()[-10_000:] for log in bench.pipeline.run.logs.glob("*celery*.log")
-            )
+            logs = "\n".join(log.read_text()[-10_000:] for log in bench.pipeline.logs.glob("*celery*.log"))
             told = f"{error}: {unacked(bench)}\n{logs}"
             forget_unacked(bench)
             raise AssertionError(told) from None
@@ -201,15 +199,15 @@ def test_a_task_that_ends_before_it_holds_the_lease(bench: Bench, ending: str) -
     taken_once(bench, job_id)
     assert bench.depths() == (0, 0, 0)
     assert (bench.job(job_id).state, bench.job(job_id).stages[0].state) == ("accepted", "dispatched")
-    assert mend_lost_dispatches(bench.app, bench.pipeline.run.sessions, bench.settings) == 1
+    assert mend_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) == 1
     assert bench.job(job_id).dispatch == 2
-    publish(bench.pipeline.run.sessions)
+    publish(bench.pipeline.sessions)
 
 
 @pytest.mark.parametrize("ending", ["overrun", "died"])
 def test_a_task_that_ends_while_it_holds_the_lease(bench: Bench, ending: str) -> None:
     job_id, _ = bench.publish(ending)
-    bench.pipeline.run.wait_for_stage(job_id, "preprocess", "running")
+    bench.pipeline.wait_for_stage(job_id, "preprocess", "running")
     time.sleep(LIMIT if ending == "overrun" else 0)
     taken_once(bench, job_id)
     assert bench.depths() == (0, 0, 0)
@@ -219,7 +217,7 @@ def test_a_task_that_ends_while_it_holds_the_lease(bench: Bench, ending: str) ->
 
 def dies(bench: Bench, job_id: str) -> None:
     """Wait for the lease's end, and see that it counts as one death and the chain goes out again."""
-    sessions = bench.pipeline.run.sessions
+    sessions = bench.pipeline.sessions
     until(lambda: expire_leases(sessions, bench.settings) == 1, "the lease runs out", seconds=10)
     job = bench.job(job_id)
     assert (job.dispatch, job.stages[0].state, job.stages[0].worker_deaths) == (2, "dispatched", 1)
@@ -228,7 +226,7 @@ def dies(bench: Bench, job_id: str) -> None:
 
 def test_a_soft_time_limit_is_a_retryable_ending(bench: Bench) -> None:
     job_id, _ = bench.publish("overrun", soft_time_limit=1)
-    bench.pipeline.run.wait_for_stage(job_id, "preprocess", "dispatched")
+    bench.pipeline.wait_for_stage(job_id, "preprocess", "dispatched")
     until(lambda: bench.job(job_id).dispatch == 2, "it is dispatched again", seconds=10)
     taken_once(bench, job_id)
     assert bench.depths() == (0, 0, 0)
@@ -237,7 +235,7 @@ def test_a_soft_time_limit_is_a_retryable_ending(bench: Bench) -> None:
 
 def test_a_task_that_an_operator_terminates(bench: Bench) -> None:
     job_id, task_id = bench.publish("overrun")
-    bench.pipeline.run.wait_for_stage(job_id, "preprocess", "running")
+    bench.pipeline.wait_for_stage(job_id, "preprocess", "running")
     bench.app.control.revoke(task_id, terminate=True, signal="SIGKILL")
     taken_once(bench, job_id)
     assert bench.depths() == (0, 0, 0)
@@ -249,20 +247,20 @@ def test_a_task_that_an_operator_revokes_before_it_starts(bench: Bench) -> None:
     job_id, task_id = bench.publish("returns")
     bench.app.control.revoke(task_id)
     for blocker in blockers:
-        bench.pipeline.run.wait_for_stage(blocker, "preprocess", "done")
+        bench.pipeline.wait_for_stage(blocker, "preprocess", "done")
     time.sleep(1.0)
     assert bench.takes(job_id) == []
     assert bench.depths() == (0, 2, 0)
-    assert mend_lost_dispatches(bench.app, bench.pipeline.run.sessions, bench.settings) >= 1
+    assert mend_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) >= 1
     assert bench.job(job_id).dispatch == 2
-    publish(bench.pipeline.run.sessions)
+    publish(bench.pipeline.sessions)
 
 
 def test_the_broker_connection_breaks_while_a_task_runs(bench: Bench) -> None:
     job_id, _ = bench.publish("slow")
-    bench.pipeline.run.wait_for_stage(job_id, "preprocess", "running")
+    bench.pipeline.wait_for_stage(job_id, "preprocess", "running")
     assert bench.proxy.cut() > 0
-    bench.pipeline.run.wait_for_stage(job_id, "preprocess", "done")
+    bench.pipeline.wait_for_stage(job_id, "preprocess", "done")
     until(lambda: bench.depths()[0] == 0, "no message waits", seconds=10)
     until(lambda: bench.depths()[1] >= 1, "the chain goes on", seconds=10)
     assert bench.depths()[2] == 0
@@ -272,7 +270,7 @@ def test_the_broker_connection_breaks_while_a_task_runs(bench: Bench) -> None:
 def test_the_whole_worker_is_killed(bench: Bench) -> None:
     assert bench.worker is not None
     job_id, _ = bench.publish("slow")
-    bench.pipeline.run.wait_for_stage(job_id, "preprocess", "running")
+    bench.pipeline.wait_for_stage(job_id, "preprocess", "running")
     kill_tree(bench.worker)
     if bench.settings.broker_kind == "amqp":
         until(lambda: bench.depths()[0] == 1, "RabbitMQ has the message again", seconds=10)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
-from gpu_workers.decoding import child
+from gpu_workers.decoding import child as child_module
 from gpu_workers.decoding import client as photo_module
 from gpu_workers.decoding.client import Pixels, decode_photo, plain_memory
 from gpu_workers.photo_limits import PhotoLimits
@@ -35,7 +35,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch):
 
     def start(kind: str) -> None:
         photo_module._children.finish()
-        monkeypatch.setattr(child, "PROGRAM", ("-m", "tests.unit.decoding.decoder_stand_in", kind))
+        monkeypatch.setattr(child_module, "PROGRAM", ("-m", "tests.unit.decoding.decoder_stand_in", kind))
 
     yield start
     monkeypatch.undo()
@@ -134,7 +134,7 @@ def test_the_shared_file_cannot_change_its_size() -> None:
 
 def test_a_decoder_retires(monkeypatch: pytest.MonkeyPatch) -> None:
     photo_module._children.finish()
-    monkeypatch.setattr(child, "PHOTOS_PER_CHILD", 3)
+    monkeypatch.setattr(child_module, "PHOTOS_PER_CHILD", 3)
     used = []
     for _ in range(7):
         decode_photo(photo(), PhotoLimits())

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from face3d.errors import EngineUnavailable, ErrorCode, RefusedError
-from gpu_workers.decoding import child
+from gpu_workers.decoding import child as child_module
 from gpu_workers.decoding import client as photo_module
 from gpu_workers.decoding.client import decode_photo
 from gpu_workers.photo_limits import PhotoLimits
@@ -220,7 +220,7 @@ def test_a_file_that_kills_two_decoders_is_refused(monkeypatch):
         asked.append(self)
         raise OSError("the decoder ended")
 
-    monkeypatch.setattr(child.Child, "ask", die)
+    monkeypatch.setattr(child_module.Child, "ask", die)
     assert refusal(encode(PICTURE, "PNG")) is ErrorCode.NOT_AN_IMAGE
     assert len(set(asked)) == 2
 
@@ -244,7 +244,7 @@ def test_a_file_that_uses_all_its_time_is_refused(monkeypatch):
     decode_photo(good, hurried)
     (child, *_) = photo_module._children._idle
     os.kill(child.process_id, signal.SIGSTOP)
-    monkeypatch.setattr(child.Child, "cpu_seconds", lambda self: 0.2)
+    monkeypatch.setattr(child_module.Child, "cpu_seconds", lambda self: 0.2)
     assert refusal(good, hurried) is ErrorCode.IMAGE_TOO_LARGE
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.project.test_layout import ROOMS
+from tests.unit.project.test_layout import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -77,7 +77,7 @@ def test_what_the_image_needs_is_given_and_nothing_else_is_copied() -> None:
     copies = [line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY ")]
     named = {source for sources in copies if not sources[0].startswith("--from") for source in sources}
     files = {"LICENSE", "README.md", "pyproject.toml", "requirements.lock", "requirements-models.lock"}
-    assert named == {*files, *ROOMS}
+    assert named == {*files, *PACKAGES}
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert named == allowed
     for path in (

@@ -73,7 +73,7 @@ def test_a_program_that_does_not_start_has_no_version(machine: ModuleType, tmp_p
 
 def test_the_head_data_is_made_again_when_its_sources_change(setup: ModuleType) -> None:
     names = {path.name for path in setup.build_sources()}
-    assert {"build.py", "head_data.py", "correspondence.json"} <= names
+    assert {"build.py", "head_template.py", "correspondence.json"} <= names
     # What only uses the data does not make it stale.
     assert "engine.py" not in names
 

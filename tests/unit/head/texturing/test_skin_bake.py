@@ -11,6 +11,7 @@ from face3d.head import Head, MeshPart
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.null.head import make_head
+from gpu_workers.head.model import posed_head
 from gpu_workers.head.model.head_template import HeadData, PartData
 from gpu_workers.head.segmentation import face_masks, landmark_outlines
 from gpu_workers.head.stages import texture
@@ -294,7 +295,7 @@ def test_once_warm_the_bake_never_waits_for_the_device(monkeypatch):
     masks = face_masks.FaceMasks(
         photo=photo, confidence=whole, skin=whole, reduction=1, measures=torch.zeros(2)
     )
-    request = skin_bake.BakeRequest(head=projection.HostHead(head), masks=masks, sharpen=True, size=1024)
+    request = skin_bake.BakeRequest(head=posed_head.HostHead(head), masks=masks, sharpen=True, size=1024)
     monkeypatch.setattr(skin_bake, "compose_skin", lambda photo, *_: photo)
     monkeypatch.setattr(projection, "_depth_map", lambda _1, _2, _3, size: torch.ones(size))
     with torch.inference_mode():
