@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOMS := face3d cli capacity storage db migrations tasks gpu_workers assets web bench compose
 
-.PHONY: help env demo up test test-slow hrn test-hrn check bench lock clean
+.PHONY: help env demo up test test-slow hrn test-hrn check bench lock clean test-gpu test-kernels
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -22,6 +22,12 @@ test: env  ## All tests but the slow ones
 
 test-slow: env  ## The tests that wait on purpose: frozen processes, long races
 	@$(BIN)/python -m pytest -m slow
+
+test-gpu: env  ## Every CUDA graph and kernel against its reference; fails where there is no NVIDIA GPU
+	@$(BIN)/python -m pytest tests/cuda -m cuda -W default -rP --durations=10
+
+test-kernels: env  ## The Triton kernels on the CPU, by Triton's interpreter (a download of 200 MB, once)
+	@$(BIN)/python scripts/test_kernels.py
 
 hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models fetch hrn)
 	@$(PYTHON) scripts/hrn.py env
@@ -42,4 +48,4 @@ lock:  ## Write requirements.lock from .venv
 	@$(BIN)/python scripts/write_lock.py
 
 clean:  ## Remove the environment, caches and outputs; the stack's data stays
-	rm -rf .venv .venv-hrn .mypy_cache .ruff_cache .pytest_cache out node_modules face3d.egg-info
+	rm -rf .venv .venv-hrn .venv-triton .mypy_cache .ruff_cache .pytest_cache out node_modules face3d.egg-info

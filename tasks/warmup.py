@@ -7,6 +7,7 @@ import structlog
 
 from face3d.settings import Settings
 from gpu_workers.engines.registry import load_engine
+from gpu_workers.process_settings import settle_process
 from gpu_workers.profiles import apply_profile, profile_of
 from gpu_workers.selftest import find_fault
 from gpu_workers.stage_heartbeats import count_warm, tell_unfit, tell_warm, watch_dir
@@ -43,6 +44,7 @@ def _warm_up(settings: Settings) -> None:
     identity = worker_identity(settings)
     try:
         load_engine(settings.engine, settings, identity.device)
+        settle_process(identity.device)
         apply_profile(profile_of(identity.gpu_type))
     except Exception:
         # Jobs that need it will say so, by code; others may use another engine.

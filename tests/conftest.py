@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 #: Unit tests take the process's sockets away, so they end before a stack's supervisor runs in it.
-ORDER = ("unit", "corpus", "integration", "acceptance", "hrn")
+ORDER = ("unit", "corpus", "integration", "acceptance", "hrn", "cuda")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

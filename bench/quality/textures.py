@@ -21,16 +21,17 @@ from face3d.head import FloatArray, Head, MeshPart, head_from_tensors
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.head.model.head_template import HeadData, load_head_data
+from gpu_workers.head.model.head_template import load_head_data
 from gpu_workers.head.model.mediapipe_landmarks import FACE_OVAL
 from gpu_workers.head.model.posed_head import pack_camera, stack_vertices
 from gpu_workers.head.ops.image import FacePhoto, linearise
 from gpu_workers.head.ops.uv_rasterization import interpolate
-from gpu_workers.head.segmentation.face_masks import find_masks
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
 from gpu_workers.head.texturing.layers import paint_skin
+from gpu_workers.head.texturing.map_baker import MapBaker
 from gpu_workers.head.texturing.projection import project_skin
-from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
 from gpu_workers.photo_limits import PhotoLimits
+from gpu_workers.process_settings import settle_process
 
 #: Texels of the reduced map (1024 a side) on either side of the face's border that are left out and compared.
 _BORDER_GAP, _BORDER_BAND = 3, 6
@@ -79,14 +80,15 @@ def bench_quality(
     say(describe_run(n=len(photos), device=device))
     engine = AnnyEngine(model_dir, device=device)
     engine.warm_up()
-    data = load_head_data(model_dir)
+    settle_process(device)
+    baker = MapBaker(load_head_data(model_dir), DeviceRuntime(torch.device("cpu")))
     lines, found = [], []
     for path in photos:
         prepared = engine.preprocess(path.read_bytes(), options, PhotoLimits())
         geometry = engine.geometry(prepared, options)
         texture = engine.texture(prepared, geometry, options)
         head = head_from_tensors(geometry.tensors)
-        quality = measure_texture(prepared, head, texture, data)
+        quality = measure_texture(prepared, head, texture, baker)
         found.append(quality)
         lines.append([path.stem, *_cells(quality)])
     names = [field.name for field in fields(TextureQuality)]
@@ -101,9 +103,13 @@ def _cells(quality: TextureQuality) -> list[str]:
 
 
 def measure_texture(
-    prepared: StageResult, head: Head, texture: StageResult, data: HeadData
+    prepared: StageResult, head: Head, texture: StageResult, baker: MapBaker
 ) -> TextureQuality:
-    """Return the figures of one bake; see `TextureQuality`."""
+    """Return the figures of one bake; see `TextureQuality`.
+
+    Args:
+        baker: of the head's topology, on the CPU.
+    """
     skin = texture.tensors["albedo/skin"]
     density, shares = texture.facts["texel_density"], texture.facts["texel_shares"]
     psnr, ssim, difference = _compare_with_photo(prepared, head, texture)
@@ -113,7 +119,7 @@ def measure_texture(
         psnr=psnr,
         ssim=ssim,
         difference=difference,
-        border_step=measure_border(lab, *_find_border(prepared, head, data)),
+        border_step=measure_border(lab, *_find_border(prepared, head, baker)),
         seam_step=measure_seams(lab, head.part("skin")),
         observed=100 * shares["observed"],
         mirrored=100 * shares["mirrored"],
@@ -179,13 +185,11 @@ def light_like(
 
 
 def _find_border(
-    prepared: StageResult, head: Head, data: HeadData
+    prepared: StageResult, head: Head, baker: MapBaker
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return how far a texel of the skin's map shows the photo, 0..1, and where plain skin lies."""
-    device = torch.device("cpu")
-    atlas = load_skin_atlas(data, device)
-    photo, landmarks = prepared.tensors["photo"], prepared.tensors["landmarks"]
-    masks = find_masks(photo, landmarks, device)
+    data, atlas = baker.data, baker.atlas
+    masks = baker.masks.find(prepared.tensors["photo"], prepared.tensors["landmarks"])
     with torch.inference_mode():
         face = FacePhoto(
             linear=linearise(masks.photo, masks.reduction, sharpen=False),

@@ -166,10 +166,9 @@ class HrnEngine:
                 baked.tensors["albedo/skin"],
                 masks,
                 head_from_tensors(geometry.tensors),
-                parts.data,
+                self._head.map_baker().atlas,
                 parts.binding,
                 (texture, parts.uvs),
-                self._device,
             )
             tensors["albedo/skin"], share = skin.albedo, skin.share
         facts["texel_shares"] = _add_share(baked.facts["texel_shares"], share)

@@ -16,12 +16,11 @@ from torch.nn import functional
 
 from face3d.head import Head
 from gpu_workers.engines.hrn.front_binding import FrontBinding
-from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.posed_head import pack_camera, stack_vertices
 from gpu_workers.head.ops.image import sample_picture
 from gpu_workers.head.segmentation.face_masks import FaceMasks
 from gpu_workers.head.texturing.projection import project_skin
-from gpu_workers.head.texturing.uv_atlas import SkinAtlas, load_skin_atlas
+from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: Rows of the map changed at once.
 _BAND = 512
@@ -46,19 +45,19 @@ def lay_under(
     albedo: NDArray[np.uint8],
     masks: FaceMasks,
     head: Head,
-    data: HeadData,
+    atlas: SkinAtlas,
     binding: FrontBinding,
     fit: tuple[NDArray[np.float32], NDArray[np.float32]],
-    device: torch.device,
 ) -> FittedSkin:
     """Return the map with the fitted texture where the photo shows neither a place nor its mirror image.
 
     Args:
         albedo: (S, S, 3) sRGB, baked by engine anny from the same photo and head.
         masks: of that photo.
+        atlas: of the head's topology.
         fit: the fitted texture (256, 256, 3), RGB 0..1, and the front's UVs (N, 2), v up.
     """
-    atlas = load_skin_atlas(data, device)
+    device = atlas.triangles.device
     texture, uvs = fit
     seen, reached = _seen(masks, head, atlas)
     reached = torch.maximum(reached, reached.flip(-1) * atlas.main)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from face3d.errors import EngineUnavailable
@@ -28,11 +27,11 @@ from gpu_workers.head.landmarks.mediapipe_models import (
 )
 from gpu_workers.head.landmarks.mediapipe_models_cuda import DeviceFaceModels
 from gpu_workers.head.model.mediapipe_landmarks import eye_distance
+from gpu_workers.head.runtime.cuda_graphs import GraphPool
 
 FloatArray = NDArray[np.float32]
 
 MODEL_FILE = "face_landmarker_v2.task"
-_CPU = torch.device("cpu")
 #: Side of the picture that warms up, pixels.
 _BLANK = 256
 #: The eye distance of a face that looks into the camera, in sides of its landmarks' box.
@@ -89,17 +88,19 @@ class FaceLandmarker:
 
     Args:
         model: path of face_landmarker_v2.task.
-        device: where they run.
+        pool: of the device where they run; on the CPU without one.
     Raises:
         EngineUnavailable: the file is missing or is not such a file.
     """
 
-    def __init__(self, model: Path, device: torch.device = _CPU) -> None:
+    def __init__(self, model: Path, pool: GraphPool | None = None) -> None:
         try:
             with zipfile.ZipFile(model) as archive:
                 contents = {member: archive.read(member) for member in (DETECTOR, LANDMARKS, EXPRESSION)}
             self._models: FaceModels = (
-                HostFaceModels(contents) if device.type == "cpu" else DeviceFaceModels(contents, device)
+                HostFaceModels(contents)
+                if pool is None or pool.device.type == "cpu"
+                else DeviceFaceModels(contents, pool)
             )
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise EngineUnavailable(f"{model.name} is missing or unreadable: run the set-up again") from error

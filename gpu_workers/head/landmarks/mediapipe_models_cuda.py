@@ -1,10 +1,9 @@
 """The face models on a GPU: cut, network and scores of a look are one CUDA graph.
 
-LiteRT took a GPU's host 17 ms a photo for the models alone; `HostFaceModels` is the plain twin.
+LiteRT took a GPU's host 17 ms a photo for the models alone; `HostFaceModels` is the reference.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -28,7 +27,9 @@ from gpu_workers.head.landmarks.mediapipe_models import (
     RawFace,
 )
 from gpu_workers.head.landmarks.tflite_runtime import TorchModel
-from gpu_workers.head.runtime.cuda_graphs import FACES, CapturedCall
+from gpu_workers.head.runtime.cuda_graphs import GraphPool
+from gpu_workers.head.runtime.graphed_function import GraphedFunction, Resident
+from gpu_workers.head.runtime.host_transfer import to_host
 
 #: Pixels of the largest photo whose looks are captured: what the default options decode at most.
 _CAPTURED_PIXELS = 3200 * 3200
@@ -37,28 +38,28 @@ _CAPTURED_CROP = 1024 * 1024
 
 
 class DeviceFaceModels:
-    """The models on a device; see `FaceModels`.
+    """The models on a pool's device; see `FaceModels`.
 
     Args:
         contents: member of the file to its bytes.
     """
 
-    def __init__(self, contents: Mapping[str, bytes], device: torch.device) -> None:
-        self._device = device
+    def __init__(self, contents: Mapping[str, bytes], pool: GraphPool) -> None:
+        self._device = device = pool.device
         self._detector = TorchModel(contents[DETECTOR], (BOXES, LOGITS), device)
         self._landmarks = TorchModel(contents[LANDMARKS], (POINTS, PRESENCE), device)
         self._expression = TorchModel(contents[EXPRESSION], (SCORES,), device)
         self._subset = torch.tensor(EXPRESSION_LANDMARKS, device=device)
-        photo = torch.zeros(1, _CAPTURED_PIXELS if device.type == "cuda" else 0, 3, dtype=torch.uint8)
-        pair = torch.zeros(2, _CAPTURED_CROP if device.type == "cuda" else 0, 3, dtype=torch.uint8)
-        buffers = {1: photo.to(device), 2: pair.to(device)}
-        self._finder = _Looker(self._find, buffers[1])
-        self._lookers = {count: _Looker(self._look, buffer) for count, buffer in buffers.items()}
+        buffers = {
+            count: torch.zeros(count, pixels if pool.captures else 0, 3, dtype=torch.uint8, device=device)
+            for count, pixels in ((1, _CAPTURED_PIXELS), (2, _CAPTURED_CROP))
+        }
+        self._finder = _Looker(self._find, buffers[1], pool)
+        self._lookers = {count: _Looker(self._look, buffer, pool) for count, buffer in buffers.items()}
 
     def find(self, photo: Photo, region: Region) -> tuple[FloatArray, FloatArray]:
         """See `FaceModels`."""
-        with FACES.lock:
-            found = self._finder([self._move(photo)], [region])[0].reshape(-1, 17)
+        found = self._finder([self._move(photo)], [region])[0].reshape(-1, 17)
         return found[:, :16], found[:, 16]
 
     def look(self, cuts: Sequence[tuple[Photo, Region]]) -> list[RawFace]:
@@ -66,8 +67,7 @@ class DeviceFaceModels:
         if len(cuts) not in self._lookers:
             return [face for cut in cuts for face in self.look([cut])]
         photos, regions = [self._move(photo) for photo, _ in cuts], [region for _, region in cuts]
-        with FACES.lock:
-            found = self._lookers[len(cuts)](photos, regions)
+        found = self._lookers[len(cuts)](photos, regions)
         count = 3 * 478
         return [
             RawFace(points=row[:count].reshape(478, 3), logit=float(row[count]), scores=row[count + 1 :])
@@ -97,42 +97,37 @@ class DeviceFaceModels:
 
 
 class _Looker:
-    """A function of photos and places, captured where the device and the photos' sizes allow it.
+    """A function of photos and places as a graph, where the photos' sizes allow it.
 
     Args:
         function: of photos (B, P, 3) uint8 and places (B, 8).
-        buffer: (B, P, 3) uint8, from which a captured call reads; shared by those that run one at a time.
+        buffer: (B, P, 3) uint8, from which the graph reads; shared by those of one pool.
     """
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], buffer: Tensor) -> None:
-        self._function, self._buffer = function, buffer
-        self._places = torch.ones(len(buffer), 8, dtype=torch.float64, device=buffer.device)
-        self._captured: CapturedCall[Tensor] | None = None
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], buffer: Tensor, pool: GraphPool) -> None:
+        def exact(photos: Tensor, places: Tensor) -> Tensor:
+            # Landmarks are measured to 1/1000: convolutions keep single precision.
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                return function(photos, places)
+
+        self._plain, self._graphed = exact, GraphedFunction(exact, pool)
+        self._buffer, self._pool = buffer, pool
 
     def __call__(self, photos: Sequence[Tensor], regions: Sequence[Region]) -> FloatArray:
         """Return the function's rows (B, N) on the host."""
         rows = [[*_place(region), *photo.shape[:2]] for photo, region in zip(photos, regions, strict=True)]
         places = torch.tensor(rows, dtype=torch.float64)
         flat = [photo.reshape(-1, 3) for photo in photos]
-        with torch.inference_mode():
+        # The precision of convolutions is the process's: one thread at a time sets it.
+        with torch.inference_mode(), self._pool.lock, self._pool.use():
             if max(len(one) for one in flat) > self._buffer.shape[1]:
                 pairs = zip(flat, places.to(flat[0].device), strict=True)
-                with _exact_convolutions():
-                    found = torch.cat([self._function(one[None], place[None]) for one, place in pairs])
-            else:
-                for target, one in zip(self._buffer, flat, strict=True):
-                    target[: len(one)].copy_(one)
-                self._places.copy_(places)
-                found = self._replay()
-            return found.cpu().numpy()
-
-    def _replay(self) -> Tensor:
-        if self._captured is None:
-            with _exact_convolutions():
-                self._captured = CapturedCall(
-                    lambda: self._function(self._buffer, self._places), self._buffer.device, FACES
-                )
-        return self._captured.replay()
+                return to_host(
+                    torch.cat([self._plain(one[None], place[None]) for one, place in pairs])
+                ).numpy()
+            for target, one in zip(self._buffer, flat, strict=True):
+                target[: len(one)].copy_(one)
+            return self._graphed.fetch(Resident(self._buffer), places).numpy()
 
 
 def _place(region: Region) -> tuple[float, ...]:
@@ -140,8 +135,3 @@ def _place(region: Region) -> tuple[float, ...]:
     cos, sin = np.cos(region.angle), np.sin(region.angle)
     across, down = region.width, region.height
     return region.x, region.y, cos * across, -sin * down, sin * across, cos * down
-
-
-def _exact_convolutions() -> AbstractContextManager[None]:
-    """Return a context in which convolutions keep single precision: landmarks are measured to 1/1000."""
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

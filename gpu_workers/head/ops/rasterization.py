@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gpu_workers.head.ops.raster_constants import INSIDE_SLACK, SMALLEST_AREA
+
 #: Pixel tests made at once: on a CPU they stay in its caches, on a GPU they bound the memory.
 _CHUNK_CPU = 100_000
 _CHUNK_CUDA = 24_000_000
-#: Distance to an edge, pixels, that still counts as inside: above the rounding of float32.
-_SLACK = 1e-4
-#: Triangles of less area, square pixels, are lines: they cover nothing.
-_MIN_AREA = 1e-6
 #: Nearer vertices lie behind the camera, for what this module knows.
 _NEAREST = 1e-6
 _FAR = torch.iinfo(torch.int64).max
@@ -141,18 +139,18 @@ def _prepare(
     a = place[:, :, 0]
     ab, ac = place[:, :, 1] - a, place[:, :, 2] - a
     area = ab[..., 0] * ac[..., 1] - ab[..., 1] * ac[..., 0]
-    usable = (area.abs() > _MIN_AREA) & (depth.amin(-1) > _NEAREST)
+    usable = (area.abs() > SMALLEST_AREA) & (depth.amin(-1) > _NEAREST)
     if cull_back:
         usable &= area < 0
     scale = torch.where(usable, 1 / area, torch.zeros_like(area))
     # A pixel centre lies at a half; infinite or enormous places must not overflow the integers.
     big = float(4 * max(width, height))
-    low = torch.ceil(place.amin(2).clamp(-big, big) - 0.5 - _SLACK).long().clamp(min=0)
-    high = torch.floor(place.amax(2).clamp(-big, big) + 0.5 + _SLACK).long()
+    low = torch.ceil(place.amin(2).clamp(-big, big) - 0.5 - INSIDE_SLACK).long().clamp(min=0)
+    high = torch.floor(place.amax(2).clamp(-big, big) + 0.5 + INSIDE_SLACK).long()
     # Not by a tensor of both limits: sending it would make the host wait.
     high = torch.stack([high[..., 0].clamp(max=width), high[..., 1].clamp(max=height)], -1)
     span = (high - low).clamp(min=0) * usable[..., None]
-    slack = _SLACK * scale.abs()
+    slack = INSIDE_SLACK * scale.abs()
     near = 1 / depth.clamp(min=_NEAREST) if perspective else depth
     rows = torch.stack(
         [

@@ -7,7 +7,6 @@ light).
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cache
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.quality import tell_apart
 from gpu_workers.head.landmarks.face_detection import MeasuredFace
 from gpu_workers.head.photo_quality.face_patch import CLIPPED, LUMA, PATCH_EYES, PATCH_SIDE, FacePatch
+from gpu_workers.head.runtime.cuda_graphs import graph_constant
 from gpu_workers.photo_limits import PhotoLimits
 
 #: Ratio of fine to coarse contrast of the face; falls from 0.3-0.47 (sharp) to 0.1 (blurred by 5 % of the eye
@@ -248,7 +248,7 @@ def _covered_share(patch: FacePatch) -> float:
     return float((np.hypot(*(chroma - middle).T) > _SKIN_CHROMA).mean())
 
 
-@cache
+@graph_constant(maxsize=4)
 def _blurs(device: torch.device) -> list[Tensor]:
     """Return what blurs the rows or columns of the patch, at four widths an octave apart: Gaussians."""
     identity = np.eye(PATCH_SIDE, dtype=np.float32)

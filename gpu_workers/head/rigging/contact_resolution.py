@@ -14,7 +14,7 @@ from gpu_workers.head.ops.linalg import send
 from gpu_workers.head.rigging.eyelids import Eyeballs, fit_eyeballs
 from gpu_workers.head.rigging.jaw_gaze_tongue import EYES
 from gpu_workers.head.rigging.openings import Openings
-from gpu_workers.head.runtime.cuda_graphs import run_side_by_side
+from gpu_workers.head.runtime.cuda_graphs import SideStreams
 
 _JAW_OPEN, _MOUTH_CLOSE = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("mouthClose")
 #: Metres: the closed upper lip just hides the upper incisors; teeth are moved by so much at most for that.
@@ -38,7 +38,7 @@ class Settling:
     """
 
     def __init__(self, data: HeadData, openings: Openings, device: torch.device) -> None:
-        self._device = device
+        self._side_by_side = SideStreams(device)
         self._eyes, self._lips = openings.both_eyes, openings.lips
         self._eyeballs = [data.part(name).vertices for name in EYES.values()]
         vertices = len(data.positions)
@@ -80,15 +80,14 @@ class Settling:
 
     def settle_neutral(self, neutral: Tensor) -> None:
         """Free the eyeballs of a head (V, 3) float64 from its lids and part its lips, in place."""
-        run_side_by_side(
-            self._device, lambda: self._part_neutral_lips(neutral), lambda: self._clear_neutral_lids(neutral)
+        self._side_by_side.run(
+            lambda: self._part_neutral_lips(neutral), lambda: self._clear_neutral_lids(neutral)
         )
 
     def settle(self, neutral: Tensor, deltas: Tensor) -> None:
         """Let lids and lips of a head (V, 3) float64 touch in its shapes (52, V, 3) float32, in place."""
         rest = neutral[self._lip_points].float()
-        run_side_by_side(
-            self._device,
+        self._side_by_side.run(
             lambda: self._shut_lips(rest, deltas),
             lambda: self._part_lips(rest, deltas),
             lambda: self._settle_lids(neutral, deltas),

@@ -14,7 +14,9 @@ from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.posed_head import measure_smile
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from gpu_workers.head.rigging.head_assembly import HeadAssembly, HeadTensors
-from gpu_workers.head.runtime.cuda_graphs import HEADS, CapturedCall, beside
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
+from gpu_workers.head.runtime.graphed_function import GraphedFunction
+from gpu_workers.head.runtime.host_transfer import to_host
 
 FloatArray = NDArray[np.float64]
 
@@ -120,13 +122,14 @@ class HeadMaker:
     """Makes the heads of fitted photos; safe to call from several threads.
 
     Args:
-        graphs: on CUDA, replay the assembly as one graph.
+        runtime: of the shapes' device; without one, nothing is captured.
     """
 
-    def __init__(self, shapes: PersonalShapes, *, graphs: bool = False) -> None:
+    def __init__(self, shapes: PersonalShapes, runtime: DeviceRuntime | None = None) -> None:
         self.shapes = shapes
-        self._assembly = HeadAssembly(shapes)
-        self._graph = _AssemblyGraph(self._assembly) if graphs else None
+        self.runtime = runtime or DeviceRuntime(shapes.device)
+        # One graph serves every photo, whatever its options and views.
+        self._assemble = GraphedFunction(HeadAssembly(shapes).assemble, self.runtime.heads)
 
     @property
     def data(self) -> HeadData:
@@ -136,11 +139,9 @@ class HeadMaker:
     def make(self, fitted: FittedPhoto, *, expression_in_base: bool) -> AssembledHead:
         """Return the head of a fitted photo."""
         packed = fitted.pack(expression_in_base=expression_in_base)
-        if self._graph is not None:
-            found, numbers = self._graph.assemble(packed)
-        else:
-            found = self._assembly.assemble(packed.to(self.shapes.device))
-            numbers = found.numbers.cpu()
+        with self.runtime.beside("heads"), self.runtime.heads.use():
+            found = self._assemble(packed)
+            numbers = to_host(found.numbers)
         scale, from_iris, error_basis, error, error_detected, *translation = numbers.tolist()
         camera = Camera(
             focal=(fitted.focal, fitted.focal),
@@ -160,70 +161,31 @@ class HeadMaker:
             error_basis=error_basis,
             error=error,
             error_detected=error_detected,
-            _later=_Later(lambda: _take_head(self.data, found, camera, expression, expression_in_base)),
+            _later=_Later(lambda: self._take_head(found, camera, expression, expression_in_base)),
         )
 
-
-class _AssemblyGraph:
-    """The assembly captured once: it serves every photo, whatever its options and views."""
-
-    def __init__(self, assembly: HeadAssembly) -> None:
-        self._assembly = assembly
-        self._device = assembly.shapes.device
-        self._input = torch.zeros(1, assembly.layout.total, dtype=torch.float64, device=self._device)
-        self._staging = torch.zeros(1, assembly.layout.total, dtype=torch.float64).pin_memory()
-        self._numbers: Tensor | None = None
-        self._captured: CapturedCall[HeadTensors] | None = None
-
-    def assemble(self, packed: Tensor) -> tuple[HeadTensors, Tensor]:
-        """Return the head of a packed fit (1, T), and its numbers on the CPU."""
-        with HEADS.lock, beside(self._device, "heads"):
-            self._staging.copy_(packed)
-            self._input.copy_(self._staging, non_blocking=True)
-            if self._captured is None:
-                self._captured = CapturedCall(
-                    lambda: self._assembly.assemble(self._input), self._device, HEADS
-                )
-            found = self._captured.replay()
-            if self._numbers is None:
-                self._numbers = torch.empty_like(found.numbers, device="cpu").pin_memory()
-            self._numbers.copy_(found.numbers, non_blocking=True)
-            # The next replay writes its results to the same place.
-            kept = HeadTensors(*(value.clone() for value in vars(found).values()))
-            torch.cuda.current_stream().synchronize()
-            return kept, self._numbers.clone()
-
-
-def _take_head(
-    data: HeadData, found: HeadTensors, camera: Camera, expression: NDArray[np.float32], in_base: bool
-) -> Head:
-    """Return the head on the host."""
-    positions, morphs = _to_host([found.positions, found.morphs])
-    ends = np.cumsum([3 * len(ARKIT_NAMES) * part.count for part in data.parts])
-    shapes = np.split(morphs, ends[:-1])
-    parts = tuple(
-        MeshPart(
-            name=part.name,
-            material=part.material,
-            positions=positions[part.vertices],
-            quads=part.quads,
-            uvs=part.uvs,
-            uv_quads=part.uv_quads,
-            morph_deltas=moves.reshape(len(ARKIT_NAMES), part.count, 3),
-            coarse=part.coarse,
+    def _take_head(
+        self, found: HeadTensors, camera: Camera, expression: NDArray[np.float32], in_base: bool
+    ) -> Head:
+        """Return the head on the host."""
+        data = self.data
+        # The device has finished them.
+        with self.runtime.beside("head"):
+            tensors = to_host([found.positions, found.morphs])
+        positions, morphs = (tensor.numpy() for tensor in tensors)
+        ends = np.cumsum([3 * len(ARKIT_NAMES) * part.count for part in data.parts])
+        shapes = np.split(morphs, ends[:-1])
+        parts = tuple(
+            MeshPart(
+                name=part.name,
+                material=part.material,
+                positions=positions[part.vertices],
+                quads=part.quads,
+                uvs=part.uvs,
+                uv_quads=part.uv_quads,
+                morph_deltas=moves.reshape(len(ARKIT_NAMES), part.count, 3),
+                coarse=part.coarse,
+            )
+            for part, moves in zip(data.parts, shapes, strict=True)
         )
-        for part, moves in zip(data.parts, shapes, strict=True)
-    )
-    return Head(parts=parts, camera=camera, expression=expression, expression_in_base=in_base)
-
-
-def _to_host(tensors: list[Tensor]) -> list[NDArray[np.float32]]:
-    """Return tensors, which their device has finished, as arrays, which keep page-locked memory."""
-    device = tensors[0].device
-    if device.type == "cpu":
-        return [tensor.numpy() for tensor in tensors]
-    targets = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
-    with beside(device, "head"):
-        for target, tensor in zip(targets, tensors, strict=True):
-            target.copy_(tensor, non_blocking=True)
-    return [target.numpy() for target in targets]
+        return Head(parts=parts, camera=camera, expression=expression, expression_in_base=in_base)

@@ -52,24 +52,44 @@ def waits_for_values(tensor: torch.Tensor) -> bool:
 
 
 class GraphPool:
-    """Graphs that are replayed one after another, so that they may share the memory they work in."""
+    """Graphs of a device that are replayed one after another, so that they share the memory they work in.
 
-    def __init__(self) -> None:
-        #: Hold it from writing a graph's inputs until its results are copied or no longer needed.
+    Args:
+        graphs: capture; without, functions are called as they are. Only CUDA devices capture.
+    """
+
+    def __init__(self, device: torch.device, *, graphs: bool = True) -> None:
+        self.device = device
+        self.captures = graphs and device.type == "cuda"
+        #: Held from writing a graph's inputs until its results are copied or no longer needed.
         self.lock = threading.RLock()
-        self._places: dict[int, tuple[Any, torch.cuda.Stream]] = {}
+        #: The memory, and the stream of its captures: memory is reused on one stream only.
+        self._place: tuple[Any, torch.cuda.Stream] | None = None
+        #: When the last holder's work has ended.
+        self._used: torch.cuda.Event | None = None
 
-    def find(self, device: torch.device) -> tuple[Any, torch.cuda.Stream]:
-        """Return a device's memory and the stream of its captures: memory is reused on one stream only."""
-        index = device.index if device.index is not None else torch.cuda.current_device()
-        with self.lock:
-            if index not in self._places:
-                self._places[index] = torch.cuda.graph_pool_handle(), make_stream(index)
-            return self._places[index]
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Hold the pool if it captures; the current stream first waits for the last holder's work."""
+        if not self.captures:
+            yield
+            return
+        with self.lock, torch.cuda.device(self.device):
+            stream = torch.cuda.current_stream(self.device)
+            if self._used is None:
+                self._used = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            else:
+                stream.wait_event(self._used)
+            try:
+                yield
+            finally:
+                self._used.record(stream)
 
-
-#: What looks at a face, fits its head, masks its photo, bakes its maps: of several photos side by side.
-FACES, HEADS, MASKS, MAPS = GraphPool(), GraphPool(), GraphPool(), GraphPool()
+    def capture(self, function: Callable[[], Result]) -> "CapturedCall[Result]":
+        """Return a captured function; hold the pool here and at every replay."""
+        if self._place is None:
+            self._place = torch.cuda.graph_pool_handle(), make_stream(self.device)
+        return CapturedCall(function, self.device, *self._place)
 
 
 class CapturedCall(Generic[Result]):
@@ -79,14 +99,16 @@ class CapturedCall(Generic[Result]):
         function: reads and writes tensors that outlive it or come from a `graph_constant`, never waits for
             the device, makes no decision that depends on a tensor's values.
         device: a CUDA device.
-        pool: the caller holds its lock, here and at every replay.
+        memory: handle of the memory that graphs share.
+        stream: the one stream of all captures in that memory.
     Raises:
         RuntimeError: the function cannot be captured.
     """
 
-    def __init__(self, function: Callable[[], Result], device: torch.device, pool: GraphPool) -> None:
+    def __init__(
+        self, function: Callable[[], Result], device: torch.device, memory: Any, stream: torch.cuda.Stream
+    ) -> None:
         with _capture_lock, torch.cuda.device(device):
-            handle, stream = pool.find(device)
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
@@ -99,7 +121,7 @@ class CapturedCall(Generic[Result]):
             _capturing.held = self._constants
             try:
                 with torch.cuda.graph(
-                    self._graph, pool=handle, stream=stream, capture_error_mode="thread_local"
+                    self._graph, pool=memory, stream=stream, capture_error_mode="thread_local"
                 ):
                     #: What the function returned; every replay writes it anew.
                     self.result = function()
@@ -109,62 +131,43 @@ class CapturedCall(Generic[Result]):
             torch.cuda.empty_cache()
 
     def replay(self) -> Result:
-        """Run the captured kernels, and return the same result tensors; hold the pool's lock meanwhile."""
+        """Run the captured kernels, and return the same result tensors."""
         self._graph.replay()
         return self.result
 
 
-def run_side_by_side(device: torch.device, *tasks: Callable[[], None]) -> None:
-    """Run tasks that write to different places; on CUDA on streams of their own, in a graph as its branches.
+class SideStreams:
+    """Streams of a device on which tasks run side by side; in a graph its branches."""
 
-    The current stream goes on when all have ended. What a task allocates stays its own; what it is given must
-    be kept by the caller meanwhile.
-    """
-    if device.type != "cuda":
-        for task in tasks:
-            task()
-        return
-    first, *others = tasks
-    current = torch.cuda.current_stream(device)
-    streams = _side_streams(device, len(others))
-    for task, stream in zip(others, streams, strict=True):
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            task()
-    first()
-    for stream in streams:
-        current.wait_stream(stream)
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._streams: list[torch.cuda.Stream] = []
 
+    def run(self, *tasks: Callable[[], None]) -> None:
+        """Run tasks that write to different places; on a CPU one after another.
 
-@lru_cache(maxsize=64)
-def _side_streams(device: torch.device, count: int) -> list[torch.cuda.Stream]:
-    return [make_stream(device) for _ in range(count)]
+        The current stream goes on when all have ended. What a task allocates stays its own; what it is given
+        must be kept by the caller meanwhile.
+        """
+        if self._device.type != "cuda":
+            for task in tasks:
+                task()
+            return
+        first, *others = tasks
+        while len(self._streams) < len(others):
+            self._streams.append(make_stream(self._device))
+        current = torch.cuda.current_stream(self._device)
+        streams = self._streams[: len(others)]
+        for task, stream in zip(others, streams, strict=True):
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):
+                task()
+        first()
+        for stream in streams:
+            current.wait_stream(stream)
 
 
 def make_stream(device: torch.device | int) -> torch.cuda.Stream:
     """Return a new stream of a device."""
     stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     return stream
-
-
-@contextmanager
-def beside(device: torch.device, lane: str) -> Iterator[None]:
-    """Do what follows on a stream of its own, so that it does not queue behind other threads' work.
-
-    What it reads must be complete before. At the end its results are complete; on a CPU nothing changes.
-
-    Args:
-        lane: what is done one after another has one name.
-    """
-    if device.type != "cuda":
-        yield
-        return
-    stream = _lane(device, lane)
-    with torch.cuda.device(device), torch.cuda.stream(stream):
-        yield
-        stream.synchronize()
-
-
-@lru_cache(maxsize=64)
-def _lane(device: torch.device, lane: str) -> torch.cuda.Stream:  # noqa: ARG001
-    return make_stream(device)

@@ -5,11 +5,10 @@ On a GPU all of it is one CUDA graph a size of photo, and nothing is read back.
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from face3d.messages import Array
@@ -17,14 +16,15 @@ from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 from gpu_workers.head.ops.image import MASK_EYE_DISTANCE, smoothstep
 from gpu_workers.head.ops.masked_statistics import constant
 from gpu_workers.head.ops.morphology import distance_to
-from gpu_workers.head.runtime.cuda_graphs import MASKS, CapturedCall, beside
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
+from gpu_workers.head.runtime.graphed_function import GraphedFunction
+from gpu_workers.head.runtime.host_transfer import to_device
 from gpu_workers.head.segmentation.confidence import FEATHER, TRUSTED_INSET, find_confidence
 from gpu_workers.head.segmentation.downsampling import reduce_photo, to_lab
 from gpu_workers.head.segmentation.glasses import find_frames
 from gpu_workers.head.segmentation.landmark_outlines import (
     REDUCTION_RATIO,
     MaskPlan,
-    PlanArrays,
     draw_plan,
     most_pixels,
     unpack_plan,
@@ -82,31 +82,40 @@ class FaceMasks:
         return values
 
 
-@torch.inference_mode()
-def find_masks(photo: Array, landmarks: Array, device: torch.device, *, graphs: bool = True) -> FaceMasks:
-    """Return the masks of a photo.
+class MaskFinder:
+    """Makes the masks of photos; safe to call from several threads."""
 
-    Args:
-        photo: (H, W, 3) uint8 sRGB.
-        landmarks: (478, 2 or 3) pixels of the photo; MediaPipe's numbering.
-        graphs: use a CUDA graph where the device can.
-    """
-    points = np.asarray(landmarks[:, :2], np.float64)
-    eyes = float(eye_distance(points))
-    step = round(math.log(max(eyes, 1.0) / MASK_EYE_DISTANCE) / math.log(REDUCTION_RATIO))
-    reduction = REDUCTION_RATIO ** max(0, step)
-    height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
-    scale = (width / photo.shape[1], height / photo.shape[0])
-    drawn = draw_plan(points * scale, eyes * scale[0], (height, width))
-    with beside(device, "masks"):
-        sent = _send(photo, device)
-        if graphs and device.type == "cuda":
-            with MASKS.lock:
-                graph = _captured(photo.shape, drawn.sheets.shape, len(drawn.numbers), device)
-                masks, measures = graph(sent, drawn)
-        else:
-            masks, measures = make_masks(sent, _send(drawn.sheets, device), _send(drawn.numbers, device))
-    return FaceMasks(photo=sent, confidence=masks[0], skin=masks[1], reduction=reduction, measures=measures)
+    def __init__(self, runtime: DeviceRuntime) -> None:
+        self._runtime = runtime
+        self._make = GraphedFunction(make_masks, runtime.masks, keep=_GRAPHS)
+
+    @torch.inference_mode()
+    def find(self, photo: Array, landmarks: Array) -> FaceMasks:
+        """Return the masks of a photo.
+
+        Args:
+            photo: (H, W, 3) uint8 sRGB.
+            landmarks: (478, 2 or 3) pixels of the photo; MediaPipe's numbering.
+        """
+        points = np.asarray(landmarks[:, :2], np.float64)
+        eyes = float(eye_distance(points))
+        step = round(math.log(max(eyes, 1.0) / MASK_EYE_DISTANCE) / math.log(REDUCTION_RATIO))
+        reduction = REDUCTION_RATIO ** max(0, step)
+        height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
+        scale = (width / photo.shape[1], height / photo.shape[0])
+        drawn = draw_plan(points * scale, eyes * scale[0], (height, width))
+        with self._runtime.beside("masks"):
+            sent = to_device(photo, self._runtime.device)
+            plan = torch.from_numpy(drawn.sheets), torch.from_numpy(drawn.numbers)
+            masks, measures = self._make(sent, *plan)
+        return FaceMasks(
+            photo=sent, confidence=masks[0], skin=masks[1], reduction=reduction, measures=measures
+        )
+
+
+def find_masks(photo: Array, landmarks: Array, device: torch.device) -> FaceMasks:
+    """Return the masks of one photo, without graphs; see `MaskFinder.find`."""
+    return MaskFinder(DeviceRuntime(device)).find(photo, landmarks)
 
 
 def make_masks(photo: Tensor, sheets: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,41 +187,3 @@ def _rate_skin(lab: Tensor, depth: Tensor, plan: MaskPlan) -> Tensor:
     around = (far < _SURROUNDINGS) & (from_forehead > _HAIRLINE)
     upper = row < plan.eye_row
     return rate_skin(lab, inside, around & upper, around & ~upper, prior)
-
-
-class _Graph:
-    """The captured masks of one kind of photo."""
-
-    def __init__(
-        self, photo: tuple[int, ...], sheets: tuple[int, ...], numbers: int, device: torch.device
-    ) -> None:
-        self._photo = torch.zeros(photo, dtype=torch.uint8, device=device)
-        self._sheets = torch.zeros(sheets, dtype=torch.uint8, device=device)
-        self._numbers = torch.ones(numbers, device=device)
-        self._captured = CapturedCall(
-            lambda: make_masks(self._photo, self._sheets, self._numbers), device, MASKS
-        )
-
-    def __call__(self, photo: Tensor, drawn: PlanArrays) -> tuple[Tensor, Tensor]:
-        """Return what `make_masks` does; hold `MASKS.lock` meanwhile."""
-        self._photo.copy_(photo)
-        for target, source in ((self._sheets, drawn.sheets), (self._numbers, drawn.numbers)):
-            target.copy_(_send(source, target.device))
-        masks, measures = self._captured.replay()
-        # The next photo's come to the same place.
-        return masks.clone(), measures.clone()
-
-
-@lru_cache(maxsize=_GRAPHS)
-def _captured(photo: tuple[int, ...], sheets: tuple[int, ...], numbers: int, device: torch.device) -> _Graph:
-    return _Graph(photo, sheets, numbers, device)
-
-
-def _send(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """Return an array on a device; to a GPU through page-locked memory, without waiting."""
-    host = torch.from_numpy(array if array.flags.writeable else array.copy())
-    if device.type == "cpu":
-        return host
-    if not host.is_pinned():
-        host = torch.empty(host.shape, dtype=host.dtype, pin_memory=True).copy_(host)
-    return host.to(device, non_blocking=True)

@@ -1,8 +1,7 @@
 """Stage geometry: landmarks to a head with quality facts."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from face3d.quality import QualityReason, ReasonCode, judge, read_reason, verdict_of
 from gpu_workers.head.fitting.gauss_newton import Fit, fit_landmarks
-from gpu_workers.head.fitting.gauss_newton_cuda import GraphedFit, to_host
+from gpu_workers.head.fitting.gauss_newton_cuda import GraphedFit
 from gpu_workers.head.fitting.linear_model import DTYPE, FitBasis
 from gpu_workers.head.fitting.multi_view import fit_views
 from gpu_workers.head.fitting.observation import NetworkPoints, Observation, join_photos, level_eyes
@@ -26,7 +25,8 @@ from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 from gpu_workers.head.ops.rigid_transforms import Pose
 from gpu_workers.head.photo_quality.observed_face import read_observed
 from gpu_workers.head.rigging.fitted_head import AssembledHead, FittedPhoto, HeadMaker, SecondView
-from gpu_workers.head.segmentation.face_masks import find_masks
+from gpu_workers.head.runtime.host_transfer import to_host
+from gpu_workers.head.segmentation.face_masks import MaskFinder
 
 #: A photo with a second view has this tensor.
 _VIEW = "view/landmarks"
@@ -65,18 +65,20 @@ def reconstruct_batch(
     options: list[JobOptions],
     maker: HeadMaker,
     basis: FitBasis | GraphedFit,
+    finder: MaskFinder,
 ) -> list[StageResult]:
     """Fit several photos' heads at once: one solve on the device, then one assembly each.
 
     Args:
         basis: a FitBasis, or its fast form on a CUDA device.
+        finder: of masks, where there is a second view.
     Returns:
         Each tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
         `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
         the detector's bias, with offsets to those detected) and the coefficients; with a second view also
         `view_matches`, the spots of skin found in both photos, and `view_turn_degrees` between them.
     """
-    begun = begin_batch(prepared, options, maker, basis)
+    begun = begin_batch(prepared, options, maker, basis, finder)
     return [finish_geometry(photo, one, maker.data) for photo, one in zip(prepared, begun, strict=True)]
 
 
@@ -85,20 +87,23 @@ def begin_batch(
     options: list[JobOptions],
     maker: HeadMaker,
     basis: FitBasis | GraphedFit,
+    finder: MaskFinder,
 ) -> list[BegunGeometry]:
     """Return the heads of photos of which at least the tensors are there."""
     fits: dict[int, tuple[Fit, int, SecondView | None]] = {}
     alone = [index for index, photo in enumerate(prepared) if _VIEW not in photo.tensors]
     if alone:
-        fit = fit_photos([prepared[index] for index in alone], basis)
+        with maker.runtime.one_thread():
+            fit = fit_photos([prepared[index] for index in alone], basis)
         fits.update({index: (fit, row, None) for row, index in enumerate(alone)})
     for index in set(range(len(prepared))) - set(alone):
-        fit, second = fit_with_view(prepared[index], basis)
+        with maker.runtime.one_thread():
+            fit, second = fit_with_view(prepared[index], basis, finder)
         fits[index] = fit, 0, second
     begun = []
     for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
         fitted = _fitted_photo(photo, *fits[index])
-        with _one_thread(maker.shapes.device):
+        with maker.runtime.one_thread():
             assembled = maker.make(fitted, expression_in_base=wanted.expression == "photo")
         begun.append(BegunGeometry(fitted=fitted, assembled=assembled))
     return begun
@@ -120,7 +125,9 @@ def fit_photos(prepared: list[StageResult], basis: FitBasis | GraphedFit) -> Fit
     )
 
 
-def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> tuple[Fit, SecondView]:
+def fit_with_view(
+    prepared: StageResult, basis: FitBasis | GraphedFit, finder: MaskFinder
+) -> tuple[Fit, SecondView]:
     """Return the fit of a person's frontal photo, row 0, and turned one, and what the latter brought."""
     plain = basis if isinstance(basis, FitBasis) else basis.basis
     seen = join_photos([_observe([prepared], prefix, plain.device) for prefix in ("", "view/")])
@@ -128,12 +135,10 @@ def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> tuple[
         torch.from_numpy(prepared.tensors[f"{prefix}photo"]).to(plain.device) for prefix in ("", "view/")
     ]
     level, turn = level_eyes(seen)
-    with _one_thread(plain.device):
-        masks = find_masks(prepared.tensors["photo"], prepared.tensors["landmarks"], plain.device)
-        matcher = ViewMatcher(plain.surface, photos, level, turn, masks)
-        fit, matches = fit_views(plain, level, matcher)
-    fit = _undo_level(fit, turn)
-    fit = fit if plain.device.type == "cpu" else to_host(fit)
+    masks = finder.find(prepared.tensors["photo"], prepared.tensors["landmarks"])
+    matcher = ViewMatcher(plain.surface, photos, level, turn, masks)
+    fit, matches = fit_views(plain, level, matcher)
+    fit = to_host(_undo_level(fit, turn))
     first, other = fit.pose.rotation
     cosine = (float((other @ first.mT).trace()) - 1) / 2
     return fit, SecondView(matches=matches, turn_degrees=math.degrees(math.acos(min(1.0, max(-1.0, cosine)))))
@@ -169,28 +174,13 @@ def _network_points(prepared: list[StageResult], prefix: str, device: torch.devi
 
 def _fit_level(seen: Observation, fit_level: Callable[[Observation], Fit]) -> Fit:
     """Fit with the eyes level, and return the fit in the cameras as they were."""
-    with _one_thread(seen.landmarks.device):
-        level, turn = level_eyes(seen)
-        return _undo_level(fit_level(level), turn)
+    level, turn = level_eyes(seen)
+    return _undo_level(fit_level(level), turn)
 
 
 def _undo_level(fit: Fit, turn: torch.Tensor) -> Fit:
     rotation, translation = turn @ fit.pose.rotation, (turn @ fit.pose.translation[..., None])[..., 0]
     return replace(fit, pose=Pose(rotation, translation), bias=fit.bias @ turn.mT)
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """Keep torch to one CPU thread: small matrices gain nothing from more, and lose much on busy cores."""
-    before = torch.get_num_threads()
-    if device.type != "cpu" or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _stack(arrays: list[Array], device: torch.device) -> torch.Tensor:

@@ -1,7 +1,5 @@
 """The three stages with all that they keep loaded: what engines of the parametric head stand on."""
 
-import gc
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -29,7 +27,8 @@ from gpu_workers.head.model.head_template import HeadData, load_head_data
 from gpu_workers.head.model.posed_head import PosedHead
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from gpu_workers.head.rigging.fitted_head import HeadMaker
-from gpu_workers.head.segmentation.face_masks import FaceMasks, find_masks
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
+from gpu_workers.head.segmentation.face_masks import FaceMasks, MaskFinder
 from gpu_workers.head.stages.geometry import (
     BegunGeometry,
     begin_batch,
@@ -37,13 +36,10 @@ from gpu_workers.head.stages.geometry import (
     reconstruct_batch,
 )
 from gpu_workers.head.stages.preprocess import measure_view, preprocess_photo
-from gpu_workers.head.stages.texture import DeviceBake, bake_head, bake_on_device, warm_up_texture
+from gpu_workers.head.stages.texture import DeviceBake, bake_head, bake_on_device
 from gpu_workers.head.stages.warm_up import synthetic_photos
+from gpu_workers.head.texturing.map_baker import MapBaker
 from gpu_workers.photo_limits import PhotoLimits
-
-#: Python's own is 5 ms, a fifth of what a photo may take.
-_SWITCH_SECONDS = 0.0005
-
 
 #: Data set or model to licence.
 LICENCES = {
@@ -75,13 +71,15 @@ class ParametricEngine:
         self._model_dir = model_dir
         self._landmark_model = landmark_model or model_dir / MODEL_FILE
         self._device = torch.device(device)
-        self._graphs = graphs and self._device.type == "cuda"
+        self._runtime = DeviceRuntime(self._device, graphs=graphs)
+        self._masks = MaskFinder(self._runtime)
         self._lock = threading.Lock()
         self._head_data: HeadData | None = None
         self._maker: HeadMaker | None = None
         self._landmarker: FaceLandmarker | None = None
         self._network: FaceNetwork | GraphedFaceNetwork | None = None
         self._basis: FitBasis | GraphedFit | None = None
+        self._baker: MapBaker | None = None
 
     def warm_up(self) -> None:
         """Load the head data and the landmark model, make the fit's basis and the constant maps.
@@ -93,16 +91,9 @@ class ParametricEngine:
         self._faces().warm_up()
         self._face_network()
         self._fit_basis()
-        warm_up_texture(self._data(), self._device)
+        self.map_baker().prepare()
         if self._device.type == "cuda":
-            # What torch does on this host is small, and its idle threads take cores from the encoders.
-            torch.set_num_threads(1)
-            # Stages of one photo are threads of many short calls: each waits this long for its turn.
-            sys.setswitchinterval(_SWITCH_SECONDS)
             self._capture_graphs()
-            # What is there now stays: a collection that went through all of it would hold up a photo.
-            gc.collect()
-            gc.freeze()
 
     def licences(self) -> dict[str, str]:
         """Return data set or model to licence."""
@@ -117,7 +108,7 @@ class ParametricEngine:
     ) -> StageResult:
         """Decode and measure a photo; see preprocess.py for the tensors and `early`."""
         return preprocess_photo(
-            photo, options, limits, self._faces(), self._face_network(), self._data(), self._device, early
+            photo, options, limits, self._faces(), self._face_network(), self._data(), self._runtime, early
         )
 
     def add_view(
@@ -125,7 +116,7 @@ class ParametricEngine:
     ) -> StageResult:
         """Add what a second, turned photo of the same person shows; see preprocess.py for the tensors."""
         view = measure_view(
-            photo, options, limits, self._faces(), self._face_network(), self._data(), self._device
+            photo, options, limits, self._faces(), self._face_network(), self._data(), self._runtime
         )
         return StageResult(
             tensors={**prepared.tensors, **view.tensors}, facts={**prepared.facts, **view.facts}
@@ -133,7 +124,7 @@ class ParametricEngine:
 
     def begin_geometry(self, found: StageResult, options: JobOptions) -> BegunGeometry:
         """Begin `geometry` with what `preprocess` hands out early."""
-        return begin_batch([found], [options], self._head_maker(), self._fit_basis())[0]
+        return begin_batch([found], [options], self._head_maker(), self._fit_basis(), self._masks)[0]
 
     def geometry(
         self, prepared: StageResult, options: JobOptions, begun: BegunGeometry | None = None
@@ -145,7 +136,9 @@ class ParametricEngine:
         self, prepared: Sequence[StageResult], options: Sequence[JobOptions]
     ) -> list[StageResult]:
         """Fit several heads in one pass on the device."""
-        return reconstruct_batch(list(prepared), list(options), self._head_maker(), self._fit_basis())
+        return reconstruct_batch(
+            list(prepared), list(options), self._head_maker(), self._fit_basis(), self._masks
+        )
 
     def texture(
         self,
@@ -156,14 +149,12 @@ class ParametricEngine:
     ) -> StageResult:
         """Bake the maps; `masks` of the photo where they are made already."""
         head = head_from_tensors(geometry.tensors)
-        return bake_head(
-            prepared, head, self._data(), options, self._device, masks=masks, graphs=self._graphs
-        )
+        return bake_head(prepared, head, self.map_baker(), options, masks=masks)
 
     def find_masks(self, prepared: StageResult) -> FaceMasks:
         """Return the masks of a photo that `texture` would make, on the device where the maps are baked."""
         tensors = prepared.tensors
-        return find_masks(tensors["photo"], tensors["landmarks"], self._device, graphs=self._graphs)
+        return self._masks.find(tensors["photo"], tensors["landmarks"])
 
     def measure_again(
         self, picture: NDArray[np.uint8], expected: NDArray[np.floating]
@@ -217,9 +208,15 @@ class ParametricEngine:
         self, prepared: StageResult, head: PosedHead, options: JobOptions, masks: FaceMasks | None = None
     ) -> AbstractContextManager[DeviceBake]:
         """Bake the maps and leave the skin's on the device, where its encoding begins; see texture.py."""
-        return bake_on_device(
-            prepared, head, self._data(), options, self._device, masks=masks, graphs=self._graphs
-        )
+        return bake_on_device(prepared, head, self.map_baker(), options, masks=masks)
+
+    def map_baker(self) -> MapBaker:
+        """Return what bakes this engine's maps, with the constants of its topology."""
+        data = self._data()
+        with self._lock:
+            if self._baker is None:
+                self._baker = MapBaker(data, self._runtime, self._masks)
+            return self._baker
 
     def _data(self) -> HeadData:
         with self._lock:
@@ -232,20 +229,22 @@ class ParametricEngine:
         with self._lock:
             if self._maker is None:
                 shapes = PersonalShapes(data, self._device)
-                self._maker = HeadMaker(shapes, graphs=self._graphs)
+                self._maker = HeadMaker(shapes, self._runtime)
             return self._maker
 
     def _faces(self) -> FaceLandmarker:
         with self._lock:
             if self._landmarker is None:
-                self._landmarker = FaceLandmarker(self._landmark_model, self._device)
+                self._landmarker = FaceLandmarker(self._landmark_model, self._runtime.faces)
             return self._landmarker
 
     def _face_network(self) -> FaceNetwork | GraphedFaceNetwork:
         with self._lock:
             if self._network is None:
                 network = load_face_network(FACE_NETWORK, FACE_NETWORK_SHA256, self._device)
-                self._network = GraphedFaceNetwork(network, self._device) if self._graphs else network
+                self._network = (
+                    GraphedFaceNetwork(network, self._runtime.faces) if self._runtime.graphs else network
+                )
             return self._network
 
     def _fit_basis(self) -> FitBasis | GraphedFit:
@@ -253,5 +252,5 @@ class ParametricEngine:
         with self._lock:
             if self._basis is None:
                 basis = FitBasis(data, self._device)
-                self._basis = GraphedFit(data, basis) if self._graphs else basis
+                self._basis = GraphedFit(data, basis, self._runtime) if self._runtime.graphs else basis
             return self._basis

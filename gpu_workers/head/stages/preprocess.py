@@ -33,7 +33,8 @@ from gpu_workers.head.photo_quality.image_quality import (
 )
 from gpu_workers.head.photo_quality.observed_face import OBSERVED, Observed, observe
 from gpu_workers.head.photo_quality.reasons import list_reasons
-from gpu_workers.head.runtime.cuda_graphs import beside
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
+from gpu_workers.head.runtime.host_transfer import page_locked_bytes
 from gpu_workers.photo_limits import PhotoLimits
 
 #: The photo is decoded larger than the engine's input, so that a small face can be cut out with more pixels.
@@ -51,7 +52,6 @@ _CROP_WORTH = 0.8
 #: normal lens, in longest sides of the photo, whichever is longer.
 _PORTRAIT_FOCAL = 9.0
 _LENS_FOCAL = 1.1
-_CPU = torch.device("cpu")
 #: What a second, turned photo may be: degrees, and disagreement of the landmarks (see image_quality.py).
 _VIEW_YAW = 40.0
 _VIEW_DISAGREEMENT = 0.05
@@ -66,7 +66,7 @@ def preprocess_photo(
     landmarker: FaceLandmarker,
     network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
-    device: torch.device = _CPU,
+    runtime: DeviceRuntime,
     early: Callable[[StageResult], None] | None = None,
     *,
     strict: bool = True,
@@ -78,7 +78,8 @@ def preprocess_photo(
             on them. They are those of a face that is seen whole: what was begun counts only if this function
             returns, and `same_look` says that its result is alike.
         strict: also refuse a face of which the landmark models are unsure, as they are of a turned one.
-        device: where the photo is cut and resampled for the landmark models, and where the network is.
+        runtime: of the device where the photo is cut and resampled for the landmark models, and where the
+            network is.
     Returns:
         Tensors: `photo` (H, W, 3) uint8 sRGB; `landmarks` (478, 3) float32 pixels of it (z away from the
             camera, same unit; the first pixel's centre is 0.5); `scores` (52,) float32 expression scores in
@@ -91,8 +92,9 @@ def preprocess_photo(
         RefusedError: see gpu_workers/decoding/client.py and image_quality.py; no_face and several_faces.
     """
     longest = min(_MAX_DECODED, round(_DECODE_MARGIN * options.input_size))
+    device = runtime.device
     on_gpu = device.type == "cuda"
-    decoded = decode_photo(data, limits, longest, _page_locked if on_gpu else plain_memory)
+    decoded = decode_photo(data, limits, longest, page_locked_bytes if on_gpu else plain_memory)
     rgb = torch.from_numpy(decoded.rgb).to(device, non_blocking=True) if on_gpu else decoded.rgb
     upright = find_upright_face(landmarker, rgb, head_data.landmark_mirror, limits.second_face_share)
     face = _only_face(upright, decoded, limits)
@@ -120,14 +122,14 @@ def preprocess_photo(
         network_facts = {"used": bool(seen), "disagreement": round(disagreement, 4)}
     if early is not None:
         early(StageResult(tensors=tensors))
-    with beside(device, "quality"):
+    with runtime.beside("quality"):
         patch = cut_patch(rgb, face)
     look = observe(patch, face.scores)
     tensors = tensors | {
         "scores": look.observed.keep_scores(face.scores),
         OBSERVED: look.observed.to_tensor(),
     }
-    with beside(device, "quality"):
+    with runtime.beside("quality"):
         quality = measure_quality(patch, face, angles, enlarged)
     refuse_bad_face(quality, limits, max_disagreement=MAX_DISAGREEMENT if strict else _VIEW_DISAGREEMENT)
     spectacles = find_spectacles(patch)
@@ -162,7 +164,7 @@ def measure_view(
     landmarker: FaceLandmarker,
     network: FaceNetwork | GraphedFaceNetwork,
     head_data: HeadData,
-    device: torch.device = _CPU,
+    runtime: DeviceRuntime,
 ) -> StageResult:
     """Measure a second photo of a person, in which the head is turned.
 
@@ -172,7 +174,7 @@ def measure_view(
         RefusedError: as `preprocess_photo`, but a head may be turned further.
     """
     turned = replace(limits, max_yaw_degrees=max(limits.max_yaw_degrees, _VIEW_YAW))
-    found = preprocess_photo(data, options, turned, landmarker, network, head_data, device, strict=False)
+    found = preprocess_photo(data, options, turned, landmarker, network, head_data, runtime, strict=False)
     tensors = {f"view/{name}": value for name, value in found.tensors.items()}
     return StageResult(tensors=tensors, facts={"view": found.facts["face"]})
 
@@ -239,11 +241,6 @@ def _crop_box(face: MeasuredFace, width: int, height: int, input_size: int) -> t
     left = min(max(0, round(x - side / 2)), max(0, width - side))
     top = min(max(0, round(y - side / 2)), max(0, height - side))
     return left, top, min(width, left + side), min(height, top + side)
-
-
-def _page_locked(size: int) -> NDArray[np.uint8]:
-    """Return uninitialised bytes that a GPU reads without a copy between."""
-    return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
 
 
 def _resize(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

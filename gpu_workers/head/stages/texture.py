@@ -1,9 +1,8 @@
 """The texture stage of engine `anny`: a photo and a fitted head become albedo maps, on CPU or CUDA."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,46 +15,18 @@ from face3d.head import Head
 from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge
-from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from gpu_workers.head.model.posed_head import HostHead, PosedHead
 from gpu_workers.head.photo_quality.observed_face import read_observed
-from gpu_workers.head.segmentation.face_masks import FaceMasks, find_masks
+from gpu_workers.head.runtime.host_transfer import to_host
+from gpu_workers.head.segmentation.face_masks import FaceMasks
 from gpu_workers.head.texturing.composition import encode_srgb
-from gpu_workers.head.texturing.detail_maps import (
-    DISPLACEMENT_RANGE,
-    load_surface_atlas,
-)
-from gpu_workers.head.texturing.detail_maps_cuda import bake_surface
-from gpu_workers.head.texturing.eyes import (
-    EyePaint,
-    find_iris_colour,
-    locate_iris,
-    paint_eyes,
-    prepare_eyes,
-)
-from gpu_workers.head.texturing.lashes import paint_lashes
-from gpu_workers.head.texturing.mouth import (
-    MouthPaint,
-    find_tooth_tint,
-    paint_mouth,
-    prepare_mouth,
-)
-from gpu_workers.head.texturing.skin_bake import BakeRequest, SkinBake, bake_skin
-from gpu_workers.head.texturing.uv_atlas import SkinAtlas, load_skin_atlas
-
-
-@dataclass(frozen=True)
-class _Constants:
-    """What is the same for every person; the head data is kept so that its id is not given to another."""
-
-    head_data: HeadData
-    mouth: MouthPaint
-    eyes: EyePaint
-
-
-_constants: dict[tuple[int, str], _Constants] = {}
-_constants_lock = threading.Lock()
+from gpu_workers.head.texturing.detail_maps import DISPLACEMENT_RANGE
+from gpu_workers.head.texturing.eyes import find_iris_colour, paint_eyes
+from gpu_workers.head.texturing.map_baker import MapBaker
+from gpu_workers.head.texturing.mouth import find_tooth_tint, paint_mouth
+from gpu_workers.head.texturing.skin_bake import BakeRequest, SkinBake
+from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +43,16 @@ class DeviceBake:
 def bake_head(
     prepared: StageResult,
     head: Head,
-    head_data: HeadData,
+    baker: MapBaker,
     options: JobOptions,
-    device: torch.device,
     *,
     masks: FaceMasks | None = None,
-    graphs: bool = True,
 ) -> StageResult:
     """Bake the albedo maps of a head.
 
     Args:
         prepared: the preprocess stage's result: `photo` (H, W, 3) uint8 and `landmarks` (478, 2 or 3) pixels.
-        head: fitted to that photo, on the topology of `head_data`.
+        head: fitted to that photo, on the topology of the baker.
         masks: of the photo, where they are made already.
     Returns:
         `albedo/skin` (`options.texture_size` a side), `albedo/eyes`, `albedo/mouth`, and `albedo/lashes` with
@@ -96,9 +65,9 @@ def bake_head(
         `displacement_range_m`.
     """
     posed = HostHead(head)
-    with bake_on_device(prepared, posed, head_data, options, device, masks=masks, graphs=graphs) as bake:
+    with bake_on_device(prepared, posed, baker, options, masks=masks) as bake:
         rest = bake.finish("maps" in options.formats)
-        skin = to_host({"albedo/skin": bake.skin})
+        skin = {"albedo/skin": to_host(bake.skin).numpy()}
     return StageResult(tensors={**skin, **rest.tensors}, facts=rest.facts)
 
 
@@ -106,30 +75,27 @@ def bake_head(
 def bake_on_device(
     prepared: StageResult,
     head: PosedHead,
-    head_data: HeadData,
+    baker: MapBaker,
     options: JobOptions,
-    device: torch.device,
     *,
     masks: FaceMasks | None = None,
-    graphs: bool = True,
 ) -> Iterator[DeviceBake]:
     """Yield the maps with the skin's on the device, as long as the context lasts.
 
     Args:
         masks: of the photo, where they are made already.
-        graphs: use a CUDA graph where the device can.
     """
-    clock = _Clock(device)
-    atlas = load_skin_atlas(head_data, device)
+    clock = _Clock(baker.runtime.device)
+    skin_baker, atlas = baker.skin, baker.atlas
     landmarks = prepared.tensors["landmarks"]
     request = BakeRequest(
-        masks=masks or find_masks(prepared.tensors["photo"], landmarks, device, graphs=graphs),
+        masks=masks or baker.masks.find(prepared.tensors["photo"], landmarks),
         head=head,
         sharpen=options.sharpen,
         size=options.texture_size,
     )
     clock.lap("masks")
-    with torch.inference_mode(), bake_skin(request, atlas, graphs=graphs) as bake:
+    with torch.inference_mode(), skin_baker.bake(request) as bake, ExitStack() as borrowed:
         clock.lap("bake")
 
         def finish(with_surface: bool) -> StageResult:
@@ -140,9 +106,8 @@ def bake_on_device(
             clock.lap("facts")
             images: dict[str, Tensor] = {}
             if with_surface:
-                surface_atlas = load_surface_atlas(head_data, atlas)
                 # A graph of its own, in memory that the bake's graph uses: what this one has found is read.
-                surface = bake_surface(bake.albedo, bake.measures[2], surface_atlas, graphs=graphs)
+                surface = borrowed.enter_context(baker.surface.bake(bake.albedo, bake.measures[2]))
                 images = {f"{name}/skin": image for name, image in vars(surface).items()}
                 facts["displacement_range_m"] = DISPLACEMENT_RANGE
                 clock.lap("surface", wait=False)
@@ -154,30 +119,15 @@ def bake_on_device(
                 # What the map shows is not the person's, and nobody should take it for that.
                 facts["skin_tone"] = facts["hair_colour"] = None
             facts["quality_reasons"] = _list_reasons(prepared, request.masks.glasses)
-            constants = _load_constants(head_data, device)
-            images["albedo/eyes"] = _finish(paint_eyes(iris, constants.eyes))
-            images["albedo/mouth"] = _finish(paint_mouth(tint, constants.mouth))
+            images["albedo/eyes"] = _finish(paint_eyes(iris, baker.eyes))
+            images["albedo/mouth"] = _finish(paint_mouth(tint, baker.mouth))
             clock.lap("eyes and mouth", wait=False)
-            maps = {**to_host(images), "albedo/lashes": paint_lashes()}
+            taken = {name: image.numpy() for name, image in to_host(images).items()}
+            maps = {**taken, "albedo/lashes": baker.lashes}
             clock.lap("maps taken")
             return StageResult(tensors=maps, facts={**facts, "timings": clock.laps})
 
         yield DeviceBake(skin=bake.albedo, finish=finish)
-
-
-def to_host(images: Mapping[str, Tensor]) -> dict[str, NDArray[np.generic]]:
-    """Return a device's images as arrays; through page-locked memory, which the arrays keep."""
-    targets = {
-        name: torch.empty(image.shape, dtype=image.dtype, pin_memory=True).copy_(image, non_blocking=True)
-        if image.is_cuda
-        else image
-        for name, image in images.items()
-    }
-    for image in images.values():
-        if image.is_cuda:
-            torch.cuda.current_stream(image.device).synchronize()
-            break
-    return {name: target.numpy() for name, target in targets.items()}
 
 
 def _cut_features(photo: Tensor, landmarks: Array) -> tuple[Tensor, NDArray[np.float64]]:
@@ -187,13 +137,6 @@ def _cut_features(photo: Tensor, landmarks: Array) -> tuple[Tensor, NDArray[np.f
     low = np.clip(np.floor(points.min(0)), 0, size - 1).astype(int)
     high = np.clip(np.ceil(points.max(0)), low + 1, size).astype(int)
     return photo[:, low[1] : high[1], low[0] : high[0]].cpu(), low.astype(np.float64)
-
-
-def warm_up_texture(head_data: HeadData, device: torch.device) -> None:
-    """Make the constant maps, so that the first photo does not pay for them."""
-    load_surface_atlas(head_data, load_skin_atlas(head_data, device))
-    _load_constants(head_data, device)
-    paint_lashes()
 
 
 class _Clock:
@@ -210,15 +153,6 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 4)
         self._last = now
-
-
-def _load_constants(data: HeadData, device: torch.device) -> _Constants:
-    key = (id(data), str(device))
-    with _constants_lock:
-        if key not in _constants:
-            mouth = prepare_mouth(data, device)
-            _constants[key] = _Constants(data, mouth, prepare_eyes(locate_iris(data, device)))
-        return _constants[key]
 
 
 def _finish(linear: Tensor) -> Tensor:

@@ -10,21 +10,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from face3d import srgb
-from gpu_workers.head.ops import triton_kernels
 from gpu_workers.head.ops.image import sample_picture
 from gpu_workers.head.ops.inpainting import make_noise
 from gpu_workers.head.runtime.cuda_graphs import graph_constant
+from gpu_workers.head.runtime.triton_support import triton_available
+from gpu_workers.head.texturing.composition_constants import (
+    CODES,
+    HAIR,
+)
+from gpu_workers.head.texturing.composition_kernel import compose
 
 #: Rows of the small maps in one band.
 _BAND = 64
 _NOISE_SIZE = 1024
 #: Map size at which grains have the radii that are given, and the finest that pixels can show.
 _GRAIN_SIZE, _FINEST = 2048, 0.5
-#: How far single strands reach over the hairline, how much they differ in brightness, and how much skin
-#: shows through where hair is densest.
-_RAGGEDNESS = 0.20
-_STRAND_CONTRAST = 0.30
-_HAIR_COVER = 0.95
 #: A weight below this paints nothing.
 _SMALLEST = 1 / 512
 
@@ -63,7 +63,7 @@ def compose_skin(photo: Tensor, layers: SkinLayers, size: int, out: Tensor | Non
     small = layers.completion.shape[-1]
     factor = size // small
     result = torch.empty(size, size, 3, dtype=torch.uint8, device=photo.device) if out is None else out
-    if triton_kernels.available(photo.device):
+    if triton_available(photo.device):
         compose_at_once(photo, layers, result)
         return result
     pores, strands = _load_grain(str(photo.device), size)
@@ -86,7 +86,7 @@ def compose_skin(photo: Tensor, layers: SkinLayers, size: int, out: Tensor | Non
 
 
 def compose_at_once(photo: Tensor, layers: SkinLayers, out: Tensor) -> None:
-    """Write the albedo into (S, S, 3) uint8 by Triton's kernel: the fast twin of the bands."""
+    """Write the albedo into (S, S, 3) uint8 by Triton's kernel; the bands are its reference."""
 
     def side(weight: Tensor, gain: Tensor) -> Tensor:
         return torch.cat([layers.coordinates, weight, gain.expand(3, -1, -1)])
@@ -94,7 +94,7 @@ def compose_at_once(photo: Tensor, layers: SkinLayers, out: Tensor) -> None:
     direct = side(layers.direct, layers.gain)
     mirrored = side(layers.mirrored, layers.mirror_gain)
     mirrored[:2] = layers.coordinates.flip(-1)
-    triton_kernels.compose(
+    compose(
         photo,
         torch.cat([layers.completion, layers.pores, layers.scalp]),
         direct,
@@ -102,22 +102,22 @@ def compose_at_once(photo: Tensor, layers: SkinLayers, out: Tensor) -> None:
         _load_grain(str(photo.device), len(out)),
         layers.hair,
         out,
-        (_RAGGEDNESS, _STRAND_CONTRAST, _HAIR_COVER),
     )
 
 
 def _comb(colour: Tensor, density: Tensor, hair: Tensor, strands: Tensor) -> None:
     """Lay short hair over a band: towards the hairline single strands remain."""
-    cover = density.mul(1.5).add_(strands, alpha=_RAGGEDNESS).sub_(0.55).mul_(1.8).clamp_(0, 1)
-    cover.mul_(density.mul(8).clamp_(max=1)).mul_(_HAIR_COVER)
-    shade = strands.mul(_STRAND_CONTRAST).add_(1).clamp_(min=0.35)
+    cover = density.mul(HAIR.density).add_(strands, alpha=HAIR.raggedness).sub_(HAIR.threshold)
+    cover.mul_(HAIR.steepness).clamp_(0, 1)
+    cover.mul_(density.mul(HAIR.fade).clamp_(max=1)).mul_(HAIR.cover)
+    shade = strands.mul(HAIR.contrast).add_(1).clamp_(min=HAIR.darkest)
     for channel in range(3):
         colour[channel].lerp_(shade * hair[channel], cover)
 
 
 def encode_srgb(linear: Tensor) -> Tensor:
     """Return linear light of any shape as uint8 sRGB (IEC 61966-2-1); the input is overwritten."""
-    return srgb.encode(linear.clamp_(0, 1)).mul_(255).add_(0.5).to(torch.uint8)
+    return srgb.encode(linear.clamp_(0, 1)).mul_(CODES).add_(0.5).to(torch.uint8)
 
 
 def _paint(

@@ -5,7 +5,6 @@ spots, which curve both ways, and are redder than what surrounds them; brows and
 and tone. Folds are depths in metres, so that normals, displacement and occlusion agree with each other.
 """
 
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,19 +105,6 @@ class SurfaceMaps:
     occlusion: Tensor
     #: (S, S) uint16; see DISPLACEMENT_RANGE.
     displacement: Tensor
-
-
-_atlases: dict[int, tuple[SkinAtlas, SurfaceAtlas]] = {}
-_lock = threading.Lock()
-
-
-def load_surface_atlas(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
-    """Return the constants for an atlas, from the process's cache if they were made before."""
-    with _lock:
-        if id(atlas) not in _atlases:
-            # The entry keeps the atlas alive, so that its id is not given to another object.
-            _atlases[id(atlas)] = (atlas, _build(data, atlas))
-        return _atlases[id(atlas)][1]
 
 
 def make_surface(albedo: Tensor, photo_density: Tensor, atlas: SurfaceAtlas) -> SurfaceMaps:
@@ -281,7 +267,7 @@ def _away_from_border(atlas: SkinAtlas) -> Tensor:
     return torch.from_numpy(smooth).to(atlas.covered.device) * atlas.main
 
 
-def _build(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
+def build_surface_atlas(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
     masks = atlas.masks
     device = atlas.covered.device
     lids = torch.zeros_like(masks["lips"])

@@ -1,7 +1,5 @@
 """The lashes' own map: dark hairs on nothing, drawn once; the same for every person."""
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -39,7 +37,6 @@ class _Strip:
         self.random = np.random.default_rng(seed)
 
 
-@lru_cache(maxsize=1)
 def paint_lashes() -> NDArray[np.uint8]:
     """Return the lashes' map, (LASHES_SIZE, LASHES_SIZE, 4) uint8 sRGB with coverage.
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_workers.head.ops import triton_kernels
+from gpu_workers.head.ops import depth_kernel
 from gpu_workers.head.ops.image import sample_picture
 from gpu_workers.head.ops.mesh import vertex_normals
 from gpu_workers.head.ops.rasterization import draw_depth
+from gpu_workers.head.runtime.triton_support import triton_available
 from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: A surface may lie so far behind what the camera sees and still be it, metres; more where it is seen aslant.
@@ -90,8 +91,8 @@ def _depth_map(vertices: Tensor, camera: Tensor, atlas: SkinAtlas, picture_size:
     depth = points[:, 2].clamp(min=1e-3)
     places = (camera[0:2] * points[:, :2] / depth[:, None] + camera[2:4]) / camera[4:6]
     pixels = torch.stack([places[:, 0] * width, places[:, 1] * height], 1)
-    if triton_kernels.available(vertices.device):
-        nearest = triton_kernels.draw_depth(pixels, depth, atlas.occluders.int(), height, width)
+    if triton_available(vertices.device):
+        nearest = depth_kernel.draw_depth(pixels, depth, atlas.occluders.int(), height, width)
         return nearest.clamp(max=_FAR)
     placed = torch.cat([pixels, depth[:, None]], 1)[None]
     return draw_depth(placed, atlas.occluders, height, width, perspective=False)[0].clamp(max=_FAR)

@@ -1,6 +1,5 @@
-"""What the bake knows of the skin's UV map before it sees a photo; made once a process and device."""
+"""What the bake knows of the skin's UV map before it sees a photo; made once an engine."""
 
-import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,21 +72,9 @@ class SkinAtlas:
         return interpolate(values, self.triangles, self.raster).permute(2, 0, 1).contiguous()
 
 
-_atlases: dict[tuple[int, str], tuple[HeadData, SkinAtlas]] = {}
-_lock = threading.Lock()
-
-
-def load_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
-    """Return the atlas of this head data on a device, from the process's cache if it was made before."""
-    key = (id(data), str(device))
-    with _lock:
-        if key not in _atlases:
-            # The entry keeps `data` alive, so that its id is not given to another object.
-            _atlases[key] = (data, _build(data, data.part("skin"), device))
-        return _atlases[key][1]
-
-
-def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
+def build_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
+    """Return the atlas of a topology on a device."""
+    skin = data.part("skin")
     uvs = torch.from_numpy(skin.uvs).to(device)
     uv_triangles = torch.from_numpy(skin.uv_triangles).long().to(device)
     triangles = torch.from_numpy(skin.triangles).long().to(device)

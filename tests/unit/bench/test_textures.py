@@ -7,7 +7,7 @@ from bench.quality.textures import light_like, measure_border, measure_seams, me
 from face3d.head import head_from_tensors
 from face3d.options import JobOptions
 from gpu_workers.engines.null.head import make_head
-from tests.unit.head.head_support import engine, head_data, prepared_astronaut
+from tests.unit.head.head_support import engine, prepared_astronaut
 
 
 def test_light_of_the_albedos_own_kind_is_found_again() -> None:
@@ -43,7 +43,7 @@ def test_the_astronauts_skin_has_no_visible_border_and_no_seams() -> None:
     prepared = prepared_astronaut()
     geometry = engine().geometry(prepared, options)
     texture = engine().texture(prepared, geometry, options)
-    quality = measure_texture(prepared, head_from_tensors(geometry.tensors), texture, head_data())
+    quality = measure_texture(prepared, head_from_tensors(geometry.tensors), texture, engine().map_baker())
     assert quality.border_step < 2
     assert quality.seam_step < 1
     assert quality.difference < 8

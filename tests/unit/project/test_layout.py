@@ -37,6 +37,7 @@ PACKAGES = frozenset(ALLOWED)
 #: stands for all that is in it.
 GPU_LAYERS = (
     ("photo_limits", "photo_formats", "sandbox", "profiles", "gpu_catalog", "nvml", "stage_heartbeats"),
+    ("process_settings",),
     ("decoding", "memory", "health"),
     ("head/runtime",),
     ("head/ops",),

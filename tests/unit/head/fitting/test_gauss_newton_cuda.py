@@ -1,9 +1,6 @@
-"""The fit as a GPU runs it, with a stand-in for the capture, against the plain fit."""
+"""The fit as a GPU runs it, with a stand-in for the capture, against the reference."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -13,10 +10,10 @@ from gpu_workers.head.fitting import gauss_newton_cuda
 from gpu_workers.head.fitting.gauss_newton import fit_landmarks
 from gpu_workers.head.fitting.gauss_newton_cuda import GraphedFit
 from gpu_workers.head.fitting.linear_model import FitBasis
-from tests.unit.head.fitting.test_gauss_newton import photograph, random_heads
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
+from tests.unit.head.fitting.synthetic_observations import photograph, random_heads
+from tests.unit.head.graph_support import CPU, eager_runtime
 from tests.unit.head.head_support import head_data
-
-CPU = torch.device("cpu")
 
 
 class OneSystemAtOnce(TorchDispatchMode):
@@ -27,43 +24,37 @@ class OneSystemAtOnce(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-class Repeated:
-    """A captured call that runs the function again."""
-
-    made = 0
-
-    def __init__(self, function: Callable[[], torch.Tensor], *_: object) -> None:
-        Repeated.made += 1
-        self._function = function
-
-    def replay(self) -> torch.Tensor:
-        with OneSystemAtOnce():
-            return self._function()
+@pytest.fixture
+def runtime() -> DeviceRuntime:
+    return eager_runtime()
 
 
 @pytest.fixture
-def graphed(monkeypatch: pytest.MonkeyPatch) -> GraphedFit:
-    monkeypatch.setattr(gauss_newton_cuda, "CapturedCall", Repeated)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_stream", MagicMock())
-    return GraphedFit(head_data(), FitBasis(head_data(), CPU))
+def graphed(runtime: DeviceRuntime, monkeypatch: pytest.MonkeyPatch) -> GraphedFit:
+    refine = gauss_newton_cuda.GraphedFit._refine_one
+
+    def refine_one(*inputs: object) -> torch.Tensor:
+        with OneSystemAtOnce():
+            return refine(*inputs)
+
+    monkeypatch.setattr(gauss_newton_cuda.GraphedFit, "_refine_one", refine_one)
+    return GraphedFit(head_data(), FitBasis(head_data(), CPU), runtime)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_photos_of_a_batch_are_replays_of_one_graph(graphed: GraphedFit, count: int) -> None:
-    Repeated.made = 0
+def test_photos_of_a_batch_are_replays_of_one_graph(
+    graphed: GraphedFit, runtime: DeviceRuntime, count: int
+) -> None:
     seen, _ = photograph(graphed.basis, random_heads(graphed.basis, count, seed=7))
     found, expected = graphed.fit(seen), fit_landmarks(graphed.basis, seen)
-    assert Repeated.made == 1
+    assert runtime.heads.captured == 1
     torch.testing.assert_close(found.points, expected.points, atol=2e-5, rtol=0)
     torch.testing.assert_close(found.pose.translation, expected.pose.translation, atol=1e-4, rtol=0)
     assert found.errors.shape == expected.errors.shape
 
 
-def test_a_large_batch_is_one_pass_without_a_graph(graphed: GraphedFit) -> None:
-    Repeated.made = 0
+def test_a_large_batch_is_one_pass_without_a_graph(graphed: GraphedFit, runtime: DeviceRuntime) -> None:
     seen, _ = photograph(graphed.basis, random_heads(graphed.basis, 7, seed=8))
     found = graphed.fit(seen)
-    assert Repeated.made == 0
+    assert runtime.heads.captured == 0
     torch.testing.assert_close(found.points, fit_landmarks(graphed.basis, seen).points, atol=2e-5, rtol=0)

@@ -1,7 +1,5 @@
 """The trained network on a photo of a real person, and its way through preprocess and geometry."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import torch
@@ -13,6 +11,7 @@ from gpu_workers.head.landmarks import dense_network_cuda
 from gpu_workers.head.landmarks.dense_network import FACE_NETWORK, FACE_NETWORK_SHA256, load_face_network
 from gpu_workers.head.landmarks.dense_prediction import look_at_face, network_word
 from gpu_workers.head.stages import preprocess
+from tests.unit.head.graph_support import EagerPool
 from tests.unit.head.head_support import LIMITS, astronaut, engine, model_dir, png, prepared_astronaut
 
 CPU = torch.device("cpu")
@@ -92,29 +91,14 @@ def test_the_warm_up_s_network_points_change_no_head():
     np.testing.assert_allclose(*heads, atol=1e-6)
 
 
-def test_a_replayed_network_says_the_same_and_keeps_what_it_said(network, monkeypatch):
+def test_a_replayed_network_says_the_same_and_keeps_what_it_said(network):
     """As a GPU runs it, with a stand-in for the capture."""
-
-    class Repeated:
-        """A captured call that writes to the same tensors again."""
-
-        def __init__(self, function, *_):
-            self._function, self._result = function, None
-
-        def replay(self):
-            found = self._function()
-            if self._result is None:
-                self._result = found
-            for name, value in vars(self._result).items():
-                value.copy_(getattr(found, name))
-            return self._result
-
-    monkeypatch.setattr(dense_network_cuda, "CapturedCall", Repeated)
-    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
-    graphed = dense_network_cuda.GraphedFaceNetwork(network, CPU)
+    pool = EagerPool()
+    graphed = dense_network_cuda.GraphedFaceNetwork(network, pool)
     size = network.plan.input_size
     crops = torch.randint(0, 255, (2, 1, size, size, 3), dtype=torch.uint8, generator=torch.manual_seed(3))
     found = [graphed.predict(crop) for crop in crops]
+    assert pool.captured == 1
     for crop, estimate in zip(crops, found, strict=True):
         torch.testing.assert_close(estimate.points, network.predict(crop).points)
     both = graphed.predict(crops[:, 0])

@@ -13,6 +13,7 @@ from gpu_workers.head.landmarks.mediapipe_models import DETECTOR, EXPRESSION, LA
 from gpu_workers.head.landmarks.mediapipe_models_cuda import DeviceFaceModels, _place
 from gpu_workers.head.landmarks.photo_rotation import find_upright_face
 from gpu_workers.head.landmarks.tflite_runtime import TorchModel, UnknownOperator, _build
+from gpu_workers.head.runtime.cuda_graphs import GraphPool
 from tests.unit.head.head_support import astronaut, head_data, model_dir
 from tests.unit.waiting import NoWaiting
 
@@ -35,7 +36,7 @@ def plain(contents: dict[str, bytes]) -> HostFaceModels:
 
 @pytest.fixture(scope="module")
 def device(contents: dict[str, bytes]) -> DeviceFaceModels:
-    return DeviceFaceModels(contents, CPU)
+    return DeviceFaceModels(contents, GraphPool(CPU))
 
 
 def test_the_detector_says_the_same(plain: HostFaceModels, device: DeviceFaceModels) -> None:

@@ -1,7 +1,5 @@
 """What the masks are made of, each against a plain twin; on a GPU's ways too, taken on a CPU."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,7 @@ from gpu_workers.head.runtime import cuda_graphs
 from gpu_workers.head.segmentation import face_masks, skin_color_model
 from gpu_workers.head.segmentation.downsampling import average_boxes, reduce_photo, to_lab
 from gpu_workers.head.segmentation.eye_mouth_openings import soften_openings
-from gpu_workers.head.segmentation.landmark_outlines import draw_plan
+from tests.unit.head.graph_support import eager_runtime
 from tests.unit.head.head_support import astronaut, prepared_astronaut
 from tests.unit.waiting import NoWaiting
 
@@ -214,22 +212,13 @@ def test_a_face_beside_the_picture_is_nowhere(ways: str) -> None:
     assert masks.covered == 1
 
 
-def test_a_graph_is_filled_anew_and_its_results_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Repeated:
-        """A captured call that runs the function again."""
-
-        def __init__(self, function: Callable[[], object], *_: object) -> None:
-            self.replay = function
-
-    monkeypatch.setattr(face_masks, "CapturedCall", Repeated)
-    points = prepared_astronaut().tensors["landmarks"][:, :2].astype(np.float64)
-    photo, eyes = torch.from_numpy(astronaut().copy()), float(np.linalg.norm(points[33] - points[263]))
-    with torch.inference_mode():
-        plans = [draw_plan(points + moved, eyes, (512, 512)) for moved in (0.0, 3.0)]
-        graph = face_masks._Graph(photo.shape, plans[0].sheets.shape, len(plans[0].numbers), CPU)
-        found = [graph(photo, plan) for plan in plans]
-        for plan, (masks, measures) in zip(plans, found, strict=True):
-            expected = face_masks.make_masks(
-                photo, torch.from_numpy(plan.sheets), torch.from_numpy(plan.numbers)
-            )
-            torch.testing.assert_close((masks, measures), expected)
+def test_a_graph_is_filled_anew_and_its_results_are_kept() -> None:
+    landmarks = prepared_astronaut().tensors["landmarks"]
+    runtime = eager_runtime()
+    finder = face_masks.MaskFinder(runtime)
+    found = [finder.find(astronaut(), landmarks + moved) for moved in (0.0, 3.0)]
+    assert runtime.masks.captured == 1
+    for moved, masks in zip((0.0, 3.0), found, strict=True):
+        expected = face_masks.find_masks(astronaut(), landmarks + moved, CPU)
+        for name in ("confidence", "skin", "measures"):
+            torch.testing.assert_close(getattr(masks, name), getattr(expected, name))

@@ -115,7 +115,11 @@ def test_a_batch_of_photos_gives_the_same_heads():
     own = engine()
     photos = [prepared_astronaut(), prepared_astronaut()]
     results = reconstruct_batch(
-        photos, [JobOptions(), JobOptions(expression="photo")], own._head_maker(), own._fit_basis()
+        photos,
+        [JobOptions(), JobOptions(expression="photo")],
+        own._head_maker(),
+        own._fit_basis(),
+        own._masks,
     )
     assert head_from_tensors(results[1].tensors).expression_in_base
     first = stacked(head_from_tensors(results[0].tensors))[0]

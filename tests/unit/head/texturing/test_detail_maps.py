@@ -13,13 +13,13 @@ from gpu_workers.head.texturing.detail_maps import (
     DISPLACEMENT_RANGE,
     SurfaceAtlas,
     SurfaceMaps,
+    build_surface_atlas,
     compose_surface,
     find_folds,
     find_slopes,
-    load_surface_atlas,
     make_surface,
 )
-from tests.unit.head.head_support import head_data
+from tests.unit.head.head_support import engine, head_data
 from tests.unit.waiting import NoWaiting
 
 SMALL = 256
@@ -222,11 +222,10 @@ def test_maps_of_a_fold_agree_with_each_other(factor: int) -> None:
 
 
 def test_the_mean_head_sees_the_sky_from_its_forehead_and_not_from_its_nostrils() -> None:
-    from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
 
     data = head_data()
-    atlas = load_skin_atlas(data, torch.device("cpu"))
-    surface = load_surface_atlas(data, atlas)
+    atlas = engine().map_baker().atlas
+    surface = build_surface_atlas(data, atlas)
     open_sky = surface.occlusion
     assert float(open_sky.min()) > 0.2
     assert float(open_sky.max()) <= 1.001
@@ -244,9 +243,8 @@ def test_the_mean_head_sees_the_sky_from_its_forehead_and_not_from_its_nostrils(
 def test_occlusion_agrees_with_rays() -> None:
     """The plain twin: each ray against each triangle."""
     data = head_data()
-    from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
 
-    atlas = load_skin_atlas(data, torch.device("cpu"))
+    atlas = engine().map_baker().atlas
     size = 256
     step = atlas.covered.shape[0] // size
     found = find_occlusion(data, atlas, size)

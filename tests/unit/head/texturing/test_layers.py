@@ -11,8 +11,7 @@ from gpu_workers.head.segmentation import skin_color_model
 from gpu_workers.head.segmentation.face_masks import find_masks
 from gpu_workers.head.segmentation.skin_color_model import rate_skin
 from gpu_workers.head.texturing.delighting import even_locally, fill_folds
-from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
-from tests.unit.head.head_support import astronaut, engine, head_data, prepared_astronaut
+from tests.unit.head.head_support import astronaut, engine, prepared_astronaut
 
 SIDE = 64
 CPU = torch.device("cpu")
@@ -154,7 +153,7 @@ def test_shut_lids_show_no_lashes() -> None:
     options = JobOptions(texture_size=1024)
     prepared = prepared_astronaut()
     texture = engine().texture(prepared, engine().geometry(prepared, options), options)
-    atlas = load_skin_atlas(head_data(), torch.device("cpu"))
+    atlas = engine().map_baker().atlas
     lids = texture.tensors["albedo/skin"][(atlas.upper_lids > 0.7).numpy()].astype(float).mean(1)
     tone = texture.tensors["albedo/skin"][520:700, 480:544].astype(float).mean()
     assert (lids < 0.6 * tone).mean() < 0.05

@@ -1,6 +1,7 @@
 """The whole bake on a made-up head and photo, where every right answer is known."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from face3d.head import Head, MeshPart
 from face3d.messages import StageResult
 from face3d.options import JobOptions
 from gpu_workers.engines.null.head import make_head
-from gpu_workers.head.model import posed_head
 from gpu_workers.head.model.head_template import HeadData, PartData
+from gpu_workers.head.model.posed_head import HostHead
+from gpu_workers.head.runtime.device_runtime import DeviceRuntime
 from gpu_workers.head.segmentation import face_masks, landmark_outlines
-from gpu_workers.head.stages import texture
 from gpu_workers.head.stages.texture import bake_head
 from gpu_workers.head.texturing import projection, skin_bake
-from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
+from gpu_workers.head.texturing.map_baker import MapBaker
+from tests.unit.head.graph_support import eager_runtime
 from tests.unit.waiting import NoWaiting
 
 SIZE = 256
@@ -139,15 +141,16 @@ def make_landmarks(head: Head) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def scene() -> tuple[HeadData, Head]:
-    return make_scene()
+def scene() -> tuple[MapBaker, Head]:
+    data, head = make_scene()
+    return MapBaker(data, DeviceRuntime(torch.device("cpu"))), head
 
 
-def bake(scene: tuple[HeadData, Head], photo: np.ndarray, **options: object) -> StageResult:
-    data, head = scene
+def bake(scene: tuple[MapBaker, Head], photo: np.ndarray, **options: object) -> StageResult:
+    baker, head = scene
     prepared = StageResult(tensors={"photo": photo, "landmarks": make_landmarks(head)})
     chosen = JobOptions(**{"texture_size": 1024, **options})
-    return bake_head(prepared, head, data, chosen, torch.device("cpu"))
+    return bake_head(prepared, head, baker, chosen)
 
 
 def texel_of(head: Head, point: tuple[float, float, float], size: int) -> tuple[int, int]:
@@ -165,29 +168,29 @@ def plain_photo() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def plain(scene: tuple[HeadData, Head]) -> StageResult:
+def plain(scene: tuple[MapBaker, Head]) -> StageResult:
     return bake(scene, plain_photo())
 
 
 def test_masks_that_are_made_already_are_taken(
-    scene: tuple[HeadData, Head], plain: StageResult, monkeypatch: pytest.MonkeyPatch
+    scene: tuple[MapBaker, Head], plain: StageResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, head = scene
+    baker, head = scene
     photo, landmarks = plain_photo(), make_landmarks(head)
     masks = face_masks.find_masks(photo, landmarks, torch.device("cpu"))
 
     def refuse(*_: object) -> None:
         raise AssertionError("the masks were made again")
 
-    monkeypatch.setattr(texture, "find_masks", refuse)
+    monkeypatch.setattr(baker.masks, "find", refuse)
     prepared = StageResult(tensors={"photo": photo, "landmarks": landmarks})
     options = JobOptions(texture_size=1024)
-    given = bake_head(prepared, head, data, options, torch.device("cpu"), masks=masks)
+    given = bake_head(prepared, head, baker, options, masks=masks)
     np.testing.assert_array_equal(given.tensors["albedo/skin"], plain.tensors["albedo/skin"])
 
 
 def test_the_face_gets_the_photos_colour_and_the_back_the_same_skin(
-    scene: tuple[HeadData, Head], plain: StageResult
+    scene: tuple[MapBaker, Head], plain: StageResult
 ) -> None:
     skin = plain.tensors["albedo/skin"].astype(int)
     assert skin.shape == (1024, 1024, 3)
@@ -197,7 +200,7 @@ def test_the_face_gets_the_photos_colour_and_the_back_the_same_skin(
         assert np.abs(found - SKIN).max() < 18, (point, found)
 
 
-def test_no_background_is_painted_on_the_head(scene: tuple[HeadData, Head]) -> None:
+def test_no_background_is_painted_on_the_head(scene: tuple[MapBaker, Head]) -> None:
     photo = np.full((SIZE, SIZE, 3), (0, 255, 0), np.uint8)
     camera = scene[1].camera
     outline = project(scene[1], scene[1].part("skin").positions)
@@ -211,7 +214,7 @@ def test_no_background_is_painted_on_the_head(scene: tuple[HeadData, Head]) -> N
     assert (skin[..., 1] <= skin[..., 0] + 6).all(), "green of the background is on the skin"
 
 
-def test_a_mark_on_one_cheek_is_where_it_was(scene: tuple[HeadData, Head]) -> None:
+def test_a_mark_on_one_cheek_is_where_it_was(scene: tuple[MapBaker, Head]) -> None:
     head = scene[1]
     part = head.part("skin")
     spot = part.positions[part.quads].mean(1)
@@ -244,13 +247,13 @@ def test_facts_add_up(plain: StageResult) -> None:
     assert plain.tensors["displacement/skin"].dtype == np.uint16
 
 
-def test_who_wants_no_surface_maps_does_not_wait_for_them(scene: tuple[HeadData, Head]) -> None:
+def test_who_wants_no_surface_maps_does_not_wait_for_them(scene: tuple[MapBaker, Head]) -> None:
     without = bake(scene, plain_photo(), formats=("glb",))
     assert set(without.tensors) == {"albedo/skin", "albedo/eyes", "albedo/mouth", "albedo/lashes"}
     assert "surface" not in without.facts["timings"]
 
 
-def test_sharpening_raises_contrast(scene: tuple[HeadData, Head]) -> None:
+def test_sharpening_raises_contrast(scene: tuple[MapBaker, Head]) -> None:
     photo = plain_photo()
     photo[90:190:6, 90:170] = (180, 140, 118)
     soft, sharp = (
@@ -263,7 +266,7 @@ def test_sharpening_raises_contrast(scene: tuple[HeadData, Head]) -> None:
 
 @pytest.mark.parametrize("tone", [(92, 58, 44), (232, 196, 178)], ids=["dark", "light"])
 def test_dark_and_light_skin_keep_their_tone_all_round(
-    scene: tuple[HeadData, Head], tone: tuple[int, int, int]
+    scene: tuple[MapBaker, Head], tone: tuple[int, int, int]
 ) -> None:
     photo = plain_photo()
     photo[20:236, 40:216] = tone
@@ -274,7 +277,7 @@ def test_dark_and_light_skin_keep_their_tone_all_round(
         assert np.abs(found - tone).max() < 18, (point, found)
 
 
-def test_a_half_in_hard_shadow_blackens_neither_face_nor_sides(scene: tuple[HeadData, Head]) -> None:
+def test_a_half_in_hard_shadow_blackens_neither_face_nor_sides(scene: tuple[MapBaker, Head]) -> None:
     photo = plain_photo()
     photo[20:236, 150:216] = (78, 54, 42)
     skin = bake(scene, photo).tensors["albedo/skin"].astype(int)
@@ -287,20 +290,22 @@ def test_a_half_in_hard_shadow_blackens_neither_face_nor_sides(scene: tuple[Head
     assert shadow > 0.5 * lit > photo[100, 200].mean()
 
 
-def test_once_warm_the_bake_never_waits_for_the_device(monkeypatch):
+def test_once_warm_the_bake_never_waits_for_the_device(scene, monkeypatch):
     """A CUDA graph holds all of it; depth map and last pass are Triton kernels there."""
-    data, head = make_scene()
+    maker, head = scene
     photo = torch.tensor(SKIN, dtype=torch.uint8).expand(SIZE, SIZE, 3)
     whole = torch.ones(SIZE, SIZE)
     masks = face_masks.FaceMasks(
         photo=photo, confidence=whole, skin=whole, reduction=1, measures=torch.zeros(2)
     )
-    request = skin_bake.BakeRequest(head=posed_head.HostHead(head), masks=masks, sharpen=True, size=1024)
+    request = skin_bake.BakeRequest(head=HostHead(head), masks=masks, sharpen=True, size=1024)
     monkeypatch.setattr(skin_bake, "compose_skin", lambda photo, *_: photo)
     monkeypatch.setattr(projection, "_depth_map", lambda _1, _2, _3, size: torch.ones(size))
+    monkeypatch.setattr(skin_bake, "triton_available", lambda _: True)
+    runtime = eager_runtime()
+    baker = skin_bake.SkinBaker(maker.atlas, runtime)
     with torch.inference_mode():
-        inputs = skin_bake._Inputs(request, load_skin_atlas(data, torch.device("cpu")))
-        inputs.fill(request)
-        inputs.bake()
-        with NoWaiting():
-            inputs.bake()
+        for guard in (nullcontext(), NoWaiting()):
+            with guard, baker.bake(request) as found:
+                assert found.measures.shape == (9,)
+    assert runtime.maps.captured == 1
