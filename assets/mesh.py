@@ -105,6 +105,15 @@ def sum_areas(areas: FloatArray, quads: IndexArray, count: int) -> FloatArray:
     return sums
 
 
+def squared_lengths(planes: FloatArray) -> FloatArray:
+    """Return (...): squared lengths of vectors whose coordinates lie apart, (3, ...)."""
+    x, y, z = planes
+    lengths: FloatArray = x * x
+    lengths += y * y
+    lengths += z * z
+    return lengths
+
+
 def normalise(vectors: FloatArray) -> FloatArray:
     """Return vectors (V, 3) as unit vectors; one without length looks along +z."""
     length = np.sqrt(np.einsum("vc,vc->v", vectors, vectors))[:, None]

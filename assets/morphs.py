@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.mesh import TriangleMesh, find_areas, normalise, sum_areas
+from assets.mesh import TriangleMesh, find_areas, normalise, squared_lengths, sum_areas
 from face3d.head import FloatArray, IndexArray, MeshPart
 
 #: A morph moves a vertex, or turns its normal, when it does more than this: metres; length of the difference.
@@ -136,10 +136,7 @@ def _cross_diagonals(points: FloatArray, corners: list[IndexArray]) -> FloatArra
 
 def _make_unit(vectors: FloatArray) -> FloatArray:
     """Return vectors (3, V, C) made unit vectors, in place; one without length looks along +z."""
-    x, y, z = vectors
-    length = x * x
-    length += y * y
-    length += z * z
+    length = squared_lengths(vectors)
     np.sqrt(length, out=length)
     flat = length <= 1e-12
     np.maximum(length, 1e-12, out=length)
@@ -159,11 +156,7 @@ def _list_sparse(
         source: (K,) the row of `planes` of each split vertex.
         copies: (K,) their numbers.
     """
-    x, y, z = planes
-    length = x * x
-    length += y * y
-    length += z * z
-    kept = np.ascontiguousarray((length > smallest**2).take(source, axis=0).T)
+    kept = np.ascontiguousarray((squared_lengths(planes) > smallest**2).take(source, axis=0).T)
     columns = [np.ascontiguousarray(plane.take(source, axis=0).T) for plane in planes]
     for number, mask in enumerate(kept):
         rows = np.flatnonzero(mask)

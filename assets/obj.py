@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from assets.materials import Surface, find_surface
 from assets.mesh import find_areas, find_normals
 from assets.text import write_decimals, write_tuples
+from face3d import srgb
 from face3d.head import Head, MeshPart
 
 #: A normal's decimals: less than a hundredth of a degree.
@@ -110,7 +111,7 @@ def _describe_mirroring(surface: Surface) -> list[str]:
     takes it as it is, and multiplies by twice of it what follows from `Ni`; `Pr` is its roughness.
     """
     mirrored = _MIRRORED * surface.specular
-    strength = 1.055 * mirrored ** (1 / 2.4) - 0.055
+    strength = float(srgb.encode(np.asarray(mirrored)))
     root = math.sqrt(mirrored / (2 * strength))
     # Blinn-Phong exponent of the same highlight width.
     exponent = min(_SHARPEST, 2 / surface.roughness**4 - 2)

@@ -1,11 +1,8 @@
 """Composition of an asset's files out of what the stages left. Pure: bytes and arrays in, bytes out."""
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -42,16 +39,9 @@ from assets.native_face import build_front
 from assets.obj import write_mtl, write_obj
 from assets.preview.picture import render_preview
 from face3d import __version__
-from face3d.artifact_format import to_arrays
 from face3d.head import ARKIT_NAMES, Head
 from face3d.options import JobOptions, LevelOfDetail
 from face3d.stage_results import ByteArray, Facts, FittedHead, PreprocessedPhoto
-
-#: Inputs up to this size are small enough to recognise by their digest: engine `null` repeats itself.
-_MEMO_BYTES = 1_000_000
-_MEMO_ENTRIES = 8
-_memo: OrderedDict[str, dict[str, bytes]] = OrderedDict()
-_memo_lock = Lock()
 
 #: The levels of detail that format `lods` adds, each in a file of its own.
 _EXTRA_LEVELS: tuple[LevelOfDetail, ...] = (1, 2)
@@ -133,43 +123,10 @@ def _build_files(
     lines: Sequence[tuple[str, str]],
 ) -> Iterator[tuple[str, bytes]]:
     """Yield every file but the manifest."""
-    yield from _build_shapes(prepared, geometry, textures, options, lines)
+    yield from _write_shapes(geometry.head, prepared.photo, textures, options, lines)
     if geometry.native_face is not None:
         yield from build_front(geometry.head, geometry.native_face, textures, options).items()
     yield from select_asset_maps(encoded).items()
-
-
-def _build_shapes(
-    prepared: PreprocessedPhoto,
-    geometry: FittedHead,
-    textures: Mapping[str, bytes],
-    options: JobOptions,
-    lines: Sequence[tuple[str, str]],
-) -> Iterable[tuple[str, bytes]]:
-    """Return the files that follow from head, photo and maps alone; equal small inputs are built once."""
-    head, photo = geometry.head, prepared.photo
-    size = (
-        photo.nbytes + sum(part.morph_deltas.nbytes for part in head.parts) + sum(map(len, textures.values()))
-    )
-    if size > _MEMO_BYTES:
-        return _write_shapes(head, photo, textures, options, lines)
-    digest = hashlib.blake2b(
-        repr((options.formats, options.lod, options.texture_format, sorted(textures), lines)).encode()
-    )
-    for name, array in to_arrays(geometry).items():
-        digest.update(f"{name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    digest.update(np.ascontiguousarray(photo).data)
-    for name in sorted(textures):
-        digest.update(textures[name])
-    key = digest.hexdigest()
-    with _memo_lock:
-        if key not in _memo:
-            _memo[key] = dict(_write_shapes(head, photo, textures, options, lines))
-            while len(_memo) > _MEMO_ENTRIES:
-                _memo.popitem(last=False)
-        _memo.move_to_end(key)
-        return list(_memo[key].items())
 
 
 def _write_shapes(
@@ -179,6 +136,7 @@ def _write_shapes(
     options: JobOptions,
     lines: Sequence[tuple[str, str]],
 ) -> Iterator[tuple[str, bytes]]:
+    """Yield the files that follow from head, photo and maps alone."""
     generator = f"Face3D {__version__}"
     delivered = head_at_level(head, options.lod)
     with ThreadPoolExecutor(1, "preview") as beside:

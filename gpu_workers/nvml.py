@@ -72,16 +72,24 @@ def physical_index(device: str) -> int | str:
 @contextmanager
 def _nvml() -> Iterator[Any]:
     """Initialise the library; it counts its users."""
-    import pynvml
-
+    nvml = _initialise()
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        raise ConfigurationError("No NVIDIA driver answers.") from error
-    try:
-        yield pynvml
+        yield nvml
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
+
+
+def _initialise(nvml: Any = None) -> Any:
+    """Return `pynvml`, or what stands for it, ready for use."""
+    if nvml is None:
+        import pynvml
+
+        nvml = pynvml
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        raise ConfigurationError("No NVIDIA driver answers.") from error
+    return nvml
 
 
 def _handle(nvml: Any, device: str) -> Any:
@@ -127,17 +135,9 @@ class NvmlProbe:
     """
 
     def __init__(self, device: str, nvml: Any = None) -> None:
-        if nvml is None:
-            import pynvml
-
-            nvml = pynvml
-        self._nvml = nvml
-        try:
-            nvml.nvmlInit()
-        except nvml.NVMLError as error:
-            raise ConfigurationError("No NVIDIA driver answers.") from error
+        self._nvml = _initialise(nvml)
         self._device = device
-        self._handle = _handle(nvml, device)
+        self._handle = _handle(self._nvml, device)
 
     def read(self) -> DeviceReading:
         """Look at the card."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_workers.head.ops.uv_rasterization import rasterise
+from gpu_workers.head.ops.rasterization import draw_depth
 from gpu_workers.head.texturing.composition import SkinLayers
 
 #: Depths of this and more are nothing's; depths nearer to each other are the same.
@@ -49,9 +49,9 @@ def assert_same_depth(scene: Triangles, found: Tensor) -> None:
     Fused multiply-adds decide otherwise at a pixel centre that lies on an edge: one pixel in ten thousand,
     and one, may be covered for one of both only.
     """
-    raster = rasterise(scene.points, scene.corners, scene.height, scene.width, scene.depth)
-    expected = (scene.depth[scene.corners[raster.triangle.clamp(min=0)]] * raster.weights).sum(-1)
-    covered, drawn = raster.triangle >= 0, found < _FAR
+    placed = torch.cat([scene.points, scene.depth[:, None]], 1)[None]
+    expected = draw_depth(placed, scene.corners, scene.height, scene.width, perspective=False)[0]
+    covered, drawn = expected < _FAR, found < _FAR
     differing = int((covered != drawn).sum())
     assert differing <= 1e-4 * covered.numel() + 1, f"{differing} pixels are covered for one of both only"
     apart = (found - expected)[covered & drawn].abs()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.mesh import squared_lengths
 from assets.preview.raster import rasterise
 from face3d.head import FloatArray, IndexArray
 
@@ -153,10 +154,7 @@ def shade(
 
 def normalise(vectors: NDArray[np.float32]) -> None:
     """Scale (3, P) vectors to unit length, in place."""
-    x, y, z = vectors
-    length = x * x
-    length += y * y
-    length += z * z
+    length = squared_lengths(vectors)
     length += np.float32(1e-18)
     vectors /= np.sqrt(length, out=length)
 

@@ -10,6 +10,7 @@ from assets.materials import NORMAL, ORM, find_surface
 from assets.preview.lights import Shadow, cast_shadow, normalise, shade
 from assets.preview.raster import Fragments, rasterise
 from assets.preview.scene import PosedHead, blend
+from face3d import srgb
 from face3d.head import FloatArray, IndexArray
 
 Picture = NDArray[np.uint8]
@@ -42,8 +43,7 @@ class Finish:
 
 def load_texture(image: Picture) -> FloatArray:
     """Return an (H, W, 3) sRGB map as linear float32; a fourth channel is coverage, 0..1."""
-    steps = np.arange(256) / 255
-    table = np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    table = srgb.decode(np.arange(256) / 255).astype(np.float32)
     linear = np.empty(image.shape, np.float32)
     # A few rows at a time: numpy widens the indices, which then stay in a core's cache.
     for start in range(0, len(image), _TEXTURE_ROWS):
@@ -329,6 +329,4 @@ def _shrink(picture: FloatArray) -> FloatArray:
 
 def to_srgb(linear: FloatArray) -> Picture:
     """Return linear light as 8-bit sRGB (IEC 61966-2-1), clipped."""
-    clipped = np.clip(linear, 0, 1)
-    encoded = np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)
-    return (encoded * 255 + 0.5).astype(np.uint8)
+    return (srgb.encode(np.clip(linear, 0, 1)) * 255 + 0.5).astype(np.uint8)

@@ -18,7 +18,7 @@ from face3d.head import FloatArray, Head
 from face3d.options import JobOptions
 from face3d.stage_results import BakedMaps, PreprocessedPhoto
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS, SKIN_LANDMARKS
+from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS, eye_distance
 from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.process_settings import settle_process
 
@@ -96,10 +96,8 @@ def _redetect(engine: AnnyEngine, prepared: PreprocessedPhoto, head: Head, textu
     picture = render_through_camera(head, texture.albedos())
     seen = prepared.landmarks.astype(np.float64)
     found = engine.measure_again(picture, seen)
-    right, left = OUTER_EYE_CORNERS
-    eye_distance = float(np.linalg.norm(seen[right, :2] - seen[left, :2]))
     missing = np.linalg.norm((found - seen)[:SKIN_LANDMARKS, :2], axis=1)
-    return float(missing.mean()) / eye_distance
+    return float(missing.mean() / eye_distance(seen[:, :2]))
 
 
 def render_through_camera(head: Head, maps: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -43,8 +43,6 @@ class _Child:
     ever_ready: bool = False
     deaths: int = 0
     next_start: float = 0.0
-    #: Stopped on request: not started again until asked.
-    held: bool = False
     #: Told to end, to be started anew: it is killed then.
     kill_at: float | None = None
     vigil: Vigil | None = None
@@ -140,29 +138,6 @@ class Supervisor:
             process = self._children[name].process
             return process.pid if process is not None else None
 
-    def stop_service(self, name: str) -> None:
-        """Stop one service and leave it stopped."""
-        with self._lock:
-            child = self._children[name]
-            child.held = True
-            if child.process is not None:
-                self._stop_children([child])
-
-    def start_service(self, name: str) -> None:
-        """Start a service that `stop_service` stopped, and wait until it is ready.
-
-        Raises:
-            StackFailed: it was not ready in time.
-        """
-        with self._changed:
-            child = self._children[name]
-            child.held, child.deaths, child.next_start = False, 0, 0.0
-            deadline = time.monotonic() + child.service.start_seconds
-            while not child.ready:
-                self._changed.wait(POLL_SECONDS)
-                if time.monotonic() > deadline:
-                    raise StackFailed(_not_ready(child.service))
-
     # -- the supervising thread
 
     def _watch(self) -> None:
@@ -220,7 +195,7 @@ class Supervisor:
     def _tend(self, child: _Child) -> None:
         service, now = child.service, time.monotonic()
         if child.process is None:
-            if not child.held and now >= child.next_start and self._met(service.after):
+            if now >= child.next_start and self._met(service.after):
                 marks = {STACK_MARK: str(self._record.state_dir), RUN_MARK: self._record.run_id}
                 child.process, child.started, child.ready = spawn(service, marks), now, False
                 child.kill_at = None
@@ -271,7 +246,7 @@ class Supervisor:
 
     def _all_ready(self) -> bool:
         children = self._children.values()
-        return len(self._done) == len(self._steps) and all(child.ready or child.held for child in children)
+        return len(self._done) == len(self._steps) and all(child.ready for child in children)
 
     def _needs(self, item: Service | Step) -> set[str]:
         """Return the services that an item needs, also through steps."""

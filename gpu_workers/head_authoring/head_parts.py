@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from face3d.errors import ConfigurationError
 from face3d.head import CoarseLevel
 from gpu_workers.head.model.head_template import PART_MATERIALS, PartData
 from gpu_workers.head.ops.mesh import split_quads
@@ -17,7 +15,7 @@ from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.corneas import make_corneas
 from gpu_workers.head_authoring.eyeballs import make_eyeballs
 from gpu_workers.head_authoring.eyelashes import Lashes, make_lashes
-from gpu_workers.head_authoring.head_topology import MIRROR_PART, CutPart, find_lid_rim
+from gpu_workers.head_authoring.head_topology import MIRROR_PART, CutPart, find_lid_rim, pair_sides
 from gpu_workers.head_authoring.procedural_part import MadePart, follow_affinely
 from gpu_workers.head_authoring.quad_simplification import QuadMesh, coarsen
 from gpu_workers.head_authoring.teeth import make_teeth
@@ -222,15 +220,8 @@ def _with_hosts(built: list[_Built]) -> tuple[PartData, ...]:
 
 
 def _mirror(parts: tuple[PartData, ...], positions: FloatArray) -> IndexArray:
-    by_name = {part.name: part for part in parts}
-    mirror = np.zeros(len(positions), dtype=np.int64)
-    for part in parts:
-        other = by_name[MIRROR_PART.get(part.name, part.name)]
-        tree = cKDTree(positions[other.vertices])
-        mirror[part.vertices] = other.first + tree.query(positions[part.vertices] * [-1, 1, 1])[1]
-    if not np.array_equal(mirror[mirror], np.arange(len(mirror))):
-        raise ConfigurationError("the head's parts are not symmetric")
-    return mirror
+    every = np.arange(len(positions))
+    return pair_sides({part.name: every[part.vertices] for part in parts}, positions)
 
 
 def _with_coarse_levels(

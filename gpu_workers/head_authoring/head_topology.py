@@ -4,6 +4,7 @@ The skin is four UV islands of the body (face and skull, mouth interior, two eye
 to a level cut, which ends it in one planar edge loop.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from face3d.errors import ConfigurationError
-from gpu_workers.head.ops.mesh import connected_labels
+from gpu_workers.head.ops.mesh import connected_labels, walk_loop
 from gpu_workers.head_authoring.makehuman_source import BaseMesh
 
 FloatArray = NDArray[np.float64]
@@ -105,9 +106,7 @@ def level_neck(skin: CutPart, positions: FloatArray) -> FloatArray:
     following = {int(a): int(b) for a, b in _open_edges(skin.quads)}
     low = positions[list(following), 1] < positions[:, 1].min() + 0.06
     start = min(vertex for vertex, is_low in zip(following, low, strict=True) if is_low)
-    loop = [start]
-    while following[loop[-1]] != start:
-        loop.append(following[loop[-1]])
+    loop = walk_loop(following, start)
     edge = positions[loop]
     for _ in range(_EDGE_SMOOTHING):
         edge = 0.5 * edge + 0.25 * (np.roll(edge, 1, axis=0) + np.roll(edge, -1, axis=0))
@@ -122,10 +121,7 @@ def find_lid_rim(skin: CutPart) -> list[int]:
     """Return the left eye's loop of vertices between face and socket, the way that the face's edges run."""
     face, socket = (_directed_edges(skin.quads[skin.regions == name]) for name in ("face", "socket_left"))
     following = {a: b for a, b in face if (b, a) in socket}
-    loop = [min(following)]
-    while following[loop[-1]] != loop[0]:
-        loop.append(following[loop[-1]])
-    return loop
+    return walk_loop(following, min(following))
 
 
 def _directed_edges(quads: IndexArray) -> set[tuple[int, int]]:
@@ -163,12 +159,22 @@ def mirror_vertices(parts: tuple[CutPart, ...], positions: FloatArray) -> IndexA
         ConfigurationError: a vertex has no mirror image.
     """
     first = np.cumsum([0] + [len(part.source) for part in parts])
-    rows = {p.name: np.arange(first[k], first[k + 1]) for k, p in enumerate(parts)}
+    return pair_sides({p.name: np.arange(first[k], first[k + 1]) for k, p in enumerate(parts)}, positions)
+
+
+def pair_sides(rows: Mapping[str, IndexArray], positions: FloatArray) -> IndexArray:
+    """Return the mirror image (V,) of every vertex.
+
+    Args:
+        rows: name of a part to its vertices.
+        positions: (V, 3), symmetric about x = 0.
+    Raises:
+        ConfigurationError: a vertex has no mirror image.
+    """
     mirror = np.zeros(len(positions), dtype=np.int64)
-    for part in parts:
-        other = rows[MIRROR_PART.get(part.name, part.name)]
-        own = rows[part.name]
+    for name, own in rows.items():
+        other = rows[MIRROR_PART.get(name, name)]
         mirror[own] = other[cKDTree(positions[other]).query(positions[own] * [-1, 1, 1])[1]]
     if not np.array_equal(mirror[mirror], np.arange(len(mirror))):
-        raise ConfigurationError("the base mesh is not symmetric")
+        raise ConfigurationError("the head's parts are not symmetric")
     return mirror

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_BROW, LEFT_LIDS, RIGHT_BROW, RIGHT_LIDS
-from gpu_workers.head.ops.array_math import smoothstep_array
+from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head_authoring.head_topology import CutPart
 from gpu_workers.head_authoring.makehuman_source import AnnySource
 
@@ -69,7 +69,7 @@ def _brow_line(landmarks: FloatArray) -> FloatArray:
 
 def _near(positions: FloatArray, points: FloatArray, full: float, zero: float) -> FloatArray:
     distance = cKDTree(points).query(positions)[0]
-    return smoothstep_array((zero - distance) / (zero - full))
+    return smoothstep((zero - distance) / (zero - full))
 
 
 def _behind_hairline(positions: FloatArray, landmarks: FloatArray) -> FloatArray:
@@ -80,4 +80,4 @@ def _behind_hairline(positions: FloatArray, landmarks: FloatArray) -> FloatArray
     forward = np.array([0.0, -along[2], along[1]])
     depth = (positions - temples) @ forward
     nape = 0.5 * (chin[1] + temples[1])
-    return np.asarray(smoothstep_array(-depth / 0.012) * smoothstep_array((positions[:, 1] - nape) / 0.02))
+    return np.asarray(smoothstep(-depth / 0.012) * smoothstep((positions[:, 1] - nape) / 0.02))

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from face3d import srgb
 from gpu_workers.photo_formats.code_points import HLG, PQ, SRGB_PRIMARIES
 from gpu_workers.photo_formats.icc import Primaries, rgb_to_xyz
 
@@ -72,6 +73,4 @@ def _light_table(transfer: int, largest: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _output_table() -> NDArray[np.uint8]:
-    light = np.linspace(0, 1, _OUTPUT_STEPS)
-    code = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return (255 * code + 0.5).astype(np.uint8)
+    return (255 * srgb.encode(np.linspace(0, 1, _OUTPUT_STEPS)) + 0.5).astype(np.uint8)

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
+from face3d import srgb
 from gpu_workers.photo_formats.icc import Array, Primaries
 
 _D65 = (0.3127, 0.329)
@@ -44,13 +45,7 @@ def find_curve(code: int) -> Callable[[Array], Array]:
 
     PQ and HLG have none here: they hold more than a screen's white, see brightness.py.
     """
-    return _CURVES.get(code, srgb_curve)
-
-
-def srgb_curve(values: Array) -> Array:
-    """Return linear light of sRGB's code values (IEC 61966-2-1)."""
-    low = values / 12.92
-    return np.where(values <= 0.04045, low, ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4)
+    return _CURVES.get(code, srgb.decode)
 
 
 @lru_cache(maxsize=16)
@@ -91,7 +86,7 @@ _CURVES: dict[int, Callable[[Array], Array]] = {
     8: gamma_curve(1.0),
     11: _bt709_curve,
     12: _bt709_curve,
-    SRGB_TRANSFER: srgb_curve,
+    SRGB_TRANSFER: srgb.decode,
     14: _bt709_curve,
     15: _bt709_curve,
     17: _smpte428_curve,

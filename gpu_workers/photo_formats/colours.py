@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
+from face3d import srgb
 from gpu_workers.photo_formats import code_points, containers
 from gpu_workers.photo_formats.code_points import ADOBE_GAMMA, ADOBE_PRIMARIES, SRGB_PRIMARIES
 from gpu_workers.photo_formats.containers import CodePoints
@@ -83,7 +84,7 @@ def _from_png(data: bytes, info: dict[Any, Any], exif: Image.Exif) -> Colours | 
         return _from_exif(exif, tiff=False)
     primaries = SRGB_PRIMARIES if white_and_rgb is None else _pairs(white_and_rgb)
     if gamma is None or not _GAMMA_RANGE[0] <= 1 / gamma <= _GAMMA_RANGE[1]:
-        return Colours(profile=make_profile(primaries, code_points.srgb_curve))
+        return Colours(profile=make_profile(primaries, srgb.decode))
     if abs(gamma - _SRGB_GAMMA) < _GAMMA_TOLERANCE and np.allclose(
         primaries, SRGB_PRIMARIES, atol=_PRIMARY_TOLERANCE, rtol=0
     ):
@@ -96,7 +97,7 @@ def _from_code_points(stated: CodePoints) -> Colours | None:
     if stated.transfer in (code_points.PQ, code_points.HLG):
         return Colours(transfer=stated.transfer, primaries=primaries)
     curve = code_points.find_curve(stated.transfer)
-    if primaries == SRGB_PRIMARIES and curve is code_points.srgb_curve:
+    if primaries == SRGB_PRIMARIES and curve is srgb.decode:
         return None
     return Colours(profile=make_profile(primaries, curve))
 
@@ -136,7 +137,7 @@ def _from_tiff(primaries: Primaries, function: Any) -> Colours:
         parts = np.split(values, 3) if len(values) % 3 == 0 else [values] * 3
         red, green, blue = (part[:: max(1, len(part) // 4096)] for part in parts)
         return Colours(profile=profile_from_curves(primaries, (red, green, blue)))
-    return Colours(profile=make_profile(primaries, code_points.srgb_curve))
+    return Colours(profile=make_profile(primaries, srgb.decode))
 
 
 def _adobe_rgb() -> Colours:

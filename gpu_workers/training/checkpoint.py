@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from face3d.errors import ConfigurationError
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
-
 
 def save_checkpoint(
     path: Path,

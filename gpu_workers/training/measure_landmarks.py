@@ -21,7 +21,7 @@ from gpu_workers.head.fitting.landmark_noise import UNKNOWN, pose_features
 from gpu_workers.head.landmarks.face_detection import MeasuredFace, find_faces, measure_face
 from gpu_workers.head.landmarks.mediapipe_landmarker import MODEL_FILE, FaceLandmarker
 from gpu_workers.head.model.head_template import HeadData, load_head_data
-from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS
+from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS, eye_axis
 from gpu_workers.head.ops.rigid_transforms import head_angles
 from gpu_workers.training.synthetic_photos.render import PictureMaker
 from gpu_workers.training.synthetic_photos.textures import load_material
@@ -122,7 +122,7 @@ def _compare(
     depth = truth[skin, 2].mean()
     detected = face.points.astype(np.float64)
     true_points = np.column_stack([truth[:, :2], (truth[:, 2] - depth) * focal / depth])
-    across = detected[263, :2] - detected[33, :2]
+    across = eye_axis(detected[:, :2])
     eye_distance = float(np.linalg.norm(across))
     cosine, sine = across / eye_distance
     # From the frame of the level picture to the picture's.

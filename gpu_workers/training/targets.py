@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gpu_workers.head.model.dense_landmarks import FacePoints
-from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS, SKIN_LANDMARKS
+from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS, eye_distance
 from gpu_workers.training.synthetic_photos.random_heads import RandomHeads
 
 
@@ -27,9 +27,7 @@ class Targets:
     @property
     def eye_distance(self) -> Tensor:
         """(B,) distance in space of the outer eye corners, half sides of the crop."""
-        right, left = OUTER_EYE_CORNERS
-        distance: Tensor = (self.points[:, right] - self.points[:, left]).norm(dim=1)
-        return distance
+        return eye_distance(self.points)
 
     def in_metres(self, error: Tensor) -> Tensor:
         """Return errors (B, K, 3) of `points` in metres in the head's frame, to first order.

@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from compose.local import SERVERS, Stack, temporary_state_dir
 from compose.local.orphans import RunRecord, stop_orphans
-from compose.local.rabbitmq import find_program, rabbitmq_service
 from compose.local.supervisor import Supervisor
 from db.session import make_session_factory
 from face3d.settings import Settings
 from tests.integration.lock_order import LockRecorder
 from tests.ports import free_ports, stack_ports
+from tests.rabbitmq import find_program, rabbitmq_service
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spl
+import torch
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
@@ -149,7 +150,10 @@ def _nearest(
     best = distance.argmin(1)
     row = np.arange(len(points))
     chosen = triangles[near[row, best]]
-    normals, own_normals = vertex_normals(surface, triangles), vertex_normals(points, own)
+    normals, own_normals = (
+        vertex_normals(torch.from_numpy(vertices), torch.from_numpy(faces)).numpy()
+        for vertices, faces in ((surface, triangles), (points, own))
+    )
     facing = (normals[chosen].mean(1) * own_normals).sum(1)
     return chosen, weights[row, best], distance[row, best], facing
 

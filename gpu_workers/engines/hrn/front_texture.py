@@ -15,6 +15,7 @@ from face3d.stage_results import FittedFront
 from gpu_workers.engines.hrn.stages import CAMERA_DISTANCE, CENTRE, FOCAL, FaceCrops
 from gpu_workers.head.ops import rasterization
 from gpu_workers.head.ops.image import sample_picture, smoothstep
+from gpu_workers.head.ops.mesh import vertex_normals
 
 #: Texels baked at once, in whole rows: bounds the memory.
 _BAND_TEXELS = 2_000_000
@@ -104,17 +105,12 @@ def _depth_map(pixels: Tensor, triangles: Tensor) -> Tensor:
     """Return the depth (D, D) of what the camera sees of the small crop."""
     scale = _DEPTH_SIDE / (2 * CENTRE)
     scaled = pixels * torch.tensor([scale, scale, 1.0], device=pixels.device)
-    depth = rasterization.rasterise(scaled[None], triangles, _DEPTH_SIDE, _DEPTH_SIDE).depth[0]
+    depth = rasterization.draw_depth(scaled[None], triangles, _DEPTH_SIDE, _DEPTH_SIDE)[0]
     # Beside the face nothing hides anything; a mean of border and infinity would be infinite.
     return depth.clamp(max=2 * CAMERA_DISTANCE)
 
 
 def _facing(vertices: Tensor, triangles: Tensor) -> Tensor:
     """Return the cosine (N,) between each vertex's normal and the direction to the camera."""
-    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
-    across = torch.linalg.cross(b - a, c - a)
-    normals = torch.zeros_like(vertices)
-    for corner in range(3):
-        normals.index_add_(0, triangles[:, corner], across)
     towards = torch.tensor([0, 0, CAMERA_DISTANCE], device=vertices.device) - vertices
-    return (functional.normalize(normals, dim=1) * functional.normalize(towards, dim=1)).sum(1)
+    return (vertex_normals(vertices, triangles) * functional.normalize(towards, dim=1)).sum(1)

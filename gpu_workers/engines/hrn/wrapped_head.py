@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from face3d.head import ARKIT_NAMES, Head
 from gpu_workers.engines.hrn.front_binding import FrontBinding, align
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.head.model.mediapipe_landmarks import LEFT_LIDS, RIGHT_LIDS, SKIN_LANDMARKS
+from gpu_workers.head.model.mediapipe_landmarks import LEFT_LIDS, RIGHT_LIDS, SKIN_LANDMARKS, eye_distance
 from gpu_workers.head.model.posed_head import stack_vertices
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from gpu_workers.head.stages.geometry import BegunGeometry
@@ -197,5 +197,5 @@ def _landmark_error(data: HeadData, head: Head, begun: BegunGeometry, as_detecte
     placed = _landmarks(data, base)[:SKIN_LANDMARKS] @ camera.rotation.T + camera.translation
     pixels = placed[:, :2] / placed[:, 2:] * camera.focal + camera.centre
     seen = (fitted.detected if as_detected else fitted.landmarks)[:, :2]
-    eye_distance = np.linalg.norm(fitted.detected[33, :2] - fitted.detected[263, :2])
-    return float(np.linalg.norm(pixels - seen[:SKIN_LANDMARKS], axis=1).mean() / eye_distance)
+    residual = np.linalg.norm(pixels - seen[:SKIN_LANDMARKS], axis=1).mean()
+    return float(residual / eye_distance(fitted.detected[:, :2]))

@@ -26,6 +26,8 @@ _INDEPENDENT = 60.0
 _DEPTH_WEIGHT = 0.15
 #: How far scores above those of a neutral face are believed, and the expression's deviation from that.
 _SCORE_GAIN = 0.8
+#: Least room above a neutral face's score that is divided by.
+_LEAST_ROOM = 0.2
 _EXPRESSION_SD = 0.25
 #: Variance of what is not known: the irises' depth.
 UNKNOWN = 1e4
@@ -71,7 +73,7 @@ def assumed_errors(trust: NDArray[np.float32], score_baseline: NDArray[np.float3
     rows[:, 2] /= _DEPTH_WEIGHT**2
     rows[SKIN_LANDMARKS:, 2] = UNKNOWN
     baseline = torch.from_numpy(score_baseline.astype(np.float64))
-    gain = _SCORE_GAIN / (1 - baseline).clamp(min=0.2)
+    gain = _SCORE_GAIN / (1 - baseline).clamp(min=_LEAST_ROOM)
     return LandmarkErrors(
         bias=torch.zeros(_POSE_FEATURES, LANDMARKS, 3),
         factor=torch.zeros(3 * LANDMARKS, 1),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gpu_workers.head.model.mediapipe_landmarks import eye_axis, eye_distance
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPoints:
@@ -37,9 +39,7 @@ class Observation:
     @property
     def eye_distance(self) -> Tensor:
         """Distance of the outer eye corners (B,) in pixels."""
-        across: Tensor = self.landmarks[:, 33, :2] - self.landmarks[:, 263, :2]
-        distance: Tensor = across.norm(dim=-1)
-        return distance
+        return eye_distance(self.landmarks[..., :2])
 
     def to(self, device: torch.device) -> "Observation":
         """Return the observation on a device."""
@@ -65,7 +65,7 @@ def level_eyes(seen: Observation) -> tuple[Observation, Tensor]:
     Returns:
         The observation, and the rotations (B, 3, 3) of the camera's frame that undo the roll.
     """
-    across = seen.landmarks[:, 263, :2] - seen.landmarks[:, 33, :2]
+    across = eye_axis(seen.landmarks[..., :2])
     cosine, sine = (across / across.norm(dim=1, keepdim=True)).unbind(1)
     turn = torch.zeros(len(across), 3, 3, dtype=across.dtype, device=across.device)
     turn[:, 0, 0] = turn[:, 1, 1] = cosine

@@ -24,6 +24,10 @@ _FARTHEST = 1.0
 _FLAT = 1.5
 #: Added to the normal equations, in those of a patch of deviation 1.
 _DAMPING = 1e-3
+#: Least mean square residual: patches that agree better are told apart by nothing.
+_LEAST_RESIDUAL = 1e-4
+#: Luma of sRGB code values (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ class GreyPyramid:
     """
 
     def __init__(self, photo: Tensor, eye_distance: float) -> None:
-        weights = torch.tensor([0.299, 0.587, 0.114], device=photo.device)
+        weights = torch.tensor(_LUMA, device=photo.device)
         grey = (photo.to(torch.float32) @ weights)[None, None]
         self.levels: list[_Level] = []
         for share in _SCALES:
@@ -103,7 +107,7 @@ def match_patches(first: GreyPyramid, second: GreyPyramid, patches: Patches) -> 
             found = found + move.clamp(-_FARTHEST, _FARTHEST) / other.factor
     seen, contrast = _normalise(_sample(other, (found * other.factor)[:, None] + laid), window)
     agreement = (wanted * seen * window).sum(1)
-    miss = ((wanted - seen) ** 2 * window).sum(1).clamp(min=1e-4)
+    miss = ((wanted - seen) ** 2 * window).sum(1).clamp(min=_LEAST_RESIDUAL)
     textured = (contrast > _FLAT).float()
     information = normal * (other.factor**2 * textured / miss)[:, None, None]
     return Match(places=found, agreement=agreement, information=information)

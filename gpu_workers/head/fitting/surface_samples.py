@@ -10,11 +10,12 @@ from torch.nn import functional
 
 from gpu_workers.head.fitting.patch_alignment import Patches
 from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.model.mediapipe_landmarks import NOSE_TIP, eye_distance
 from gpu_workers.head.ops.linalg import send
-from gpu_workers.head.ops.rasterization import rasterise
+from gpu_workers.head.ops.mesh import vertex_normals
+from gpu_workers.head.ops.rasterization import draw_depth
 from gpu_workers.head.ops.rigid_transforms import Pose, project
 
-_NOSE_TIP, _EYES = 1, (33, 263)
 #: Reach of the face about the tip of the nose, in eye distances.
 _REACH = 1.25
 #: Least distance of two points, metres: nearer ones tell the same.
@@ -75,10 +76,10 @@ class ViewSurface:
         """
         skins = self._positions + (coefficients.float() @ self._columns).view(2, -1, 3)
         placed = skins @ poses.rotation.float().mT + poses.translation.float()[:, None]
-        normals = [_vertex_normals(one, self._triangles)[self.points] for one in placed]
+        normals = vertex_normals(placed, self._triangles)[:, self.points]
         seen = torch.ones(len(self), dtype=torch.bool, device=self.device)
-        for skin, normal, lens, eye_distance in zip(placed, normals, lenses, eyes, strict=True):
-            seen &= self._faces_camera(skin, normal) & ~self._is_hidden(skin, lens, eye_distance)
+        for skin, normal, lens, distance in zip(placed, normals, lenses, eyes, strict=True):
+            seen &= self._faces_camera(skin, normal) & ~self._is_hidden(skin, lens, distance)
         points = placed[:, self.points]
         places = [_pixels(one, lens) for one, lens in zip(points, lenses, strict=True)]
         turn = (poses.rotation[1] @ poses.rotation[0].mT).float()
@@ -96,9 +97,7 @@ class ViewSurface:
         low, high = torch.aminmax(pixels[self.points], dim=0)
         pixels = pixels - (low - _FRAME)
         width, height = (int(side) for side in (high - low + 2 * _FRAME).ceil())
-        depth = rasterise(
-            torch.cat([pixels, skin[:, 2:]], dim=1)[None], self._triangles, height, width
-        ).depth[0]
+        depth = draw_depth(torch.cat([pixels, skin[:, 2:]], 1)[None], self._triangles, height, width)[0]
         x, y = pixels[self.points].long().unbind(1)
         hidden: Tensor = skin[self.points, 2] > depth[y, x] + _BEHIND
         return hidden
@@ -106,16 +105,6 @@ class ViewSurface:
 
 def _pixels(points: Tensor, lens: Lens) -> Tensor:
     return project(points[None], lens.focal.float()[None], lens.centre.float()[None])[0]
-
-
-def _vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
-    """Return unit normals (V, 3), outward in the camera's frame (y down, z away)."""
-    a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
-    normals = torch.zeros_like(vertices)
-    faces = torch.linalg.cross(b - a, c - a)
-    for corner in range(3):
-        normals.index_add_(0, triangles[:, corner], faces)
-    return functional.normalize(normals, dim=1)
 
 
 def _affine_between(points: Tensor, normals: Tensor, turn: Tensor, lenses: tuple[Lens, Lens]) -> Tensor:
@@ -153,9 +142,9 @@ def _choose_points(data: HeadData) -> np.ndarray[tuple[int], np.dtype[np.int64]]
     positions = data.positions[skin.vertices].astype(np.float64)
     corners = data.positions[data.landmark_vertices].astype(np.float64)
     landmarks = (corners * data.landmark_weights[..., None]).sum(1)
-    eyes = float(np.linalg.norm(landmarks[_EYES[0]] - landmarks[_EYES[1]]))
+    eyes = float(eye_distance(landmarks))
     hidden = np.maximum(data.masks["mouth_interior"], data.masks["eye_socket"]) > 0
-    near = np.linalg.norm(positions - landmarks[_NOSE_TIP], axis=1) < _REACH * eyes
+    near = np.linalg.norm(positions - landmarks[NOSE_TIP], axis=1) < _REACH * eyes
     chosen = np.flatnonzero(near & ~hidden).astype(np.int64)
     tree = cKDTree(positions[chosen])
     kept = np.ones(len(chosen), bool)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS, SKIN_LANDMARKS
+from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS, eye_axis
 
 FloatArray = NDArray[np.floating]
 
@@ -45,8 +45,8 @@ class FaceSquare:
 
 def face_square(landmarks: FloatArray) -> FaceSquare:
     """Return the square of a face by its detected landmarks (478, 2 or 3), pixels of the photo."""
-    right, left = (landmarks[corner, :2].astype(np.float64) for corner in OUTER_EYE_CORNERS)
-    angle = math.atan2(left[1] - right[1], left[0] - right[0])
+    x, y = eye_axis(landmarks[:, :2].astype(np.float64))
+    angle = math.atan2(y, x)
     cos, sin = math.cos(angle), math.sin(angle)
     upright = np.array([[cos, sin], [-sin, cos]])
     turned = landmarks[:SKIN_LANDMARKS, :2].astype(np.float64) @ upright.T

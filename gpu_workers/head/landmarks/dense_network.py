@@ -39,6 +39,9 @@ FACE_NETWORK_SHA256 = "54b690932c0e84287bd36d0dbf70b6e78f66ad3eb48c7dc15b7837746
 _LOG_DEVIATION = (-6.0, 0.5)
 #: Mean and spread of sRGB values 0..1, to start from.
 _MEAN, _SPREAD = 0.45, 0.25
+#: Before training: size of the modes and of the last weights, and what makes deviations of about 14 % of half
+#: a side.
+_FIRST_MODES, _FIRST_WEIGHTS, _DEVIATION_SHIFT = 0.1, 0.01, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +190,8 @@ class FaceNetwork(nn.Module):
         cells = math.ceil(plan.input_size / 2 ** (len(plan.widths) + 1)) ** 2
         self.hidden = nn.Linear(plan.reduced * cells + before, plan.hidden)
         self.answer = nn.Linear(plan.hidden, 5 * plan.points + plan.rank)
-        self.modes = nn.Parameter(torch.randn(3 * plan.points, plan.rank) * 0.1)
-        nn.init.normal_(self.answer.weight, std=0.01)
+        self.modes = nn.Parameter(torch.randn(3 * plan.points, plan.rank) * _FIRST_MODES)
+        nn.init.normal_(self.answer.weight, std=_FIRST_WEIGHTS)
         nn.init.zeros_(self.answer.bias)
 
     def forward(self, crops: Tensor) -> FaceEstimate:
@@ -203,8 +206,7 @@ class FaceNetwork(nn.Module):
         raw = self.answer(torch.relu(self.hidden(features)))
         points, spread, strength = raw.split([3 * plan.points, 2 * plan.points, plan.rank], 1)
         low, high = _LOG_DEVIATION
-        # The shift lets training start at deviations of about 14 % of half a side.
-        log_deviation = low + (high - low) * torch.sigmoid(spread + 0.8)
+        log_deviation = low + (high - low) * torch.sigmoid(spread + _DEVIATION_SHIFT)
         return FaceEstimate(
             points=points.view(-1, plan.points, 3),
             log_deviation=log_deviation.view(-1, plan.points, 2),

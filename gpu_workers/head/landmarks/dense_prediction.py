@@ -8,7 +8,7 @@ from face3d.stage_results import DensePoints
 from gpu_workers.head.landmarks.dense_crop import cut_face, face_square
 from gpu_workers.head.landmarks.dense_network import FaceNetwork
 from gpu_workers.head.landmarks.dense_network_cuda import GraphedFaceNetwork
-from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS, SKIN_LANDMARKS
+from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS, eye_distance
 
 #: Points that lie farther from the detector's on average, share of the eye distance, are not believed: one
 #: of the two has looked at something else.
@@ -50,8 +50,7 @@ def look_at_face(
     crop = cut_face(torch.from_numpy(np.ascontiguousarray(photo)).to(device), square, size)
     estimate = network.predict(crop[None])
     points = square.to_photo(estimate.points[0].cpu().numpy())
-    right, left = OUTER_EYE_CORNERS
-    eyes = float(np.linalg.norm(landmarks[right, :2] - landmarks[left, :2]))
+    eyes = float(eye_distance(landmarks[:, :2]))
     skin = slice(0, SKIN_LANDMARKS)
     distance = np.linalg.norm(points[skin, :2] - landmarks[skin, :2], axis=1)
     disagreement = float(distance.mean()) / eyes

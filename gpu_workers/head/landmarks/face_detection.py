@@ -17,6 +17,12 @@ from gpu_workers.head.landmarks.crops import Photo, Region
 from gpu_workers.head.landmarks.crops_cuda import resample_square
 from gpu_workers.head.landmarks.mediapipe_landmarker import FaceLandmarker, FaceLandmarks, mirror_scores
 from gpu_workers.head.landmarks.mediapipe_models import INPUT_SIZE
+from gpu_workers.head.model.mediapipe_landmarks import (
+    OUTER_EYE_CORNERS,
+    SKIN_LANDMARKS,
+    eye_axis,
+    eye_distance,
+)
 
 FloatArray = NDArray[np.float32]
 
@@ -33,6 +39,13 @@ _MIN_PRESENCE = 0.5
 _CROP_HALF = 2.6
 _CROP_SIZE = 1024
 _CROP_RISE = 0.35
+#: A turned face's eyes are close together: the square has at least this share of its size.
+_TURNED_SHARE = 0.7
+#: In the square: least score of a detection; it is that face when the middles of eyes are nearer than a share
+#: of the eye distance, or of a share of the square where that is smaller.
+_CROP_SCORE, _SAME_EYES, _LEAST_EYES = 0.3, 0.5, 0.1
+#: Side of the landmark model's region, in sides of the landmarks' box, as MediaPipe follows a face.
+_REGION_SIDE = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +60,11 @@ class MeasuredFace:
     #: Mean distance between the landmarks of the crop and of its mirror image, as a share of the eye
     #: distance.
     disagreement: float
+
+    @property
+    def eye_distance(self) -> float:
+        """Distance of the outer eye corners in pixels."""
+        return float(eye_distance(self.points[:, :2]))
 
 
 def find_faces(landmarker: FaceLandmarker, photo: Photo) -> list[FaceLandmarks]:
@@ -89,8 +107,8 @@ def _starts(length: int, tile: int) -> list[int]:
 
 def _same(candidate: Detection, face: FaceLandmarks) -> bool:
     middle = 0.5 * (candidate.keypoints[0] + candidate.keypoints[1])
-    eyes = face.points[[33, 263], :2].mean(0)
-    return float(np.linalg.norm(middle - eyes)) < 0.5 * face.eye_distance
+    eyes = face.points[list(OUTER_EYE_CORNERS), :2].mean(0)
+    return float(np.linalg.norm(middle - eyes)) < _SAME_EYES * face.eye_distance
 
 
 def _near(one: FaceLandmarks, other: FaceLandmarks) -> bool:
@@ -106,8 +124,8 @@ def measure_face(
     Args:
         mirror: (478,) the landmark on the other side of the face.
     """
-    centre = face.points[:468, :2].mean(0) - [0, _CROP_RISE * face.eye_distance]
-    half = _CROP_HALF * max(face.eye_distance, 0.7 * face.size)
+    centre = face.points[:SKIN_LANDMARKS, :2].mean(0) - [0, _CROP_RISE * face.eye_distance]
+    half = _CROP_HALF * max(face.eye_distance, _TURNED_SHARE * face.size)
     crop = cut_square(photo, centre, half, _CROP_SIZE)
     scale = 2 * half / _CROP_SIZE
     region = _crop_region(landmarker, crop, (face.points - [*(centre - half), 0]) / scale)
@@ -117,7 +135,7 @@ def measure_face(
     plain, flipped = _centred(seen, region), _centred(seen_mirrored, flipped_region)
     # Pixel indices mirror as size - 1 - x; the landmark model speaks in indices (see crop_region).
     back = (flipped.points * [-1, 1, 1] + [_CROP_SIZE - 1, 0, 0])[mirror]
-    difference = np.linalg.norm(plain.points[:468, :2] - back[:468, :2], axis=1).mean()
+    difference = np.linalg.norm(plain.points[:SKIN_LANDMARKS, :2] - back[:SKIN_LANDMARKS, :2], axis=1).mean()
     points = 0.5 * (plain.points + back)
     # From indices to coordinates in which the first pixel's centre is 0.5.
     points[:, :2] += 0.5
@@ -142,15 +160,15 @@ def _centred(face: FaceLandmarks, region: Region) -> FaceLandmarks:
 
 def _crop_region(landmarker: FaceLandmarker, crop: Photo, expected: NDArray[np.floating]) -> Region:
     """Return the landmark model's region in the crop: a detection's, or one about the expected landmarks."""
-    distance = float(np.linalg.norm(expected[33, :2] - expected[263, :2]))
-    middle = expected[[33, 263], :2].mean(0)
-    for detection in landmarker.detect(crop, 0.3):
+    distance = float(eye_distance(expected[:, :2]))
+    middle = expected[list(OUTER_EYE_CORNERS), :2].mean(0)
+    for detection in landmarker.detect(crop, _CROP_SCORE):
         eyes = 0.5 * (detection.keypoints[0] + detection.keypoints[1])
-        if np.linalg.norm(eyes - middle) < 0.5 * max(distance, 0.1 * _CROP_SIZE):
+        if np.linalg.norm(eyes - middle) < _SAME_EYES * max(distance, _LEAST_EYES * _CROP_SIZE):
             return detection.region()
     low, high = expected[:, :2].min(0), expected[:, :2].max(0)
-    across = expected[263, :2] - expected[33, :2]
-    side = 1.5 * float((high - low).max())
+    across = eye_axis(expected[:, :2])
+    side = _REGION_SIDE * float((high - low).max())
     x, y = ((low + high) / 2).tolist()
     return Region(x, y, side, side, float(np.arctan2(across[1], across[0])))
 

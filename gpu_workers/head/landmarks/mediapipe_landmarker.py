@@ -26,6 +26,7 @@ from gpu_workers.head.landmarks.mediapipe_models import (
     RawFace,
 )
 from gpu_workers.head.landmarks.mediapipe_models_cuda import DeviceFaceModels
+from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 from gpu_workers.head.runtime.cuda_graphs import GraphPool
 
 FloatArray = NDArray[np.float32]
@@ -33,6 +34,8 @@ FloatArray = NDArray[np.float32]
 MODEL_FILE = "face_landmarker_v2.task"
 #: Side of the picture that warms up, pixels.
 _BLANK = 256
+#: The eye distance of a face that looks into the camera, in sides of its landmarks' box.
+_EYES_OF_BOX = 0.6
 #: The expression model's outputs: Apple's names with `_neutral` first and without `tongueOut`.
 _SCORE_NAMES = ("_neutral", *(name for name in ARKIT_NAMES if name != "tongueOut"))
 
@@ -51,15 +54,15 @@ class FaceLandmarks:
     @property
     def eye_distance(self) -> float:
         """Distance of the outer eye corners in pixels."""
-        return float(np.linalg.norm(self.points[33, :2] - self.points[263, :2]))
+        return float(eye_distance(self.points[:, :2]))
 
     @property
     def size(self) -> float:
-        """Size of the face in pixels, however it is turned: the larger side of the landmarks' box, times 0.6.
+        """Size of the face in pixels, however it is turned: a share of the larger side of its box.
 
         Of a face that looks into the camera this is about the eye distance.
         """
-        return 0.6 * float(np.ptp(self.points[:, :2], axis=0).max())
+        return _EYES_OF_BOX * float(np.ptp(self.points[:, :2], axis=0).max())
 
 
 #: For each ARKit shape the one of the other side of the face.

@@ -14,6 +14,7 @@ from torch import Tensor
 from gpu_workers.head.landmarks.crops import Photo
 from gpu_workers.head.landmarks.face_detection import MeasuredFace, find_faces, measure_face
 from gpu_workers.head.landmarks.mediapipe_landmarker import FaceLandmarker, FaceLandmarks
+from gpu_workers.head.model.mediapipe_landmarks import eye_axis
 
 #: A face that leans further lies on its side, degrees.
 MAX_LEAN = 50.0
@@ -66,8 +67,8 @@ def find_upright_face(
 
 def lean(points: NDArray[np.floating]) -> float:
     """Return how far a face with landmarks (478, 3) leans on the screen, degrees, -180 to 180."""
-    across = points[263, :2] - points[33, :2]
-    return float(np.degrees(np.arctan2(across[1], across[0])))
+    x, y = eye_axis(points[:, :2])
+    return float(np.degrees(np.arctan2(y, x)))
 
 
 def _look(landmarker: FaceLandmarker, photo: Photo, mirror: NDArray[np.int32], quarters: int) -> UprightFace:

@@ -9,12 +9,16 @@ symmetry.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
+#: Landmarks of numpy or of torch.
+Points = TypeVar("Points", NDArray[Any], Tensor)
 
 TABLE = Path(__file__).parent / "data" / "correspondence.json"
 
@@ -47,6 +51,19 @@ INNER_LIPS = (
 RIGHT_EYE_EDGES = ((RIGHT_LIDS[0], *RIGHT_LIDS[:7:-1]), RIGHT_LIDS[:9])
 LEFT_EYE_EDGES = ((*LEFT_LIDS[8:], LEFT_LIDS[0]), LEFT_LIDS[8::-1])
 MOUTH_EDGES = (INNER_LIPS[:11], (INNER_LIPS[0], *INNER_LIPS[:9:-1]))
+
+
+def eye_axis(landmarks: Points) -> Points:
+    """Return (..., C): what leads from the right outer eye corner to the left, of landmarks (..., 478, C)."""
+    right, left = OUTER_EYE_CORNERS
+    axis: Points = landmarks[..., left, :] - landmarks[..., right, :]
+    return axis
+
+
+def eye_distance(landmarks: Points) -> Points:
+    """Return (...): the distance of the outer eye corners, by all coordinates of landmarks (..., 478, C)."""
+    distance: Points = (eye_axis(landmarks) ** 2).sum(-1) ** 0.5
+    return distance
 
 
 @dataclass(frozen=True, kw_only=True)

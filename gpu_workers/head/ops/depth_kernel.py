@@ -1,4 +1,4 @@
-"""Triton's kernel of the depth map, one pass over the triangles; `rasterise` is the reference."""
+"""Triton's kernel of the depth map, a pass over the triangles; reference: `rasterization.draw_depth`."""
 
 from typing import Any
 
@@ -28,12 +28,22 @@ if triton is not None:
         ax, ay, az = tl.load(points + 2 * a), tl.load(points + 2 * a + 1), tl.load(depth + a)
         bx, by, bz = tl.load(points + 2 * b), tl.load(points + 2 * b + 1), tl.load(depth + b)
         cx, cy, cz = tl.load(points + 2 * c), tl.load(points + 2 * c + 1), tl.load(depth + c)
-        left = tl.maximum(tl.ceil(tl.minimum(tl.minimum(ax, bx), cx) - 0.5), 0.0).to(tl.int32)
-        top = tl.maximum(tl.ceil(tl.minimum(tl.minimum(ay, by), cy) - 0.5), 0.0).to(tl.int32)
-        right = tl.minimum(tl.floor(tl.maximum(tl.maximum(ax, bx), cx) - 0.5) + 1, width * 1.0).to(tl.int32)
-        bottom = tl.minimum(tl.floor(tl.maximum(tl.maximum(ay, by), cy) - 0.5) + 1, height * 1.0).to(tl.int32)
+        lowest_x, lowest_y = tl.minimum(tl.minimum(ax, bx), cx), tl.minimum(tl.minimum(ay, by), cy)
+        highest_x, highest_y = tl.maximum(tl.maximum(ax, bx), cx), tl.maximum(tl.maximum(ay, by), cy)
+        left = tl.maximum(tl.ceil(lowest_x - 0.5 - slack), 0.0).to(tl.int32)
+        top = tl.maximum(tl.ceil(lowest_y - 0.5 - slack), 0.0).to(tl.int32)
+        right = tl.minimum(tl.floor(highest_x + 0.5 + slack), width * 1.0).to(tl.int32)
+        bottom = tl.minimum(tl.floor(highest_y + 0.5 + slack), height * 1.0).to(tl.int32)
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        usable = tl.abs(area) > smallest_area
+        scale = 1.0 / tl.where(usable, area, 1.0)
+        # Slack of the three weights: that of the distance to the edge opposite.
+        reach = slack * tl.abs(scale)
+        slack_a = reach * tl.sqrt((cx - bx) * (cx - bx) + (cy - by) * (cy - by))
+        slack_b = reach * tl.sqrt((cx - ax) * (cx - ax) + (cy - ay) * (cy - ay))
+        slack_c = reach * tl.sqrt((bx - ax) * (bx - ax) + (by - ay) * (by - ay))
         across = tl.maximum(right - left, 0)
-        tests = across * tl.maximum(bottom - top, 0)
+        tests = tl.where(usable, across * tl.maximum(bottom - top, 0), 0)
         for start in range(0, tests, BLOCK):
             offset = start + tl.arange(0, BLOCK)
             column = left + offset % across
@@ -42,11 +52,9 @@ if triton is not None:
             first = (bx - x) * (cy - y) - (cx - x) * (by - y)
             second = (cx - x) * (ay - y) - (ax - x) * (cy - y)
             third = (ax - x) * (by - y) - (bx - x) * (ay - y)
-            area = first + second + third
-            usable = tl.abs(area) > smallest_area
-            scale = 1.0 / tl.where(usable, area, 1.0)
             first, second, third = first * scale, second * scale, third * scale
-            inside = (first >= -slack) & (second >= -slack) & (third >= -slack) & usable & (offset < tests)
+            inside = (first >= -slack_a) & (second >= -slack_b) & (third >= -slack_c)
+            inside = inside & (offset < tests)
             near = first * az + second * bz + third * cz
             bits = near.to(tl.int32, bitcast=True)
             tl.atomic_min(nearest + row * width + column, bits, mask=inside)
@@ -56,7 +64,7 @@ def draw_depth(points: Tensor, depth: Tensor, triangles: Tensor, height: int, wi
     """Return (height, width) the smallest depth at each pixel, a huge number where nothing lies.
 
     Args:
-        points: (V, 2) pixels; see `uv_rasterization.rasterise`, whose nearest triangle this is.
+        points: (V, 2) pixels; see `rasterization.draw_depth`, whose orthographic view this is.
         depth: (V,) positive.
         triangles: (M, 3) int32.
     """

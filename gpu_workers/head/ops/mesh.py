@@ -1,12 +1,19 @@
 """Small operations on triangle meshes that several modules of the engine share."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from torch.nn import functional
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
+#: Least and largest cotangent weight: slivers neither cut nor dominate the mesh.
+_COTANGENTS = (0.01, 10)
 
 
 def split_quads(quads: NDArray[np.integer]) -> IndexArray:
@@ -23,14 +30,25 @@ def connected_labels(faces: NDArray[np.integer], count: int) -> IndexArray:
     return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
-def vertex_normals(positions: FloatArray, triangles: NDArray[np.integer]) -> FloatArray:
-    """Return area-weighted unit normals (V, 3)."""
-    a, b, c = (positions[triangles[:, k]] for k in range(3))
-    face_normals = np.cross(b - a, c - a)
-    normals = np.zeros_like(positions)
-    for k in range(3):
-        np.add.at(normals, triangles[:, k], face_normals)
-    return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12))
+def walk_loop(following: Mapping[int, int], start: int) -> list[int]:
+    """Return the vertices of a closed loop, each the one that follows the one before, from `start` on."""
+    loop = [start]
+    while following[loop[-1]] != start:
+        loop.append(following[loop[-1]])
+    return loop
+
+
+def vertex_normals(positions: Tensor, triangles: Tensor) -> Tensor:
+    """Return area-weighted unit normals (..., V, 3) of positions (..., V, 3); triangles (M, 3) int64.
+
+    They look outwards where corners run anticlockwise seen from outside; a vertex without area has none, 0.
+    """
+    a, b, c = (positions[..., corner, :] for corner in triangles.unbind(1))
+    faces = torch.linalg.cross(b - a, c - a)
+    normals = torch.zeros_like(positions)
+    for corner in triangles.unbind(1):
+        normals.index_add_(-2, corner, faces)
+    return functional.normalize(normals, dim=-1)
 
 
 def cotangent_laplacian(
@@ -38,7 +56,7 @@ def cotangent_laplacian(
 ) -> tuple[sp.csr_matrix, FloatArray]:
     """Return the cotangent Laplacian (V, V) and the lumped vertex areas (V,).
 
-    Weights are clipped to [0.01, 10], so that slivers neither cut nor dominate the mesh.
+    Weights are clipped, see `_COTANGENTS`.
     Source: Pinkall and Polthier, Computing Discrete Minimal Surfaces, 1993.
     """
     count = len(positions)
@@ -47,7 +65,7 @@ def cotangent_laplacian(
         i, j, apex = (triangles[:, (k + m) % 3] for m in range(3))
         u, v = positions[i] - positions[apex], positions[j] - positions[apex]
         double_area = np.maximum(np.linalg.norm(np.cross(u, v), axis=1), 1e-12)
-        weight = np.clip(0.5 * (u * v).sum(1) / double_area, 0.01, 10)
+        weight = np.clip(0.5 * (u * v).sum(1) / double_area, *_COTANGENTS)
         rows += [i, j]
         columns += [j, i]
         values += [weight, weight]

@@ -1,6 +1,6 @@
-"""What counts as inside a triangle: the same for the plain rasteriser of maps and for its kernel."""
+"""What counts as inside a triangle: the same for the rasteriser and for the depth map's kernel."""
 
-#: Barycentric slack of the inside test, so that no pixel on a shared edge is lost.
-INSIDE_SLACK = 1e-5
-#: Triangles of less than half this area, square pixels, cover nothing.
-SMALLEST_AREA = 1e-12
+#: Distance to an edge, pixels, that still counts as inside: above the rounding of float32.
+INSIDE_SLACK = 1e-4
+#: Triangles of less than half this area, square pixels, are lines: they cover nothing.
+SMALLEST_AREA = 1e-6

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gpu_workers.head.ops.raster_constants import INSIDE_SLACK, SMALLEST_AREA
+
 #: Pixel tests made at once: on a CPU they stay in its caches, on a GPU they bound the memory.
 _CHUNK_CPU = 100_000
 _CHUNK_CUDA = 24_000_000
-#: Distance to an edge, pixels, that still counts as inside: above the rounding of float32.
-_SLACK = 1e-4
-#: Triangles of less area, square pixels, are lines: they cover nothing.
-_MIN_AREA = 1e-6
 #: Nearer vertices lie behind the camera, for what this module knows.
 _NEAREST = 1e-6
 _FAR = torch.iinfo(torch.int64).max
@@ -80,12 +78,42 @@ def rasterise(
     Source: Pineda, A Parallel Algorithm for Polygon Rasterization, 1988; perspective by McCool et al. 2001.
     """
     triangles = triangles.long()
-    with torch.no_grad():
-        rows, low, span = _prepare(vertices, triangles, height, width, perspective, cull_back)
-        shape = (len(vertices), height, width)
-        best, dropped = _nearest(rows, low, span, shape, perspective, capacity)
-        seen = torch.where(best == _FAR, -1, best & 0xFFFFFFFF).view(shape)
-    return _measure(vertices, triangles, seen, perspective, dropped)
+    best, dropped = _find_best(vertices, triangles, height, width, perspective, cull_back, capacity)
+    return _measure(vertices, triangles, _triangle_of(best), perspective, dropped)
+
+
+def find_triangles(vertices: Tensor, triangles: Tensor, height: int, width: int) -> Tensor:
+    """Return (B, H, W) what `Raster.triangle` of an orthographic view holds, in a part of the time."""
+    return _triangle_of(_find_best(vertices, triangles.long(), height, width, perspective=False)[0])
+
+
+def draw_depth(
+    vertices: Tensor, triangles: Tensor, height: int, width: int, *, perspective: bool = True
+) -> Tensor:
+    """Return (B, H, W) what `Raster.depth` holds, without gradients, in a part of the time."""
+    best, _ = _find_best(vertices, triangles.long(), height, width, perspective)
+    return torch.where(best == _FAR, torch.inf, (best >> 32).int().view(torch.float32))
+
+
+@torch.no_grad()
+def _find_best(
+    vertices: Tensor,
+    triangles: Tensor,
+    height: int,
+    width: int,
+    perspective: bool,
+    cull_back: bool = False,
+    capacity: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return (B, H, W) bits of the depth above the triangle's number, or _FAR; and what was dropped."""
+    rows, low, span = _prepare(vertices, triangles, height, width, perspective, cull_back)
+    shape = (len(vertices), height, width)
+    best, dropped = _nearest(rows, low, span, shape, perspective, capacity)
+    return best.view(shape), dropped
+
+
+def _triangle_of(best: Tensor) -> Tensor:
+    return torch.where(best == _FAR, -1, best & 0xFFFFFFFF)
 
 
 def count_tests(
@@ -111,18 +139,18 @@ def _prepare(
     a = place[:, :, 0]
     ab, ac = place[:, :, 1] - a, place[:, :, 2] - a
     area = ab[..., 0] * ac[..., 1] - ab[..., 1] * ac[..., 0]
-    usable = (area.abs() > _MIN_AREA) & (depth.amin(-1) > _NEAREST)
+    usable = (area.abs() > SMALLEST_AREA) & (depth.amin(-1) > _NEAREST)
     if cull_back:
         usable &= area < 0
     scale = torch.where(usable, 1 / area, torch.zeros_like(area))
     # A pixel centre lies at a half; infinite or enormous places must not overflow the integers.
     big = float(4 * max(width, height))
-    low = torch.ceil(place.amin(2).clamp(-big, big) - 0.5 - _SLACK).long().clamp(min=0)
-    high = torch.floor(place.amax(2).clamp(-big, big) + 0.5 + _SLACK).long()
+    low = torch.ceil(place.amin(2).clamp(-big, big) - 0.5 - INSIDE_SLACK).long().clamp(min=0)
+    high = torch.floor(place.amax(2).clamp(-big, big) + 0.5 + INSIDE_SLACK).long()
     # Not by a tensor of both limits: sending it would make the host wait.
     high = torch.stack([high[..., 0].clamp(max=width), high[..., 1].clamp(max=height)], -1)
     span = (high - low).clamp(min=0) * usable[..., None]
-    slack = _SLACK * scale.abs()
+    slack = INSIDE_SLACK * scale.abs()
     near = 1 / depth.clamp(min=_NEAREST) if perspective else depth
     rows = torch.stack(
         [

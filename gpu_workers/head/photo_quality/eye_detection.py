@@ -29,6 +29,8 @@ _LASHES = 2
 _BELOW, _ENDS = (5, 13), 0.15
 _UPPER, _LOWER = slice(11, 14), slice(3, 6)
 _CORNERS = (0, 8)
+#: Shares of an eye's pixels by lightness: what is dark, what counts as dark, what is light.
+_DARK_TO_LIGHT = (0.05, 0.15, 0.95)
 
 
 def see_eyes(patch: FacePatch, blinks: tuple[float, float]) -> tuple[EyeState, EyeState]:
@@ -52,7 +54,7 @@ def _see_eye(patch: FacePatch, lids: NDArray[np.floating], blink: float) -> EyeS
     below = _skin_below(patch, lids)
     if below < LENS_DARKNESS * patch.skin[0]:
         return EyeState.HIDDEN
-    low, dark, high = np.quantile(lightness, (0.05, 0.15, 0.95))
+    low, dark, high = np.quantile(lightness, _DARK_TO_LIGHT)
     contrast = (high - low) / patch.contrast
     if contrast < FLAT_CONTRAST:
         return EyeState.HIDDEN

@@ -18,6 +18,7 @@ from gpu_workers.head.model.mediapipe_landmarks import (
     OUTER_LIPS,
     RIGHT_BROW,
     RIGHT_LIDS,
+    SKIN_LANDMARKS,
 )
 
 #: Eye distance of the patch, and its side, pixels.
@@ -39,6 +40,8 @@ _SPOT = 4
 _STEP = 3
 #: Shares of the face that are darker than its dark parts, and than its light ones.
 _CONTRAST = (0.05, 0.95)
+#: Most of it as a share of the skin's lightness; least, in units of lightness.
+_MOST_CONTRAST, _LEAST_CONTRAST = 0.6, 0.5
 _FEATURES = (RIGHT_LIDS, LEFT_LIDS, RIGHT_BROW, LEFT_BROW, OUTER_LIPS)
 
 BoolArray = NDArray[np.bool_]
@@ -106,7 +109,7 @@ class FacePatch:
         if not lightness.size:
             return 1.0
         low, high = np.quantile(lightness, _CONTRAST)
-        return float(max(min(high - low, 0.6 * self.skin[0]), 0.5))
+        return float(max(min(high - low, _MOST_CONTRAST * self.skin[0]), _LEAST_CONTRAST))
 
     def spot(self, x: float, y: float) -> FloatArray:
         """Return the CIELAB pixels (h, w, 3) round a place."""
@@ -122,9 +125,8 @@ class FacePatch:
 
 def cut_patch(photo: Photo, face: MeasuredFace) -> FacePatch:
     """Return the patch of a face of a photo (H, W, 3); the border's colours go on outside."""
-    eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
-    half = 0.5 * PATCH_SIDE / PATCH_EYES * eyes
-    centre = face.points[:468, :2].mean(0).astype(np.float64)
+    half = 0.5 * PATCH_SIDE / PATCH_EYES * face.eye_distance
+    centre = face.points[:SKIN_LANDMARKS, :2].mean(0).astype(np.float64)
     cut = cut_square(photo, centre, half, PATCH_SIDE)
     on_device = cut if isinstance(cut, Tensor) else torch.from_numpy(np.array(cut))
     scale = PATCH_SIDE / (2 * half)

@@ -43,6 +43,8 @@ _FEATURE_MARGIN = 3
 _LEAST_COLOURED = 0.5
 #: Distance in CIE ab from the face's own median at which a colour is no longer skin's.
 _SKIN_CHROMA = 22.0
+#: Landmarks of cheeks, nose's bridge and forehead's middle; radius round each, in eye distances.
+_CENTRAL, _CENTRAL_RADIUS = (50, 280, 6, 151, 205, 425), 0.08
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +138,8 @@ def measure_quality(
         angles: yaw, pitch, roll in degrees.
         original_scale: pixels of the original photo to pixels of the photo that the landmarks belong to.
     """
-    eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
     return FaceQuality(
-        eye_distance_px=eyes * original_scale,
+        eye_distance_px=face.eye_distance * original_scale,
         yaw=angles[0],
         pitch=angles[1],
         roll=angles[2],
@@ -261,6 +262,6 @@ def _central(
     """Return the colours of the cheeks, the nose's bridge and the forehead's middle."""
     rows, columns = np.nonzero(skin)
     chosen = np.zeros(len(rows), bool)
-    for x, y in points[[50, 280, 6, 151, 205, 425]]:
-        chosen |= (columns - x) ** 2 + (rows - y) ** 2 < (0.08 * PATCH_EYES) ** 2
+    for x, y in points[list(_CENTRAL)]:
+        chosen |= (columns - x) ** 2 + (rows - y) ** 2 < (_CENTRAL_RADIUS * PATCH_EYES) ** 2
     return chroma[chosen] if chosen.any() else chroma

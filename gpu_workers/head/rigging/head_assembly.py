@@ -25,6 +25,7 @@ from gpu_workers.head.model.mediapipe_landmarks import (
     RIGHT_IRIS,
     RIGHT_LIDS,
     SKIN_LANDMARKS,
+    eye_distance,
 )
 from gpu_workers.head.model.posed_head import find_occluders
 from gpu_workers.head.ops.linalg import Layout, box_centre, send
@@ -47,6 +48,8 @@ _BELIEF, _LID_BELIEF, _LIP_BELIEF = 0.25, 0.65, 0.5
 _ASYMMETRY = 0.5
 #: Distance from the lips (share of the eye distance) at which expression no longer explains an offset.
 _MOUTH_REACH = 0.4
+#: Sum of squared weights of mouth shapes from which they explain an offset, and how much more until in full.
+_EXPLAINS_FROM, _EXPLAINS_RANGE = 0.1, 0.4
 #: Landmarks whose offset the inner parts follow rigidly: lids, base of the nose, below the lower lip.
 _FOLLOWED = {
     "eye_left": LEFT_LIDS,
@@ -95,8 +98,7 @@ class _Fit:
     @property
     def eye_distance(self) -> Tensor:
         """Distance () of the outer eye corners, pixels."""
-        distance: Tensor = (self.detected[33, :2] - self.detected[263, :2]).norm()
-        return distance
+        return eye_distance(self.detected[:, :2])
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return pixels (N, 2) and depths (N, 1) of points (N, 3)."""
@@ -240,10 +242,10 @@ class HeadAssembly:
         """Return how far the expression explains an offset of each landmark (468, 1), 0..1."""
         lips = fit.points[self._outer_lips]
         distance = (fit.points[:SKIN_LANDMARKS, None] - lips).norm(dim=2).amin(1, keepdim=True)
-        eyes_apart = (fit.points[33] - fit.points[263]).norm()
+        eyes_apart = eye_distance(fit.points)
         near = (1 - distance / (_MOUTH_REACH * eyes_apart)).clamp(0, 1)
         active = torch.where(self._mouth_shapes, expression, 0)
-        explained: Tensor = near * (((active**2).sum() - 0.1) / 0.4).clamp(0, 1)
+        explained: Tensor = near * (((active**2).sum() - _EXPLAINS_FROM) / _EXPLAINS_RANGE).clamp(0, 1)
         return explained
 
     def _of_neutral(self, offsets: Tensor, explained: Tensor) -> Tensor:

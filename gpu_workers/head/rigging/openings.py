@@ -21,6 +21,8 @@ _EYE_RINGS = (5, 10)
 #: Rings that can touch the other lip or lid, metres between them when they do, samples that are a corner's.
 _LIPS_TOUCH, _LIPS_GAP, _LIPS_CORNER = (2, 6), 0.00025, 3
 _LIDS_TOUCH, _LIDS_GAP, _LIDS_CORNER = (0, 6), 0.00008, 7
+#: An opening whose middle lies nearer to the middle of the face is the mouth, metres.
+_MIDDLE = 0.01
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def find_openings(
         x, _, z = positions[border].mean(0)
         if z < 0:
             continue  # the neck
-        name = "mouth" if abs(x) < 0.01 else "Left" if x > 0 else "Right"
+        name = "mouth" if abs(x) < _MIDDLE else "Left" if x > 0 else "Right"
         corners = (int(border[positions[border, 0].argmin()]), int(border[positions[border, 0].argmax()]))
         inwards, outwards = _MOUTH_RINGS if name == "mouth" else _EYE_RINGS
         grids[name] = ring_grid(

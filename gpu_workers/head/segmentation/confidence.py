@@ -23,6 +23,10 @@ _REJECTION_FEATHER = 0.11
 _STRIP = 0.13
 _EYE_FEATHER = 0.04
 _CENTRE_WIDTH = (0.36, 0.54)
+#: The middle is trusted from the first share of its inset on, wholly at the sum of both. A margin above the
+#: brows' landmarks and its feather; feather below the nose.
+_MIDDLE_FROM, _MIDDLE_RANGE = 0.6, 0.4
+_BROW_MARGIN, _BROW_FEATHER, _NOSE_FEATHER = 0.04, 0.06, 0.3
 #: Steps that close the skin's colour.
 _PORES = 2
 #: Half the side of the largest eroding square, most steps that close gaps (landmark_outlines.py).
@@ -76,9 +80,10 @@ def _find_trusted(hair: Tensor, depth: Tensor, plan: MaskPlan) -> Tensor:
     height, width = hair.shape
     row = torch.arange(height, device=hair.device)[:, None] + 0.5
     column = torch.arange(width, device=hair.device) + 0.5
-    middle = smoothstep((depth - 0.6 * TRUSTED_INSET) / (0.4 * TRUSTED_INSET))
-    below_brows = smoothstep((row - (plan.brow_rows - 0.04 * eye_distance)) / (0.06 * eye_distance))
-    below_nose = smoothstep((row - nose_y) / (0.3 * eye_distance))
+    middle = smoothstep((depth - _MIDDLE_FROM * TRUSTED_INSET) / (_MIDDLE_RANGE * TRUSTED_INSET))
+    brow_rows = plan.brow_rows - _BROW_MARGIN * eye_distance
+    below_brows = smoothstep((row - brow_rows) / (_BROW_FEATHER * eye_distance))
+    below_nose = smoothstep((row - nose_y) / (_NOSE_FEATHER * eye_distance))
     along = ((row - nose_y) / (chin_y - nose_y + 1e-6)).clamp(0, 1)
     axis = nose_x + along * (chin_x - nose_x)
     low, high = _CENTRE_WIDTH

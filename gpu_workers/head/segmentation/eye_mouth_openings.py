@@ -24,6 +24,8 @@ _FINER = 4
 _FEATHER, _LEAST_FEATHER = 0.006, 0.3
 #: Pixels that the blur reaches.
 _BLUR_RADIUS = 2
+#: Share of the reach that the corners have; the middle has all of it.
+_CORNER_SWELL = 0.7
 
 
 def draw_openings(points: Array, eye_distance: float, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -79,8 +81,7 @@ def _widen(points: Array, edges: tuple[tuple[int, ...], tuple[int, ...]], reach:
     along /= max(float(np.linalg.norm(along)), 1e-6)
     down = np.array([-along[1], along[0]])
     place = np.linspace(0, np.pi, len(upper))[:, None]
-    # A little less at the corners.
-    swell = 0.7 + 0.3 * np.sin(place)
+    swell = _CORNER_SWELL + (1 - _CORNER_SWELL) * np.sin(place)
     aside = -np.cos(place) * reach[2] * along
     return np.concatenate(
         [upper - swell * reach[0] * down + aside, (lower + swell * reach[1] * down + aside)[::-1]]

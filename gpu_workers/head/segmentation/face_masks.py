@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from face3d.messages import Array
-from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS
+from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 from gpu_workers.head.ops.image import MASK_EYE_DISTANCE, smoothstep
 from gpu_workers.head.ops.masked_statistics import constant
 from gpu_workers.head.ops.morphology import distance_to
@@ -45,6 +45,10 @@ _HUE_SPREAD = (7.5, 9.0)
 _HUE_LIMITS = (1.3, 2.1)
 #: In CIELAB's lightness.
 _HOLE_DARKNESS = 12.0
+#: Lightness of the skin's from which a hue says something, and how much more until it counts in full.
+_BRIGHT_FROM, _BRIGHT_RANGE = 0.5, 0.15
+#: Prior of skin: the least, what the face has more, how far outside the contour it begins, over how far.
+_LEAST_PRIOR, _PRIOR_RANGE, _PRIOR_BEGINS, _PRIOR_WIDTH = 0.1, 0.8, 0.25, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +98,12 @@ class MaskFinder:
             landmarks: (478, 2 or 3) pixels of the photo; MediaPipe's numbering.
         """
         points = np.asarray(landmarks[:, :2], np.float64)
-        eye_distance = float(np.linalg.norm(points[OUTER_EYE_CORNERS[0]] - points[OUTER_EYE_CORNERS[1]]))
-        step = round(math.log(max(eye_distance, 1.0) / MASK_EYE_DISTANCE) / math.log(REDUCTION_RATIO))
+        eyes = float(eye_distance(points))
+        step = round(math.log(max(eyes, 1.0) / MASK_EYE_DISTANCE) / math.log(REDUCTION_RATIO))
         reduction = REDUCTION_RATIO ** max(0, step)
         height, width = (max(2, round(side / reduction)) for side in photo.shape[:2])
         scale = (width / photo.shape[1], height / photo.shape[0])
-        drawn = draw_plan(points * scale, eye_distance * scale[0], (height, width))
+        drawn = draw_plan(points * scale, eyes * scale[0], (height, width))
         with self._runtime.beside("masks"):
             sent = to_device(photo, self._runtime.device)
             plan = torch.from_numpy(drawn.sheets), torch.from_numpy(drawn.numbers)
@@ -160,7 +164,7 @@ def _compare(lab: Tensor, patches: Tensor, place: tuple[slice, slice]) -> tuple[
     reference = torch.where(samples.valid.any(), reference, constant(_USUAL_SKIN, lab.device))
     moved = (lab[1:] - reference[1:, None, None]) / constant(_HUE_SPREAD, lab.device)[:, None, None]
     low, high = _HUE_LIMITS
-    bright = smoothstep((lab[0] / reference[0].clamp(min=1) - 0.5) / 0.15)
+    bright = smoothstep((lab[0] / reference[0].clamp(min=1) - _BRIGHT_FROM) / _BRIGHT_RANGE)
     return (
         lab[0] < reference[0] - _HOLE_DARKNESS,
         bright * smoothstep((moved.square().sum(0).sqrt() - low) / (high - low)),
@@ -177,7 +181,7 @@ def _rate_skin(lab: Tensor, depth: Tensor, plan: MaskPlan) -> Tensor:
     inside = (depth > _SEED_INSET) & ~(plan.eye_regions | plan.lips) & (row < plan.nose[1])
     inside = torch.where(inside.sum() < _FEWEST_SEEDS, plan.face, inside)
     far = distance_to(plan.face, most_pixels(_SURROUNDINGS)) / plan.eye_distance
-    prior = 0.1 + 0.8 * smoothstep((depth - far + 0.25) / 0.5)
+    prior = _LEAST_PRIOR + _PRIOR_RANGE * smoothstep((depth - far + _PRIOR_BEGINS) / _PRIOR_WIDTH)
     # Above the eyes, beside and over the forehead, is hair or background; below lies the neck.
     from_forehead = distance_to(plan.stretched, most_pixels(_HAIRLINE)) / plan.eye_distance
     around = (far < _SURROUNDINGS) & (from_forehead > _HAIRLINE)

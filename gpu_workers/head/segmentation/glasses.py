@@ -27,6 +27,9 @@ _EYE_MARGIN, _BROW_MARGIN = 0.04, 0.02
 _CONTRAST, _COLUMNS, _EDGE_CONTRAST = 14.0, 0.85, 9.0
 #: The largest of the sizes below at the largest face in a reduced photo.
 _WIDEST = 4
+#: Rows above the lids that are looked at, in eye distances; half the width of the bridge's strips as a share
+#: of the inner corners' distance; share of a lid's width left out at either end.
+_ABOVE_LIDS, _BRIDGE_WIDTH, _LID_ENDS = 0.1, 0.2, 0.15
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def plan_search(points: Array, eye_distance: float, shape: tuple[int, int]) -> N
         [_bridge(points), *(_under(points, chain, eye_distance) for chain in _LOWER_LIDS)]
     )
     strips = np.clip(strips, [0, 0, 1], [width - 1, height - 1, height]).astype(int)
-    top = min(points[_BRIDGE_TOP, 1], points[list(RIGHT_LIDS), 1].min() - 0.1 * eye_distance)
+    top = min(points[_BRIDGE_TOP, 1], points[list(RIGHT_LIDS), 1].min() - _ABOVE_LIDS * eye_distance)
     bottom = points[list(_LOWER_LIDS[0] + _LOWER_LIDS[1]), 1].max() + _UNDER_LID[1] * eye_distance
     thickest = max(3, round(_THICKEST * eye_distance) | 1)
     reaches = (max(1, round(share * eye_distance)) for share in (_EYE_MARGIN, _BROW_MARGIN, _REACH))
@@ -89,7 +92,7 @@ def find_frames(lightness: Tensor, eyes: Tensor, brows: Tensor, search: FrameSea
 def _bridge(points: Array) -> NDArray[np.float64]:
     """Return (7, 3) column, first row, last row of the strips over the nose's bridge."""
     inner = np.sort(points[list(INNER_EYE_CORNERS), 0])
-    middle, half = inner.mean(), 0.2 * (inner[1] - inner[0])
+    middle, half = inner.mean(), _BRIDGE_WIDTH * (inner[1] - inner[0])
     top, bottom = points[_BRIDGE_TOP, 1], points[_BRIDGE_END, 1]
     columns = np.linspace(middle - half, middle + half, _STRIPS[0])
     return np.stack(np.broadcast_arrays(columns, top, bottom), 1)
@@ -100,7 +103,8 @@ def _under(points: Array, chain: tuple[int, ...], eye_distance: float) -> NDArra
     lid = points[list(chain)]
     order = np.argsort(lid[:, 0])
     low, high = lid[:, 0].min(), lid[:, 0].max()
-    columns = np.linspace(low + 0.15 * (high - low), high - 0.15 * (high - low), _STRIPS[1])
+    ends = _LID_ENDS * (high - low)
+    columns = np.linspace(low + ends, high - ends, _STRIPS[1])
     rows = np.interp(columns, lid[order, 0], lid[order, 1])
     first, last = (share * eye_distance for share in _UNDER_LID)
     return np.stack([columns, rows + first, rows + last], 1)

@@ -27,6 +27,8 @@ _USUAL_HUE = 3.0
 _SAMPLES, _HUE_SAMPLES = 1500, 4096
 #: Fewer samples describe nothing.
 _FEWEST = 8
+#: Robust deviations (1.4826 median ones are a normal distribution's) at which an outlier is cut.
+_OUTLIER = 2.5 * 1.4826
 #: Least covariance of a component, CIELAB: noise and pores.
 _LEAST_VARIANCES = (3.5**2, 0.0, 0.0, 0.0, 2.2**2, 0.0, 0.0, 0.0, 2.2**2)
 #: Deviations from the nearest component within which a colour may be skin.
@@ -165,7 +167,7 @@ def _describe(values: Tensor, members: Tensor, valid: Tensor) -> Mixture:
     means = chosen_medians(values, own)
     moved = values - means[..., None]
     # Outliers (a hair, a mole) count as far as the rest reaches.
-    limit = (2.5 * 1.4826) * chosen_medians(moved.abs(), own)[..., None] + 1e-3
+    limit = _OUTLIER * chosen_medians(moved.abs(), own)[..., None] + 1e-3
     moved = moved.clamp(-limit, limit) * own[:, None]
     covariance = moved @ moved.transpose(1, 2) / own.sum(1)[:, None, None].clamp(min=1)
     covariance = covariance + constant(_LEAST_VARIANCES, values.device).view(3, 3)

@@ -22,6 +22,7 @@ from gpu_workers.head.fitting.multi_view import fit_views
 from gpu_workers.head.fitting.observation import NetworkPoints, Observation, join_photos, level_eyes
 from gpu_workers.head.fitting.patch_correspondences import ViewMatcher
 from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 from gpu_workers.head.ops.rigid_transforms import Pose
 from gpu_workers.head.rigging.fitted_head import AssembledHead, FittedPhoto, HeadMaker, SecondView
 from gpu_workers.head.runtime.host_transfer import to_host
@@ -192,13 +193,12 @@ def _fitted_photo(photo: PreprocessedPhoto, fit: Fit, index: int, second: Second
     height, width = photo.photo.shape[:2]
     focal, x, y = (float(value) for value in photo.camera)
     landmarks = photo.landmarks.astype(np.float64)
-    eye_distance = float(np.linalg.norm(landmarks[33, :2] - landmarks[263, :2]))
     return FittedPhoto(
         coefficients=to_numpy(fit.coefficients),
         rotation=to_numpy(fit.pose.rotation),
         translation=to_numpy(fit.pose.translation),
         points=to_numpy(fit.points),
-        landmarks=landmarks - eye_distance * to_numpy(fit.bias),
+        landmarks=landmarks - eye_distance(landmarks[:, :2]) * to_numpy(fit.bias),
         detected=landmarks,
         focal=focal,
         centre=(x, y),

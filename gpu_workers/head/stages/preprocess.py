@@ -21,7 +21,7 @@ from gpu_workers.head.landmarks.face_detection import MeasuredFace
 from gpu_workers.head.landmarks.mediapipe_landmarker import FaceLandmarker
 from gpu_workers.head.landmarks.photo_rotation import UprightFace, find_upright_face
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS
+from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS, eye_distance
 from gpu_workers.head.ops.rigid_transforms import head_angles, initial_pose
 from gpu_workers.head.photo_quality.face_patch import cut_patch
 from gpu_workers.head.photo_quality.glasses_detection import find_spectacles
@@ -46,6 +46,8 @@ _CROP_HALF = 3.0
 _CROP_RISE = 0.35
 #: Its side is a multiple of this, pixels.
 _CROP_STEP = 128
+#: A square with more than this share of the photo's longer side saves nothing.
+_CROP_WORTH = 0.8
 #: Focal length where EXIF says nothing: that of a portrait taken from 80 cm, in eye distances, or that of a
 #: normal lens, in longest sides of the photo, whichever is longer.
 _PORTRAIT_FOCAL = 9.0
@@ -221,9 +223,9 @@ def _crop_box(face: MeasuredFace, width: int, height: int, input_size: int) -> t
     Squares have few different sizes and lie inside the photo where it is large enough: a GPU captures its
     kernels for each size of picture once.
     """
-    eyes = float(np.linalg.norm(face.points[33, :2] - face.points[263, :2]))
+    eyes = face.eye_distance
     side = int(np.ceil(2 * _CROP_HALF * eyes / _CROP_STEP)) * _CROP_STEP
-    if max(width, height) <= input_size or side > 0.8 * max(width, height):
+    if max(width, height) <= input_size or side > _CROP_WORTH * max(width, height):
         return 0, 0, width, height
     x, y = face.points[:SKIN_LANDMARKS, :2].mean(0) - [0, _CROP_RISE * eyes]
     left = min(max(0, round(x - side / 2)), max(0, width - side))
@@ -248,6 +250,6 @@ def _camera(
     if decoded.focal_35mm is not None:
         focal = decoded.focal_35mm / _FILM_DIAGONAL * float(np.hypot(width, height)) * scale
         return np.array([focal, *centre]), "exif"
-    eyes = float(np.linalg.norm(landmarks[33, :2] - landmarks[263, :2]))
+    eyes = float(eye_distance(landmarks[:, :2]))
     focal = max(_PORTRAIT_FOCAL * eyes, _LENS_FOCAL * max(width, height) * scale)
     return np.array([focal, *centre]), "prior"

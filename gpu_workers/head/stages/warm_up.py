@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face3d.stage_results import PreprocessedPhoto
+from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 
 #: The synthetic photo's side, and the outer-eye distances whose kinds of bake are captured, pixels.
 _SIDE = 1280
@@ -21,14 +22,13 @@ def synthetic_photos(template_landmarks: NDArray[np.float64]) -> Iterator[Prepro
     Args:
         template_landmarks: (478, 3) metres, frame of face3d/head.py.
     """
-    for eye_distance in _EYE_DISTANCES:
-        yield _synthetic_photo(template_landmarks, eye_distance)
+    for distance in _EYE_DISTANCES:
+        yield _synthetic_photo(template_landmarks, distance)
 
 
-def _synthetic_photo(points: NDArray[np.float64], eye_distance: float) -> PreprocessedPhoto:
+def _synthetic_photo(points: NDArray[np.float64], distance: float) -> PreprocessedPhoto:
     """Return what preprocess would say of a grey face with landmarks (478, 3), metres."""
-    apart = float(np.linalg.norm(points[33] - points[263]))
-    scale = eye_distance / apart
+    scale = distance / float(eye_distance(points))
     landmarks = (points - points.mean(0)) * [scale, -scale, -scale] + [_SIDE / 2, _SIDE / 2, 0]
     return PreprocessedPhoto(
         photo=np.full((_SIDE, _SIDE, 3), _GREY, np.uint8),

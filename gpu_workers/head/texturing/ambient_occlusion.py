@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.ops.image import sample_picture
-from gpu_workers.head.ops.uv_rasterization import rasterise
+from gpu_workers.head.ops.mesh import vertex_normals
+from gpu_workers.head.ops.rasterization import draw_depth
 from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: Directions looked from, and pixels a side of each view.
@@ -21,6 +22,8 @@ _DIRECTIONS, _VIEW = 30, 224
 _LIFT, _SLACK = 0.0014, 0.0014
 #: Cornea and lashes let light through.
 _CLEAR = ("cornea", "lashes")
+#: Sides of a view in breadths of the head; metres of depth that are free before it.
+_VIEW_MARGIN, _BEFORE = 1.02, 0.1
 
 
 def find_occlusion(data: HeadData, atlas: SkinAtlas, size: int) -> Tensor:
@@ -37,7 +40,7 @@ def find_occlusion(data: HeadData, atlas: SkinAtlas, size: int) -> Tensor:
     step = atlas.covered.shape[0] // size
     place = _pick_texels(atlas.spread(skin), step)
     normal = functional.normalize(
-        _pick_texels(atlas.spread(_find_normals(skin, atlas.triangles)), step), dim=0
+        _pick_texels(atlas.spread(vertex_normals(skin, atlas.triangles)), step), dim=0
     )
     lifted = place + _LIFT * normal
     seen = torch.zeros(size, size, device=device)
@@ -68,16 +71,15 @@ def _find_visible(points: Tensor, direction: Tensor, positions: Tensor, triangle
     axes = torch.stack([right, torch.linalg.cross(direction, right)])
     flat = positions @ axes.T
     low = flat.amin(0)
-    span = (flat.amax(0) - low).max() * 1.02
+    span = (flat.amax(0) - low).max() * _VIEW_MARGIN
     # Positive and smaller where nearer, as the depth test wants it.
-    reach = positions.norm(dim=1).max() + 0.1
+    reach = positions.norm(dim=1).max() + _BEFORE
     depth = reach - positions @ direction
-    raster = rasterise((flat - low) / span * _VIEW, triangles, _VIEW, _VIEW, depth)
-    nearest = (depth[triangles[raster.triangle.clamp(min=0)]] * raster.weights).sum(-1)
-    nearest = torch.where(raster.triangle >= 0, nearest, 2 * reach)
+    view = torch.cat([(flat - low) / span * _VIEW, depth[:, None]], 1)[None]
+    nearest = draw_depth(view, triangles, _VIEW, _VIEW, perspective=False).clamp(max=2 * reach)
     own = reach - torch.tensordot(direction, points, dims=1)
     there = (torch.tensordot(axes, points, dims=1) - low[:, None, None]) / span
-    behind = own - sample_picture(nearest[None], there, mode="nearest")[0]
+    behind = own - sample_picture(nearest, there, mode="nearest")[0]
     share: Tensor = (1 - (behind - _SLACK) / _SLACK).clamp(0, 1)
     return share
 
@@ -85,12 +87,3 @@ def _find_visible(points: Tensor, direction: Tensor, positions: Tensor, triangle
 def _pick_texels(maps: Tensor, step: int) -> Tensor:
     # Not the mean: between charts it would be neither's.
     return maps[:, ::step, ::step]
-
-
-def _find_normals(positions: Tensor, triangles: Tensor) -> Tensor:
-    corners = positions[triangles]
-    faces = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.zeros_like(positions)
-    for k in range(3):
-        normals.index_add_(0, triangles[:, k], faces)
-    return functional.normalize(normals, dim=1)

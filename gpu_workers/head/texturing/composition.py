@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from face3d import srgb
 from gpu_workers.head.ops.image import sample_picture
 from gpu_workers.head.ops.inpainting import make_noise
 from gpu_workers.head.runtime.cuda_graphs import graph_constant
@@ -16,11 +17,6 @@ from gpu_workers.head.runtime.triton_support import triton_available
 from gpu_workers.head.texturing.composition_constants import (
     CODES,
     HAIR,
-    SRGB_CUT,
-    SRGB_GAMMA,
-    SRGB_OFFSET,
-    SRGB_SCALE,
-    SRGB_SLOPE,
 )
 from gpu_workers.head.texturing.composition_kernel import compose
 
@@ -121,11 +117,7 @@ def _comb(colour: Tensor, density: Tensor, hair: Tensor, strands: Tensor) -> Non
 
 def encode_srgb(linear: Tensor) -> Tensor:
     """Return linear light of any shape as uint8 sRGB (IEC 61966-2-1); the input is overwritten."""
-    linear.clamp_(0, 1)
-    low = linear * SRGB_SLOPE
-    curve = linear.pow(1 / SRGB_GAMMA).mul_(SRGB_SCALE).sub_(SRGB_OFFSET)
-    encoded = torch.where(linear <= SRGB_CUT, low, curve)
-    return encoded.mul_(CODES).add_(0.5).to(torch.uint8)
+    return srgb.encode(linear.clamp_(0, 1)).mul_(CODES).add_(0.5).to(torch.uint8)
 
 
 def _paint(

@@ -5,10 +5,6 @@ from dataclasses import dataclass
 #: Coefficient a of Keys' cubic convolution (IEEE Trans. ASSP 29, 1981, equation 4): that of torch's
 #: `grid_sample`.
 BICUBIC = -0.75
-#: sRGB's curve (IEC 61966-2-1): slope of its straight part and linear light where that ends; scale, offset
-#: and exponent of the rest.
-SRGB_SLOPE, SRGB_CUT = 12.92, 0.0031308
-SRGB_SCALE, SRGB_OFFSET, SRGB_GAMMA = 1.055, 0.055, 2.4
 #: Code values of an 8-bit map.
 CODES = 255
 

@@ -4,17 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
+from face3d import srgb
 from gpu_workers.head.runtime.triton_support import tl, triton
-from gpu_workers.head.texturing.composition_constants import (
-    BICUBIC,
-    CODES,
-    HAIR,
-    SRGB_CUT,
-    SRGB_GAMMA,
-    SRGB_OFFSET,
-    SRGB_SCALE,
-    SRGB_SLOPE,
-)
+from gpu_workers.head.texturing.composition_constants import BICUBIC, CODES, HAIR
 
 #: Texels of a row that are made at once.
 _COLUMNS = 256
@@ -173,6 +165,7 @@ def compose(
         photo.shape[1], photo.shape[2], small, size, grain[0].shape[0],
         DENSITY=HAIR.density, RAGGEDNESS=HAIR.raggedness, THRESHOLD=HAIR.threshold, STEEPNESS=HAIR.steepness,
         FADE=HAIR.fade, COVER=HAIR.cover, CONTRAST=HAIR.contrast, DARKEST=HAIR.darkest, BICUBIC=BICUBIC,
-        SLOPE=SRGB_SLOPE, CUT=SRGB_CUT, SCALE=SRGB_SCALE, OFFSET=SRGB_OFFSET, GAMMA=SRGB_GAMMA, CODES=CODES,
+        SLOPE=srgb.SLOPE, CUT=srgb.LIGHT_CUT, SCALE=srgb.SCALE, OFFSET=srgb.OFFSET, GAMMA=srgb.GAMMA,
+        CODES=CODES,
         BLOCK=_COLUMNS, num_warps=4,
     )  # fmt: skip

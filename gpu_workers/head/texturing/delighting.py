@@ -29,6 +29,12 @@ _SHADOW, _SHADOW_REMOVED = 0.80, 0.65
 #: Logarithms of red over blue, less the skin's: what a beard has, how warm a shadow may stay, and how much
 #: of what is above goes.
 _BEARD_HUE, _WARMTH, _WARMTH_REMOVED = -0.30, 0.15, 0.8
+#: Residual, as a logarithm, that halves a pixel's weight in the fit of the light.
+_HALVING = 0.12
+#: Blurs of highlights, and of shadows and hues, in half the small map's pixels; share of skin within the
+#: latter from which it counts in full; least that remains of a highlight, largest factor on a shadow.
+_HIGHLIGHT_BLUR, _SHADOW_BLUR, _ENOUGH_SKIN = 1.5, 4.0, 0.1
+_DIMMED, _BRIGHTENED = 0.5, 3
 
 
 def find_light_gain(colour: Tensor, normals: Tensor, weight: Tensor) -> Tensor:
@@ -56,7 +62,7 @@ def find_light_gain(colour: Tensor, normals: Tensor, weight: Tensor) -> Tensor:
         fit = torch.cholesky_solve(right[:, None], factor)[:, 0]
         residual = (level - basis @ fit).abs()
         # Brows, beard, moles and highlights are no light: their weight falls with their residual.
-        own = trust / (1 + (residual / 0.12) ** 2)
+        own = trust / (1 + (residual / _HALVING) ** 2)
     shade = fit @ _harmonics(normals.reshape(3, -1)) - masked_quantile((basis @ fit)[None], chosen)
     gain = torch.exp(-_STRENGTH * _LARGEST * torch.tanh(shade / _LARGEST)).view(1, height, width)
     return torch.where(count >= scale_count(_FEWEST, width), gain, 1.0)
@@ -76,16 +82,16 @@ def even_locally(even: Tensor, base: Tensor, bare: Tensor, plain: Tensor) -> Ten
     base_level = luma @ base
     # All of it is smooth: half the size is enough.
     even, bare, plain = halve(even), halve(bare), halve(plain[None])
-    low = blur(even, 1.5).clamp(min=1e-3)
+    low = blur(even, _HIGHLIGHT_BLUR).clamp(min=1e-3)
     excess = (torch.tensordot(luma, low, dims=1)[None] - _HIGHLIGHT * base_level).clamp(min=0)
-    dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(0.5, 1)
-    amount = blur(bare, 4.0).clamp(min=1e-4)
-    wide = (blur(even * bare, 4.0) / amount).clamp(min=1e-3)
-    plain = plain * smoothstep(amount / 0.1)
+    dimmed = ((low - _HIGHLIGHT_REMOVED * excess) / low).clamp(_DIMMED, 1)
+    amount = blur(bare, _SHADOW_BLUR).clamp(min=1e-4)
+    wide = (blur(even * bare, _SHADOW_BLUR) / amount).clamp(min=1e-3)
+    plain = plain * smoothstep(amount / _ENOUGH_SKIN)
     level = torch.tensordot(luma, wide, dims=1)[None]
     hue = (wide / level).log() - (base / base_level).log()[:, None, None]
     warmth = hue[:1] - hue[2:]
-    lack = (_SHADOW * base_level / level).clamp(1, 3)
+    lack = (_SHADOW * base_level / level).clamp(1, _BRIGHTENED)
     brightened = lack ** (_SHADOW_REMOVED * torch.exp(-((warmth.clamp(max=0) / _BEARD_HUE) ** 2)))
     excess = (warmth - _WARMTH).clamp(min=0) / warmth.clamp(min=_WARMTH)
     cooled = torch.exp(-_WARMTH_REMOVED * excess * hue)

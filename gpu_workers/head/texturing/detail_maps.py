@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.head.ops.array_math import smoothstep_array
 from gpu_workers.head.ops.image import blur, smoothstep
 from gpu_workers.head.ops.inpainting import make_noise
 from gpu_workers.head.ops.masked_statistics import constant, masked_quantile, thin_out
@@ -31,6 +30,14 @@ _MIDDLE, _STEP = 32768, 32
 _FOLD_WIDTH, _OCTAVES, _FINEST = 1.5, 3, 0.8
 #: From the outer border of the face chart inwards folds fade in, texels.
 _BORDER_WIDTH = 48
+#: Darkest code that is looked at; exponent that makes code values light, about; what is coarser than this
+#: blur, in texels, is no fold.
+_DARKEST_CODE, _GAMMA, _COARSE = 0.02, 2.2, 12.0
+#: Blur of how busy a neighbourhood is, and of the folds found, texels.
+_BUSY_BLUR, _FOLD_BLUR = 8.0, 1.2
+#: A line curves so much less along it than across it; blur, in fold widths, in which directions are compared;
+#: agreement from which a line is one, and how much more until it surely is.
+_LINE, _AGREEMENT_BLUR, _AGREES_FROM, _AGREES_RANGE = 1.6, 1.25, 0.12, 0.35
 #: Less is noise.
 _LEAST_CURVED = 0.007
 #: Metres of depth a unit of curved darkness and metre of width; the deepest fold.
@@ -46,6 +53,20 @@ _TILE, _TILE_SIZE = 1024, 4096
 _PORE = 0.000030
 #: Roughness of skin; what nose and forehead (oily), lips (wet) and scalp differ by.
 _ROUGHNESS, _OILY, _LIPS, _SCALP = 0.52, -0.09, -0.16, 0.12
+#: Roughness of what lies inside mouth and eye sockets; half the breadth of the oily part, and where it ends
+#: below the eyes, metres.
+_HIDDEN_ROUGHNESS, _OILY_BREADTH, _OILY_BELOW = 0.35, 0.022, -0.05
+#: How much shallower pores are on lids and lips, ears, and off the face; of folds, how much lids lose.
+_CALM, _CALM_EARS, _CALM_REST, _LIDS_LOSE = 0.75, 0.3, 0.35, 0.7
+#: On the outline of the face ends what the photo shows: blur of its mask, where folds begin, over what range.
+_FACE_BLUR, _FACE_FROM, _FACE_RANGE = 24.0, 0.6, 0.3
+#: Brows and lids reach beyond their masks: blur of what remains; folds of less than this need no texel.
+_REMAINING_BLUR, _LEAST_FOLD = 3.0, 0.02
+#: Blurs of roughness and of the sizes of texels; shares of the latter that are no leap between charts.
+_ROUGHNESS_BLUR, _TEXEL_BLUR, _NO_LEAP = 4.0, 2.0, (0.02, 0.98)
+#: Cells of pores: two grains in pixels with their shares; pits in a mesh of fine ridges: height of the ridge,
+#: and the deepest pit; metres of a pixel.
+_CELLS, _RIDGE, _PIT, _PORE_PIXEL = ((1.7, 0.75), (4.0, 0.5)), 0.6, -1.2, 0.0001
 #: Least light that a hidden texel is given: mouths and eyes open, and the map is one for all poses.
 _DARKEST, _DARKEST_LID = 0.25, 0.65
 #: Metres of a fold that halve the light in it.
@@ -157,15 +178,15 @@ def find_folds(colour: Tensor, photo_density: Tensor, atlas: SurfaceAtlas) -> Te
     rows, columns = atlas.window
     allowed = atlas.folds[rows, columns]
     # A power law is a factor of the logarithm.
-    light = colour[:, rows, columns].clamp(min=0.02).log() * 2.2
-    coarse = blur(light, 12.0)
+    light = colour[:, rows, columns].clamp(min=_DARKEST_CODE).log() * _GAMMA
+    coarse = blur(light, _COARSE)
     red, green, _ = light - coarse
     # Shade darkens all channels alike; what green lost beyond red is pigment, and red's share of it goes.
     shade = red - (_PIGMENT_RED / (_PIGMENT_GREEN - _PIGMENT_RED)) * (green - red)
     level = coarse.mean(0)
     usual = masked_quantile(thin_out(level)[None], thin_out(allowed > 0.5))[0]
     hair = ((usual - level - _HAIR_BEGINS) / (_HAIR_SURE - _HAIR_BEGINS)).clamp(0, 1)
-    busy = blur(shade.abs()[None], 8.0)[0]
+    busy = blur(shade.abs()[None], _BUSY_BLUR)[0]
     hair = torch.maximum(hair, ((busy - _BUSY_BEGINS) / (_BUSY_SURE - _BUSY_BEGINS)).clamp(0, 1))
     finest = _FINEST * (0.01 / atlas.texel) / photo_density.clamp(min=1.0)
     depth = torch.zeros_like(shade)
@@ -177,7 +198,7 @@ def find_folds(colour: Tensor, photo_density: Tensor, atlas: SurfaceAtlas) -> Te
         depth += _enlarge(valleys[None], depth.shape)[0] * (width * atlas.texel * _FOLD_DEPTH) * seen
     depth = _DEEPEST * torch.tanh(depth * (allowed * (1 - hair)) / _DEEPEST)
     fold = torch.zeros_like(atlas.folds)
-    fold[rows, columns] = -blur(depth[None], 1.2)[0]
+    fold[rows, columns] = -blur(depth[None], _FOLD_BLUR)[0]
     return fold
 
 
@@ -190,13 +211,13 @@ def _find_valleys(shade: Tensor) -> Tensor:
     mixed = (smooth[2:, 2:] + smooth[:-2, :-2] - smooth[2:, :-2] - smooth[:-2, 2:]) / 4
     mean, half = (across + down) / 2, (((across - down) / 2) ** 2 + mixed**2).sqrt()
     most, least = (mean + half).clamp(min=0), (mean - half).abs()
-    line = (1 - 1.6 * least / most.clamp(min=1e-6)).clamp(0, 1)
+    line = (1 - _LINE * least / most.clamp(min=1e-6)).clamp(0, 1)
     # Along a line the curves agree in direction: doubled angles do not cancel each other.
     share = most / half.clamp(min=1e-9)
     curved = _shrink(torch.stack([share * (across - down) / 2, share * mixed, most]), 2)
-    same, other, total = blur(curved, 1.25 * _FOLD_WIDTH)
+    same, other, total = blur(curved, _AGREEMENT_BLUR * _FOLD_WIDTH)
     agreement = (same**2 + other**2).sqrt() / total.clamp(min=1e-9)
-    agreed = _enlarge(smoothstep((agreement - 0.12) / 0.35)[None], shade.shape)[0]
+    agreed = _enlarge(smoothstep((agreement - _AGREES_FROM) / _AGREES_RANGE)[None], shade.shape)[0]
     return (most * line * _FOLD_WIDTH**2 * agreed - _LEAST_CURVED).clamp(min=0)
 
 
@@ -242,7 +263,7 @@ def _away_from_border(atlas: SkinAtlas) -> Tensor:
     Its holes (eyes, mouth) count as inside.
     """
     chart = binary_fill_holes((atlas.covered & atlas.main).cpu().numpy())
-    smooth = smoothstep_array(distance_transform_edt(chart) / _BORDER_WIDTH).astype(np.float32)
+    smooth = smoothstep(distance_transform_edt(chart) / _BORDER_WIDTH).astype(np.float32)
     return torch.from_numpy(smooth).to(atlas.covered.device) * atlas.main
 
 
@@ -255,18 +276,17 @@ def build_surface_atlas(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
         lids = atlas.spread(values)[0].clamp(0, 1)
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"])
     bare = (1 - hidden) * (1 - 3 * masks["brows"]).clamp(min=0) * (1 - masks["scalp"])
-    folds = bare * masks["face"] * (1 - masks["lips"]) * (1 - 0.7 * lids) * _away_from_border(atlas)
-    # On the outline of the face ends what the photo shows.
-    folds = folds * ((blur(masks["face"][None], 24.0)[0] - 0.6) / 0.3).clamp(0, 1)
-    # Brows and lids reach beyond their masks.
-    folds = blur(-functional.max_pool2d(-folds[None], 9, stride=1, padding=4), 3.0)[0]
-    calm = 1 - 0.75 * torch.maximum(lids, masks["lips"]) - 0.3 * masks["ears"] - 0.35 * (1 - masks["face"])
+    folds = bare * masks["face"] * (1 - masks["lips"]) * (1 - _LIDS_LOSE * lids) * _away_from_border(atlas)
+    folds = folds * ((blur(masks["face"][None], _FACE_BLUR)[0] - _FACE_FROM) / _FACE_RANGE).clamp(0, 1)
+    folds = blur(-functional.max_pool2d(-folds[None], 9, stride=1, padding=4), _REMAINING_BLUR)[0]
+    calm = 1 - _CALM * torch.maximum(lids, masks["lips"]) - _CALM_EARS * masks["ears"]
+    calm = calm - _CALM_REST * (1 - masks["face"])
     positions = torch.from_numpy(data.positions[data.part("skin").vertices]).float().to(device)
     place = atlas.spread(positions)
     metres = _measure_texels(place, atlas.covered)
-    oily = masks["face"] * torch.exp(-((place[0] / 0.022) ** 2)) * (place[1] > -0.05)
+    oily = masks["face"] * torch.exp(-((place[0] / _OILY_BREADTH) ** 2)) * (place[1] > _OILY_BELOW)
     roughness = _ROUGHNESS + _OILY * oily + _LIPS * masks["lips"] + _SCALP * masks["scalp"]
-    roughness = roughness + (0.35 - roughness) * hidden
+    roughness = roughness + (_HIDDEN_ROUGHNESS - roughness) * hidden
     half = find_occlusion(data, atlas, atlas.covered.shape[0] // 2)
     occlusion = functional.interpolate(
         half[None, None], scale_factor=2, mode="bilinear", align_corners=False
@@ -274,9 +294,9 @@ def build_surface_atlas(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
     least = _DARKEST + (_DARKEST_LID - _DARKEST) * torch.maximum(lids, masks["lips"])
     return SurfaceAtlas(
         folds=folds.contiguous(),
-        window=_frame(folds > 0.02),
+        window=_frame(folds > _LEAST_FOLD),
         pores=(_PORE * calm.clamp(0, 1) * (1 - hidden)).contiguous(),
-        roughness=blur(roughness[None], 4.0)[0],
+        roughness=blur(roughness[None], _ROUGHNESS_BLUR)[0],
         occlusion=torch.maximum(occlusion[0], least),
         metres=metres,
         texel=float(metres.mean()),
@@ -301,17 +321,18 @@ def _measure_texels(place: Tensor, covered: Tensor) -> Tensor:
         (place[:, 1:] - place[:, :-1]).norm(dim=0)[None, None], (0, 0, 0, 1), mode="replicate"
     )
     steps = torch.cat([right[0], down[0]])
-    limits = torch.quantile(steps[:, covered][:, ::16], constant((0.02, 0.98), steps.device), dim=1)
+    limits = torch.quantile(steps[:, covered][:, ::16], constant(_NO_LEAP, steps.device), dim=1)
     # Across the borders of charts there are leaps.
-    return blur(steps.clamp(limits[0].view(2, 1, 1), limits[1].view(2, 1, 1)), 2.0)
+    return blur(steps.clamp(limits[0].view(2, 1, 1), limits[1].view(2, 1, 1)), _TEXEL_BLUR)
 
 
 @graph_constant(maxsize=4)
 def _load_pores(size: int, device: str) -> Tensor:
     """Return (3, T, T) a tile of pores a metre deep: slopes to the right and up, and height in -1..1."""
-    cells = make_noise(_TILE, 1.7, seed=51) * 0.75 + make_noise(_TILE, 4.0, seed=52) * 0.5
-    # Pores are pits in a mesh of fine ridges.
-    height = (0.6 - cells.abs()).clamp(-1.2, 0.6)[None, None]
+    fine, coarse = (
+        make_noise(_TILE, grain, seed=seed) * share for seed, (grain, share) in enumerate(_CELLS, 51)
+    )
+    height = (_RIDGE - (fine + coarse).abs()).clamp(_PIT, _RIDGE)[None, None]
     if size < _TILE_SIZE:
         height = functional.avg_pool2d(height, _TILE_SIZE // size)
     elif size > _TILE_SIZE:
@@ -319,7 +340,7 @@ def _load_pores(size: int, device: str) -> Tensor:
             height, scale_factor=size // _TILE_SIZE, mode="bicubic", align_corners=False
         )
     height = height[0, 0] - height.mean()
-    texel = 0.0001 * _TILE_SIZE / size
+    texel = _PORE_PIXEL * _TILE_SIZE / size
     right = (height.roll(-1, 1) - height.roll(1, 1)) / (2 * texel)
     up = (height.roll(1, 0) - height.roll(-1, 0)) / (2 * texel)
     return torch.stack([right, up, height]).to(device)

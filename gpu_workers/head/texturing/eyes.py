@@ -35,6 +35,36 @@ _UPPER_SHADE, _LOWER_SHADE, _CORNER_SHADE = (0.55, 0.30, 1.15), (0.30, 0.60, 1.3
 #: A dark iris in a photo is mostly noise and reflections: below this luminance it is taken for brown.
 _DARK_IRIS = (0.02, 0.05)
 _DARKEST, _BRIGHTEST = 0.022, 0.22
+#: Of the brown that takes a dark iris's place, the most.
+_BROWN_SHARE = 0.8
+#: Fewest pixels that tell an iris's colour; shares by brightness between which they count, without the
+#: window's reflection above and the lashes below.
+_FEWEST_PIXELS, _TYPICAL = 8, (0.25, 0.75)
+#: Where an iris shows its colour, shares of its radius: from the pupil to the limbus, about its equator.
+_RING, _EQUATOR = (0.42, 0.86), 0.55
+#: All lengths below are radii of the iris. The white reddens outwards: from, to, how far.
+_RED_BEGINS, _RED_SURE, _RED_SHARE = 1.35, 2.6, 0.55
+#: Blotches of the white: grain in texels, contrast, and what it does to red, green and blue.
+_BLOTCH_GRAIN, _BLOTCH_CONTRAST, _BLOTCH_TINT = 14, 0.02, (0.5, 1.2, 1.3)
+#: Where vessels begin beside the iris, and where they are full.
+_VEINS_BEGIN, _VEINS_SURE = 1.15, 2.1
+#: Brightness of the iris's ground, and what its fibres add.
+_GROUND, _FIBRE = 0.62, 0.78
+#: The collarette round the pupil is lighter and warmer: radius, what fibres add to it, width, gain and tint.
+_COLLARETTE, _COLLARETTE_WAVE, _COLLARETTE_WIDTH = 0.50, 0.05, 0.10
+_COLLARETTE_GAIN, _COLLARETTE_TINT = 0.45, (1.15, 1.0, 0.75)
+#: The limbus is a dark ring: how dark, its width inwards, where it ends.
+_LIMBUS_DARKNESS, _LIMBUS_WIDTH, _LIMBUS_END = 0.78, 0.10, 0.99
+#: Soft edge of the pupil, inwards and outwards, and of the iris.
+_PUPIL_EDGE, _IRIS_EDGE = (0.02, 0.03), (0.93, 1.08)
+#: Vessels: their number round the eye and width; frequencies of how they wander, and how far; how much of
+#: one shows, and of that everywhere and at the corners.
+_VESSELS, _WANDER, _WANDER_REACH = ((7, 0.05), (13, 0.035), (23, 0.03)), (2.3, 4.1, 7.9), 1.8
+_VESSEL_COVER, _EVERYWHERE, _AT_CORNERS = 0.42, 0.35, 0.65
+#: Fibres round the pupil, by wave; what the sum of waves is divided by, so that it ends about 0 and 1.
+_FIBRES, _FIBRE_SCALE = (9, 17, 26, 37, 51, 68, 83), 9
+#: A full turn, as the random phases are drawn.
+_TURN = 6.28
 
 
 def find_iris_colour(photo: Tensor, landmarks: Array, seen: tuple[bool, bool] = (True, True)) -> Tensor:
@@ -48,11 +78,11 @@ def find_iris_colour(photo: Tensor, landmarks: Array, seen: tuple[bool, bool] = 
     irises = [iris for iris, shows in zip((RIGHT_IRIS, LEFT_IRIS), seen, strict=True) if shows]
     samples = [_sample_iris(photo, np.asarray(landmarks)[list(iris), :2]) for iris in irises]
     pixels = torch.cat([torch.empty(3, 0), *samples], 1)
-    if pixels.shape[1] < 8:
+    if pixels.shape[1] < _FEWEST_PIXELS:
         return torch.tensor(_FALLBACK_IRIS)
     luma = torch.tensor(LUMA) @ pixels
-    # Without the window's reflection above and the lashes below.
-    kept = (luma >= luma.quantile(0.25)) & (luma <= luma.quantile(0.75))
+    low, high = (luma.quantile(share) for share in _TYPICAL)
+    kept = (luma >= low) & (luma <= high)
     colour = _make_plausible(pixels[:, kept].mean(1) * _SHADE)
     level = float(torch.tensor(LUMA) @ colour)
     return colour * (min(max(level, _DARKEST), _BRIGHTEST) / max(level, 1e-4))
@@ -71,7 +101,7 @@ def _make_plausible(colour: Tensor) -> Tensor:
     brown = torch.tensor(_FALLBACK_IRIS)
     brown = brown * (level / (luma @ brown))
     low, high = _DARK_IRIS
-    share = 0.8 * ((high - level) / (high - low)).clamp(0, 1)
+    share = _BROWN_SHARE * ((high - level) / (high - low)).clamp(0, 1)
     return possible + share * (brown - possible)
 
 
@@ -92,7 +122,7 @@ def _sample_iris(photo: Tensor, points: Array) -> Tensor:
     rows = torch.arange(top, bottom)[:, None] + 0.5 - float(points[0, 1])
     columns = torch.arange(left, right)[None, :] + 0.5 - float(points[0, 0])
     distance = torch.sqrt(rows**2 + columns**2) / max(radius, 1.0)
-    ring = (distance > 0.42) & (distance < 0.86) & (rows.abs() < 0.55 * radius)
+    ring = (distance > _RING[0]) & (distance < _RING[1]) & (rows.abs() < _EQUATOR * radius)
     return window[:, ring]
 
 
@@ -157,18 +187,21 @@ def _paint(iris: Tensor, places: Tensor) -> Tensor:
     def tint(colour: tuple[float, float, float]) -> Tensor:
         return torch.tensor(colour, device=device)[:, None, None]
 
-    sclera = tint(_SCLERA) + (tint(_SCLERA_RIM) - tint(_SCLERA)) * ramp(1.35, 2.6) * 0.55
-    blotches = make_noise(size, 14, seed=11).to(device)
-    sclera = sclera * (1 + 0.02 * blotches * tint((0.5, 1.2, 1.3)))
-    sclera = sclera + (tint(_VEIN) - sclera) * _veins(angle, distance) * ramp(1.15, 2.1)
+    sclera = tint(_SCLERA) + (tint(_SCLERA_RIM) - tint(_SCLERA)) * ramp(_RED_BEGINS, _RED_SURE) * _RED_SHARE
+    blotches = make_noise(size, _BLOTCH_GRAIN, seed=11).to(device)
+    sclera = sclera * (1 + _BLOTCH_CONTRAST * blotches * tint(_BLOTCH_TINT))
+    veins = _veins(angle, distance) * ramp(_VEINS_BEGIN, _VEINS_SURE)
+    sclera = sclera + (tint(_VEIN) - sclera) * veins
     fibres = _fibres(angle, distance)
-    colour = iris[:, None, None] * (0.62 + 0.78 * fibres)
-    # The collarette round the pupil is lighter and warmer; the limbus is a dark ring.
-    collarette = torch.exp(-(((distance - 0.50 - 0.05 * fibres) / 0.10) ** 2))
-    colour = colour * (1 + 0.45 * collarette * tint((1.15, 1.0, 0.75)))
-    colour = colour * (1 - 0.78 * ramp(_LIMBUS - 0.10, 0.99))
-    colour = colour + (tint(_PUPIL) - colour) * (1 - ramp(_PUPIL_RADIUS - 0.02, _PUPIL_RADIUS + 0.03))
-    painted = colour + (sclera - colour) * ramp(0.93, 1.08)
+    colour = iris[:, None, None] * (_GROUND + _FIBRE * fibres)
+    from_collarette = (distance - _COLLARETTE - _COLLARETTE_WAVE * fibres) / _COLLARETTE_WIDTH
+    collarette = torch.exp(-(from_collarette**2))
+    colour = colour * (1 + _COLLARETTE_GAIN * collarette * tint(_COLLARETTE_TINT))
+    colour = colour * (1 - _LIMBUS_DARKNESS * ramp(_LIMBUS - _LIMBUS_WIDTH, _LIMBUS_END))
+    inwards, outwards = _PUPIL_EDGE
+    around = ramp(_PUPIL_RADIUS - inwards, _PUPIL_RADIUS + outwards)
+    colour = colour + (tint(_PUPIL) - colour) * (1 - around)
+    painted = colour + (sclera - colour) * ramp(*_IRIS_EDGE)
     for place, (strength, low, high) in ((y, _UPPER_SHADE), (-y, _LOWER_SHADE), (x.abs(), _CORNER_SHADE)):
         painted = painted * (1 - strength * smoothstep((place - low) / (high - low)))
     return painted
@@ -178,27 +211,26 @@ def _veins(angle: Tensor, distance: Tensor) -> Tensor:
     """Return how much of a fine vessel lies on the white, 0..1: lines that wander inwards."""
     generator = torch.Generator().manual_seed(17)
     total = torch.zeros_like(angle)
-    for count, width in ((7, 0.05), (13, 0.035), (23, 0.03)):
+    for count, width in _VESSELS:
         wander = torch.zeros_like(angle)
-        for frequency in (2.3, 4.1, 7.9):
+        for frequency in _WANDER:
             phase, turn = torch.rand(2, generator=generator).tolist()
             wander = (
-                wander + torch.sin(frequency * distance + 6.28 * phase + round(3 * turn) * angle) / frequency
+                wander + torch.sin(frequency * distance + _TURN * phase + round(3 * turn) * angle) / frequency
             )
         phase = float(torch.rand(1, generator=generator))
-        wave = torch.sin(0.5 * count * angle + 1.8 * wander + 6.28 * phase)
-        strength = 0.5 + 0.5 * torch.sin(3 * angle + 2 * distance + 6.28 * phase)
+        wave = torch.sin(0.5 * count * angle + _WANDER_REACH * wander + _TURN * phase)
+        strength = 0.5 + 0.5 * torch.sin(3 * angle + 2 * distance + _TURN * phase)
         total = torch.maximum(total, torch.exp(-((wave / width) ** 2)) * strength)
-    # Most of them at the corners.
-    return 0.42 * total * (0.35 + 0.65 * torch.cos(angle) ** 2)
+    return _VESSEL_COVER * total * (_EVERYWHERE + _AT_CORNERS * torch.cos(angle) ** 2)
 
 
 def _fibres(angle: Tensor, distance: Tensor) -> Tensor:
     """Return the iris's radial fibres, about 0..1: waves round the pupil whose phase drifts outwards."""
     generator = torch.Generator().manual_seed(5)
     total = torch.zeros_like(angle)
-    for frequency in (9, 17, 26, 37, 51, 68, 83):
+    for frequency in _FIBRES:
         phase, drift, strength = torch.rand(3, generator=generator).tolist()
-        wave = torch.cos(frequency * angle + 6.28 * phase + 5 * (drift - 0.5) * distance)
+        wave = torch.cos(frequency * angle + _TURN * phase + 5 * (drift - 0.5) * distance)
         total = total + (0.5 + strength) * wave
-    return 0.5 + total / 9
+    return 0.5 + total / _FIBRE_SCALE

@@ -55,6 +55,24 @@ _STAIN = (0.25, 0.5)
 #: How much completed skin varies by patches.
 _MOTTLE = 0.025
 _PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
+#: A weight of what is seen counts from the first on and wholly at the sum of both; for holes, likewise.
+_KNOWN_FROM, _KNOWN_RANGE = 0.3, 0.5
+_AROUND_HOLES_FROM, _AROUND_HOLES_RANGE = 0.4, 0.4
+#: Surely bare skin, on which the base tone is measured; surely seen, where no mirror image is needed.
+_BARE, _SEEN = 0.6, 0.98
+#: As `_CONTINUED` for the tone of the whole skin; its blur in its own pixels.
+_TONE_CONTINUED, _TONE_BLUR = 0.35, 3.0
+#: How far the two sides of a face may differ in tone, a factor.
+_SIDES_DIFFER = (0.6, 1.6)
+#: Blurs of stains on lids, in half the small map's pixels: of any hue, of blue, of the rims' mask; where the
+#: masks of upper lids and of rims begin to count, and their range.
+_STAIN_BLUR, _WHITE_BLUR, _RIM_BLUR, _LIDS_FROM, _LIDS_RANGE = 1.0, 0.7, 1.5, 0.3, 0.3
+#: Least and largest factor by which what is seen meets the completion.
+_MEETING = (0.3, 3)
+#: How much of their tints ears and lips have; light that the throat loses.
+_EAR_SHARE, _LIP_SHARE, _THROAT_SHADE = 0.8, 0.9, 0.7
+#: Blur of soft edges, pixels of the map that is blurred.
+_SOFT_EDGE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +109,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
     )
     gain = find_light_gain(colour, projection.normals, bare)
     even = colour * gain
-    base = _typical(even, bare[0] > 0.6)
+    base = _typical(even, bare[0] > _BARE)
     gain = gain * even_locally(even, base, bare, (1 - masks["lips"]) * (1 - masks["brows"]))
     even = colour * gain
     gain = gain * fill_folds(even, base, bare, atlas.smile_folds[None] * smile)
@@ -163,34 +181,37 @@ def _continue_tone(even: Tensor, bare: Tensor, base: Tensor) -> Tensor:
     """Return the skin's low frequencies everywhere: near what is seen they are its own, (3, S, S)."""
     size = even.shape[-1]
     step = size // _TONE_SIZE
-    weight = smoothstep((bare - 0.3) / 0.5)
+    weight = smoothstep((bare - _KNOWN_FROM) / _KNOWN_RANGE)
     amount = functional.avg_pool2d(weight[None], step)[0]
     mean = functional.avg_pool2d((even * weight)[None], step)[0] / amount.clamp(min=1e-4)
-    # What differs strongly from the skin (stubble, a strand of hair) must not run down the neck.
-    ratio = (mean / base[:, None, None]).clamp(min=1e-3).log().abs().amax(0, keepdim=True)
-    amount = amount * torch.exp(-((ratio / 0.35) ** 2))
-    tone = blur(push_pull(mean, amount), 3.0)
+    tone = blur(push_pull(mean, amount * _like_skin(mean, base, _TONE_CONTINUED)), _TONE_BLUR)
     return functional.interpolate(tone[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _like_skin(mean: Tensor, base: Tensor, reach: float) -> Tensor:
+    """Return (1, H, W) in 0..1: what differs from the skin (stubble, hair) must not run down the neck."""
+    ratio = (mean / base[:, None, None]).clamp(min=1e-3).log().abs().amax(0, keepdim=True)
+    return torch.exp(-((ratio / reach) ** 2))
 
 
 def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tuple[Tensor, Tensor]:
     """Return weight and colour factor of the mirror image, which fills what only the other side shows."""
-    other = smoothstep((direct.flip(-1) - 0.3) / 0.5)
+    other = smoothstep((direct.flip(-1) - _KNOWN_FROM) / _KNOWN_RANGE)
     weight = other * atlas.main * (1 - direct)
     # In the blend the direct weight comes after, so that the mirror image lies beneath.
-    ratio = (tone / tone.flip(-1).clamp(min=1e-3)).clamp(0.6, 1.6)
-    return torch.where(direct > 0.98, torch.zeros_like(weight), weight), gain.flip(-1) * ratio
+    ratio = (tone / tone.flip(-1).clamp(min=1e-3)).clamp(*_SIDES_DIFFER)
+    return torch.where(direct > _SEEN, torch.zeros_like(weight), weight), gain.flip(-1) * ratio
 
 
 def _find_lid_stains(even: Tensor, tone: Tensor, atlas: SkinAtlas) -> Tensor:
     """Return (1, S, S) in 0..1: where lids show lashes or the white of the eye, a stain when shut."""
     distance = (halve(even).clamp(min=1e-3) / halve(tone).clamp(min=1e-3)).log()
     low, high = _STAIN
-    foreign = smoothstep((blur(distance.abs().amax(0, keepdim=True), 1.0) - low) / (high - low))
+    foreign = smoothstep((blur(distance.abs().amax(0, keepdim=True), _STAIN_BLUR) - low) / (high - low))
     # Skin is nowhere as blue as the white of an eye; dark lashes belong on a lower lid.
-    white = smoothstep((blur(distance[2:], 0.7) - low) / (high - low))
-    upper = smoothstep((halve(atlas.upper_lids[None]) - 0.3) / 0.3)
-    rims = smoothstep(blur(halve(atlas.masks["eyelid_rim"][None]), 1.5) / 0.3)
+    white = smoothstep((blur(distance[2:], _WHITE_BLUR) - low) / (high - low))
+    upper = smoothstep((halve(atlas.upper_lids[None]) - _LIDS_FROM) / _LIDS_RANGE)
+    rims = smoothstep(blur(halve(atlas.masks["eyelid_rim"][None]), _RIM_BLUR) / _LIDS_RANGE)
     return double(torch.maximum(foreign * upper, white * rims))
 
 
@@ -201,13 +222,11 @@ def _meet(seen: Tensor, weight: Tensor, completion: Tensor, base: Tensor) -> tup
     amount = functional.avg_pool2d(weight[None], step)[0]
     own = functional.avg_pool2d(seen[None], step)[0]
     mean = own / amount.clamp(min=1e-4)
-    # What differs strongly from the skin (stubble, a strand of hair) must not run down the neck.
-    ratio = (mean / base[:, None, None]).clamp(min=1e-3).log().abs().amax(0, keepdim=True)
-    known = smoothstep((amount - 0.3) / 0.5) * torch.exp(-((ratio / _CONTINUED) ** 2))
+    known = smoothstep((amount - _KNOWN_FROM) / _KNOWN_RANGE) * _like_skin(mean, base, _CONTINUED)
     front = own + push_pull(mean, known) * (1 - amount)
     back = functional.avg_pool2d(completion[None], step)[0]
     met = blend_bands(front, back, amount)
-    correction = (met / front.clamp(min=1e-3)).clamp(0.3, 3)
+    correction = (met / front.clamp(min=1e-3)).clamp(*_MEETING)
     change = met / back.clamp(min=1e-3)
     both = functional.interpolate(
         torch.cat([correction, change])[None], size=size, mode="bilinear", align_corners=False
@@ -220,12 +239,12 @@ def _complete(base: Tensor, atlas: SkinAtlas) -> Tensor:
     flat = base[:, None, None]
     masks = atlas.masks
     colour = flat.expand(-1, *atlas.covered.shape)
-    for name, tint, share in (("ears", _EAR_TINT, 0.8), ("lips", _LIP_TINT, 0.9)):
+    for name, tint, share in (("ears", _EAR_TINT, _EAR_SHARE), ("lips", _LIP_TINT, _LIP_SHARE)):
         factor = constant(tint, base.device)[:, None, None]
         colour = colour * (1 + (factor - 1) * masks[name] * share)
     for name, tint in (("eye_socket", _SOCKET_TINT), ("mouth_interior", _MOUTH_TINT)):
         factor = constant(tint, base.device)[:, None, None]
-        shade = 1 - 0.7 * atlas.throat if name == "mouth_interior" else 1.0
+        shade = 1 - _THROAT_SHADE * atlas.throat if name == "mouth_interior" else 1.0
         colour = colour + (flat * factor * shade - colour) * masks[name]
     return colour
 
@@ -236,9 +255,9 @@ def _fill_holes(completion: Tensor, even: Tensor, direct: Tensor) -> Tensor:
     small = functional.max_pool2d((direct > 0.5).float()[None], 4)
     grown = functional.max_pool2d(small, _CLOSING, stride=1, padding=_CLOSING // 2)
     closed = -functional.max_pool2d(-grown, _CLOSING, stride=1, padding=_CLOSING // 2)
-    soft = blur(closed[0], 2.0)[None]
+    soft = blur(closed[0], _SOFT_EDGE)[None]
     surrounded = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)[0]
-    near = push_pull(even, smoothstep((direct - 0.4) / 0.4))
+    near = push_pull(even, smoothstep((direct - _AROUND_HOLES_FROM) / _AROUND_HOLES_RANGE))
     return completion + (near - completion) * surrounded
 
 
@@ -252,4 +271,4 @@ def _join_charts(completion: Tensor, even: Tensor, direct: Tensor, atlas: SkinAt
 def _soften(mask: Tensor) -> Tensor:
     """Return the mask with soft edges that lie inside it: what was rejected stays so."""
     eroded = -functional.max_pool2d(-mask[None], 9, stride=1, padding=4)[0]
-    return blur(eroded, 2.0)
+    return blur(eroded, _SOFT_EDGE)

@@ -36,6 +36,26 @@ _TOOTH_SHARE = 0.4
 _RED_LIMITS, _BLUE_LIMITS = (0.95, 1.22), (0.68, 1.0)
 #: So far the photo's light is believed.
 _BELIEF = 0.7
+#: By so much a pixel's red may exceed, and its blue fall short of, those limits and still count as a tooth.
+_RED_EXCESS, _BLUE_LACK = 1.35, 0.6
+#: Place from the back to the front where light begins, and how far it takes to be full.
+_LIGHT_BEGINS, _LIGHT_RANGE = 0.30, 0.62
+#: Grain in texels and contrast of teeth and of gums.
+_TOOTH_GRAIN, _TOOTH_CONTRAST = 10.0, 0.025
+_GUM_GRAIN, _GUM_CONTRAST = 7.0, 0.05
+#: The margin is paler than the mucosa further from the teeth, which is red with vessels: millimetres from
+#: the margin, how many more until it is reached, and what it lacks of red, green and blue.
+_MUCOSA_BEGINS, _MUCOSA_RANGE, _MUCOSA_LACK = 4, 9, (0.15, 0.4, 0.36)
+#: Papillae of the tongue: two grains in texels, the share of either, and the contrast.
+_PAPILLAE, _PAPILLA_SHARE, _PAPILLA_CONTRAST = (1.6, 6.0), 0.6, 0.05
+#: Light on the tongue: where it begins, how far it takes, its curve; the least of it.
+_TONGUE_BEGINS, _TONGUE_RANGE, _TONGUE_CURVE, _TONGUE_LEAST = 0.46, 0.50, 1.2, 0.07
+#: Groove along its middle: half its width in millimetres, depth as lost light, where it begins, and how
+#: steeply it deepens from there and ends before the tip.
+_GROOVE_WIDTH, _GROOVE_SHADE, _GROOVE_BEGINS, _GROOVE_RISE, _GROOVE_END = 1.6, 0.16, 0.35, 3, 8
+#: Its back is coated, its rim and tip are redder: where the coat ends, how steeply, half its width in
+#: millimetres, and what it adds to red, green and blue.
+_COAT_END, _COAT_RISE, _COAT_WIDTH, _COAT = 0.9, 4, 13, (0.06, 0.16, 0.10)
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ def find_tooth_tint(photo: Tensor, landmarks: Array) -> Tensor:
     level = torch.tensor(LUMA) @ pixels
     bright = pixels[:, level >= level.quantile(1 - _TOOTH_SHARE)]
     red, blue = bright[0] / bright[1].clamp(min=1e-4), bright[2] / bright[1].clamp(min=1e-4)
-    white = (red < 1.35 * _RED_LIMITS[1]) & (blue > 0.6 * _BLUE_LIMITS[0])
+    white = (red < _RED_EXCESS * _RED_LIMITS[1]) & (blue > _BLUE_LACK * _BLUE_LIMITS[0])
     if int(white.sum()) < _FEWEST // 2:
         return unknown
     hue = torch.stack(
@@ -145,7 +165,7 @@ def _measure(part: PartData, positions: np.ndarray) -> np.ndarray:
 
 
 def _light(forward: Tensor) -> Tensor:
-    return _BACK_LIGHT + (1 - _BACK_LIGHT) * smoothstep((forward - 0.30) / 0.62)
+    return _BACK_LIGHT + (1 - _BACK_LIGHT) * smoothstep((forward - _LIGHT_BEGINS) / _LIGHT_RANGE)
 
 
 def _tint(colour: tuple[float, float, float], device: torch.device) -> Tensor:
@@ -159,15 +179,15 @@ def _paint_teeth(height: Tensor, size: int) -> Tensor:
     tooth = _tint(_TOOTH, device)
     colour = tooth + (_tint(_TOOTH_EDGE, device) - tooth) * edge
     colour = colour + (_tint(_TOOTH_NECK, device) - colour) * neck * neck
-    return colour * (1 + 0.025 * make_noise(size, 10.0, seed=31).to(device))
+    return colour * (1 + _TOOTH_CONTRAST * make_noise(size, _TOOTH_GRAIN, seed=31).to(device))
 
 
 def _paint_gum(height: Tensor, size: int) -> Tensor:
     device = height.device
-    blotches = make_noise(size, 7.0, seed=32).to(device)
-    # The margin is paler than the mucosa further from the teeth, which is red with vessels.
-    deep = ((height - 4) / 9).clamp(0, 1)
-    return _tint(_GUM, device) * (1 - deep * _tint((0.15, 0.4, 0.36), device)) * (1 + 0.05 * blotches)
+    blotches = make_noise(size, _GUM_GRAIN, seed=32).to(device)
+    deep = ((height - _MUCOSA_BEGINS) / _MUCOSA_RANGE).clamp(0, 1)
+    colour = _tint(_GUM, device) * (1 - deep * _tint(_MUCOSA_LACK, device))
+    return colour * (1 + _GUM_CONTRAST * blotches)
 
 
 def _paint_tongue(forward: Tensor, aside: Tensor, size: int) -> Tensor:
@@ -178,15 +198,18 @@ def _paint_tongue(forward: Tensor, aside: Tensor, size: int) -> Tensor:
         aside: millimetres from the groove along its middle.
     """
     device = forward.device
-    papillae = (make_noise(size, 1.6, seed=21) * 0.6 + make_noise(size, 6.0, seed=22) * 0.6).to(device)
-    light = ((forward - 0.46) / 0.50).clamp(0, 1)
-    groove = (
-        torch.exp(-((aside / 1.6) ** 2))
-        * ((forward - 0.35) * 3).clamp(0, 1)
-        * ((1 - forward) * 8).clamp(0, 1)
+    fine, coarse = (
+        make_noise(size, grain, seed=seed) * _PAPILLA_SHARE for seed, grain in enumerate(_PAPILLAE, 21)
     )
-    shade = (0.07 + 0.93 * light**1.2) * (1 - 0.16 * groove) * (1 + 0.05 * papillae)
-    # Its back is coated, its rim and tip are redder.
-    coat = ((0.9 - forward) * 4).clamp(0, 1) * torch.exp(-((aside / 13) ** 2))
-    colour = _tint(_TONGUE, device) * (1 + coat * _tint((0.06, 0.16, 0.10), device))
+    papillae = (fine + coarse).to(device)
+    light = ((forward - _TONGUE_BEGINS) / _TONGUE_RANGE).clamp(0, 1)
+    groove = (
+        torch.exp(-((aside / _GROOVE_WIDTH) ** 2))
+        * ((forward - _GROOVE_BEGINS) * _GROOVE_RISE).clamp(0, 1)
+        * ((1 - forward) * _GROOVE_END).clamp(0, 1)
+    )
+    lit = _TONGUE_LEAST + (1 - _TONGUE_LEAST) * light**_TONGUE_CURVE
+    shade = lit * (1 - _GROOVE_SHADE * groove) * (1 + _PAPILLA_CONTRAST * papillae)
+    coat = ((_COAT_END - forward) * _COAT_RISE).clamp(0, 1) * torch.exp(-((aside / _COAT_WIDTH) ** 2))
+    colour = _tint(_TONGUE, device) * (1 + coat * _tint(_COAT, device))
     return colour * shade

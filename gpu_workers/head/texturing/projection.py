@@ -5,15 +5,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu_workers.head.ops.depth_kernel import draw_depth
+from gpu_workers.head.ops import depth_kernel
 from gpu_workers.head.ops.image import sample_picture
-from gpu_workers.head.ops.uv_rasterization import rasterise
+from gpu_workers.head.ops.mesh import vertex_normals
+from gpu_workers.head.ops.rasterization import draw_depth
 from gpu_workers.head.runtime.triton_support import triton_available
 from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: A surface may lie so far behind what the camera sees and still be it, metres; more where it is seen aslant.
 _DEPTH_SLACK = 0.003
 _SLANT_SLACK = 0.0015
+#: Least cosine by which the latter is divided.
+_LEAST_COSINE = 0.1
 _FAR = 1e3
 
 
@@ -45,7 +48,7 @@ def project_skin(
     """
     skin = vertices[: atlas.vertex_count]
     focal, centre, size = camera[0:2], camera[2:4], camera[4:6]
-    normal = atlas.spread(_find_normals(skin, atlas.triangles))
+    normal = atlas.spread(vertex_normals(skin, atlas.triangles))
     normal = normal / _length(normal).clamp(min=1e-9)
     position = atlas.spread(skin)
     shape = position.shape[1:]
@@ -59,7 +62,7 @@ def project_skin(
     cosine = (normal * towards).sum(0, keepdim=True)
     nearest = _depth_map(vertices, camera, atlas, picture_size)
     seen = sample_picture(nearest[None], coordinates)
-    slack = _DEPTH_SLACK + _SLANT_SLACK / cosine.clamp(min=0.1)
+    slack = _DEPTH_SLACK + _SLANT_SLACK / cosine.clamp(min=_LEAST_COSINE)
     visible = ((seen + slack - depth) / slack * 2).clamp(0, 1)
     return Projection(
         coordinates=coordinates,
@@ -89,18 +92,7 @@ def _depth_map(vertices: Tensor, camera: Tensor, atlas: SkinAtlas, picture_size:
     places = (camera[0:2] * points[:, :2] / depth[:, None] + camera[2:4]) / camera[4:6]
     pixels = torch.stack([places[:, 0] * width, places[:, 1] * height], 1)
     if triton_available(vertices.device):
-        nearest = draw_depth(pixels, depth, atlas.occluders.int(), height, width)
+        nearest = depth_kernel.draw_depth(pixels, depth, atlas.occluders.int(), height, width)
         return nearest.clamp(max=_FAR)
-    raster = rasterise(pixels, atlas.occluders, height, width, depth)
-    near = (depth[atlas.occluders[raster.triangle.clamp(min=0)]] * raster.weights).sum(-1)
-    return torch.where(raster.triangle >= 0, near, _FAR)
-
-
-def _find_normals(positions: Tensor, triangles: Tensor) -> Tensor:
-    corners = positions[triangles]
-    faces = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.zeros_like(positions)
-    for k in range(3):
-        normals.index_add_(0, triangles[:, k], faces)
-    length: Tensor = normals.norm(dim=1, keepdim=True)
-    return normals / length.clamp(min=1e-12)
+    placed = torch.cat([pixels, depth[:, None]], 1)[None]
+    return draw_depth(placed, atlas.occluders, height, width, perspective=False)[0].clamp(max=_FAR)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData, PartData
-from gpu_workers.head.ops.array_math import smoothstep_array
-from gpu_workers.head.ops.uv_rasterization import Raster, interpolate, rasterise_atlas
+from gpu_workers.head.ops.image import smoothstep
+from gpu_workers.head.ops.uv_rasterization import AtlasRaster, interpolate, rasterise_atlas
 
 #: Pixels a side of the maps of smooth quantities (coordinates, weights, light, tone).
 WORK_SIZE = 1024
@@ -20,6 +20,8 @@ WORK_SIZE = 1024
 _THROAT_DEPTH = 0.045
 #: Texels over which another chart's rim takes the colour across its seam, and points looked at on an edge.
 _SEAM_REACH, _SEAM_POINTS = 18.0, 6
+#: Above 1 by the share of that reach which is joined in full.
+_SEAM_FULL = 1.25
 #: So far down an upper lid's rim moves at least when the eye shuts, metres.
 _LID_TRAVEL = 0.007
 #: Skin that moves so far with a smile lies in its folds, metres.
@@ -33,7 +35,7 @@ MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp
 class SkinAtlas:
     """Constant maps of the skin, each WORK_SIZE a side; row 0 lies at v = 1."""
 
-    raster: Raster
+    raster: AtlasRaster
     #: Number of the skin's vertices.
     vertex_count: int
     #: (M, 3) int64 the skin's triangles, rows of its vertices.
@@ -173,7 +175,7 @@ def _find_seams(skin: PartData, main: NDArray[np.bool_]) -> tuple[NDArray[np.flo
     across = np.zeros((2, size, size), np.float32)
     across[:, texels[:, 0], texels[:, 1]] = here[nearest].T
     seam = np.zeros((1, size, size), np.float32)
-    seam[0, texels[:, 0], texels[:, 1]] = smoothstep_array(1.25 - distance / _SEAM_REACH)
+    seam[0, texels[:, 0], texels[:, 1]] = smoothstep(_SEAM_FULL - distance / _SEAM_REACH)
     return across, seam
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_BROW, RIGHT_BROW
+from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.ops.uv_rasterization import interpolate, rasterise_atlas
 
 FloatArray = NDArray[np.float64]
@@ -79,13 +80,13 @@ def make_atlas_maps(data: HeadData, size: int, device: torch.device) -> AtlasMap
         "behind_hairline": hair,
         "above_brow": above,
         "brow_body": body,
-        "beard": smooth_step((beard_line - y) / 0.03)
-        * smooth_step((y - chin + 0.035) / 0.03)
+        "beard": smoothstep((beard_line - y) / 0.03)
+        * smoothstep((y - chin + 0.035) / 0.03)
         * (1 - ears)
-        * smooth_step((z - marks[127, 2] + 0.005) / 0.01),
-        "brow_zone": smooth_step((y - marks[168, 1] + 0.002) / 0.012) * smooth_step((z + 0.04) / 0.03),
-        "lip_zone": smooth_step(1.6 - np.abs(y - mouth[1]) / 0.02) * smooth_step(1.6 - np.abs(x) / 0.03),
-        "cheeks": on_cheek * smooth_step((z + 0.02) / 0.02),
+        * smoothstep((z - marks[127, 2] + 0.005) / 0.01),
+        "brow_zone": smoothstep((y - marks[168, 1] + 0.002) / 0.012) * smoothstep((z + 0.04) / 0.03),
+        "lip_zone": smoothstep(1.6 - np.abs(y - mouth[1]) / 0.02) * smoothstep(1.6 - np.abs(x) / 0.03),
+        "cheeks": on_cheek * smoothstep((z + 0.02) / 0.02),
     }
     tensors = {
         name: torch.from_numpy(np.asarray(value, np.float32)).to(device) for name, value in maps.items()
@@ -105,12 +106,6 @@ def hairline(data: HeadData, positions: FloatArray) -> FloatArray:
     forward = np.array([0.0, -along[1], along[0]])
     nape = 0.5 * (chin[1] + temples[1])
     return np.asarray(np.minimum(-(positions - temples) @ forward, positions[:, 1] - nape))
-
-
-def smooth_step(value: FloatArray) -> FloatArray:
-    """Return 0 below 0, 1 above 1, and a smooth way between."""
-    clipped = np.clip(value, 0, 1)
-    return np.asarray(clipped * clipped * (3 - 2 * clipped))
 
 
 def _landmarks(data: HeadData) -> FloatArray:
@@ -134,6 +129,6 @@ def _brow_fields(
     line_x, line_y = np.mean(lines, axis=0)
     above = y - np.interp(across, line_x, line_y)
     share = (across - line_x[0]) / (line_x[-1] - line_x[0])
-    body = (1 - _BROW_TAPER * np.clip(share, 0, 1) ** 2) * smooth_step(share / 0.12 + 0.5)
-    body = body * smooth_step((1.08 - share) / 0.2) * (z > marks[127, 2] / 2)
+    body = (1 - _BROW_TAPER * np.clip(share, 0, 1) ** 2) * smoothstep(share / 0.12 + 0.5)
+    body = body * smoothstep((1.08 - share) / 0.2) * (z > marks[127, 2] / 2)
     return above, np.asarray(body)

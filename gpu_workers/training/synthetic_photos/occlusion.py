@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpu_workers.head.ops.mesh import vertex_normals
-from gpu_workers.head.ops.rasterization import rasterise
+from gpu_workers.head.ops.rasterization import draw_depth
 
 FloatArray = NDArray[np.float64]
 
@@ -23,12 +23,12 @@ def openness(positions: NDArray[np.floating], triangles: NDArray[np.integer]) ->
         triangles: (F, 3) anticlockwise seen from outside.
     Method: one orthographic depth picture a direction.
     """
-    normals = vertex_normals(positions.astype(np.float64), triangles)
+    faces = torch.from_numpy(triangles.astype(np.int64))
+    normals = vertex_normals(torch.from_numpy(positions.astype(np.float64)), faces).numpy()
     centred = positions - positions.mean(0)
     reach = float(np.linalg.norm(centred, axis=1).max()) * 1.02
     seen = np.zeros(len(positions))
     total = np.full(len(positions), 1e-9)
-    faces = torch.from_numpy(triangles.astype(np.int64))
     for direction in _spread_directions(_DIRECTIONS):
         side = np.cross(direction, [0.31, 0.87, 0.38])
         side /= np.linalg.norm(side)
@@ -37,7 +37,7 @@ def openness(positions: NDArray[np.floating], triangles: NDArray[np.integer]) ->
         turned[:, :2] = (turned[:, :2] / reach + 1) * (_PIXELS / 2)
         turned[:, 2] += 2 * reach
         view = torch.from_numpy(turned[None]).float()
-        depth = rasterise(view, faces, _PIXELS, _PIXELS, perspective=False).depth[0].numpy()
+        depth = draw_depth(view, faces, _PIXELS, _PIXELS, perspective=False)[0].numpy()
         column, row = np.clip(turned[:, :2].astype(np.int64), 0, _PIXELS - 1).T
         facing = np.clip(normals @ direction, 0, None)
         total += facing

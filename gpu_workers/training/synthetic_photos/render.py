@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.model.mediapipe_landmarks import INNER_EYE_CORNERS, OUTER_EYE_CORNERS
+from gpu_workers.head.ops.mesh import vertex_normals
 from gpu_workers.head.ops.rasterization import (
     Raster,
     count_tests,
@@ -24,7 +26,7 @@ from gpu_workers.training.synthetic_photos.atlas_maps import make_atlas_maps
 from gpu_workers.training.synthetic_photos.camera_effects import Grain, apply_camera, draw_grain
 from gpu_workers.training.synthetic_photos.random_appearance import Looks, sample_looks
 from gpu_workers.training.synthetic_photos.random_heads import CROP_MARGIN, HeadSampler, RandomHeads
-from gpu_workers.training.synthetic_photos.scene import Surface, make_scene, solid_triangles, vertex_normals
+from gpu_workers.training.synthetic_photos.scene import Surface, make_scene, solid_triangles
 from gpu_workers.training.synthetic_photos.shading import (
     SHADOW_PIXELS,
     Shadows,
@@ -51,8 +53,7 @@ from gpu_workers.training.synthetic_photos.textures import Material
 
 #: Texels a side of the painted skin: that of the textures.
 ATLAS_SIZE = 320
-#: Landmarks: corners of the right and the left eye, and where the ears begin.
-_EYE_CORNERS = ((33, 133), (263, 362))
+#: Landmarks where the ears begin.
 _EARS = (127, 356)
 #: Plain numbers, which compiled functions understand.
 _EYE, _TEETH, _TONGUE, _CLOTH = (
@@ -317,7 +318,8 @@ class PictureMaker:
     ) -> tuple[PlaneMap, Tensor, Tensor]:
         """Return the plane of the glasses, half the distance of the lenses, and the ears on that plane."""
         marks = self.heads.landmarks(heads.vertices)
-        right, left = (0.5 * (marks[:, a] + marks[:, b]) for a, b in _EYE_CORNERS)
+        corners = zip(OUTER_EYE_CORNERS, INNER_EYE_CORNERS, strict=True)
+        right, left = (0.5 * (marks[:, a] + marks[:, b]) for a, b in corners)
         ahead, down = looks.eyes.glasses_offset.unbind(1)
         zero = torch.zeros_like(ahead)
         middle = (left + right) / 2 + torch.stack([zero, -down, ahead], 1)

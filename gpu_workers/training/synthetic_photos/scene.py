@@ -14,7 +14,9 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.training.synthetic_photos.atlas_maps import hairline, smooth_step
+from gpu_workers.head.ops.image import smoothstep
+from gpu_workers.head.ops.mesh import walk_loop
+from gpu_workers.training.synthetic_photos.atlas_maps import hairline
 from gpu_workers.training.synthetic_photos.occlusion import openness
 
 FloatArray = NDArray[np.float64]
@@ -108,16 +110,6 @@ def make_scene(data: HeadData, device: torch.device) -> Scene:
     )
 
 
-def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
-    """Return area-weighted unit normals (B, N, 3) of vertices (B, N, 3); triangles (F, 3) int64."""
-    a, b, c = (vertices[:, triangles[:, k]] for k in range(3))
-    flat = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices)
-    for k in range(3):
-        total.index_add_(1, triangles[:, k], flat)
-    return torch.nn.functional.normalize(total, dim=-1)
-
-
 def _neck_border(triangles: NDArray[np.int32], positions: NDArray[np.float32]) -> IndexArray:
     """Return the vertices of the lowest open border of the skin, in order."""
     edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).astype(
@@ -126,10 +118,7 @@ def _neck_border(triangles: NDArray[np.int32], positions: NDArray[np.float32]) -
     known = {tuple(edge) for edge in edges.tolist()}
     following = {a: b for a, b in known if (b, a) not in known}
     start = min(following, key=lambda vertex: float(positions[vertex, 1]))
-    loop = [start]
-    while following[loop[-1]] != start:
-        loop.append(following[loop[-1]])
-    return np.array(loop, dtype=np.int64)
+    return np.array(walk_loop(following, start), dtype=np.int64)
 
 
 def _ring_triangles(border: IndexArray, count: int) -> IndexArray:
@@ -214,9 +203,9 @@ def _make_hair(data: HeadData) -> tuple[IndexArray, IndexArray, FloatArray]:
     values = np.stack(
         [
             behind[vertices] - 0.08 * ears[vertices],
-            smooth_step((0.068 - np.abs(x)) / 0.02) * smooth_step((z + 0.04) / 0.03),
-            smooth_step((np.abs(x) - 0.056) / 0.010) * smooth_step((0.06 - y) / 0.03)
-            + smooth_step((-0.075 - z) / 0.02),
+            smoothstep((0.068 - np.abs(x)) / 0.02) * smoothstep((z + 0.04) / 0.03),
+            smoothstep((np.abs(x) - 0.056) / 0.010) * smoothstep((0.06 - y) / 0.03)
+            + smoothstep((-0.075 - z) / 0.02),
             # The seam lies at the back.
             np.arctan2(from_crown[:, 0], from_crown[:, 2]),
             np.arccos(np.clip(from_crown[:, 1], -1, 1)),

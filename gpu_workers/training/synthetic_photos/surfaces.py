@@ -33,6 +33,11 @@ class PlaneMap(NamedTuple):
         scale = 1 / (a * d - b * c)
         return (d * x - b * y) * scale, (a * y - c * x) * scale
 
+    def pixels_in_metres(self, size: int) -> tuple[Tensor, Tensor]:
+        """Return where on the plane the pixels of a square picture lie, (B, size, size) each."""
+        steps = torch.arange(size, device=self.middle.device) + 0.5
+        return self.metres(steps[None, None, :], steps[None, :, None])
+
     @property
     def pixel(self) -> Tensor:
         """(B, 1, 1) the size of a pixel, metres."""
@@ -131,9 +136,7 @@ def paint_long_hair(
     behind: Tensor, hair: HairLook, light: LightLook, head: PlaneMap, seed: Tensor, material: Material
 ) -> Tensor:
     """Return the background (3, B, S, S) with long hair before it; `head` maps the plane of the skull."""
-    size = behind.shape[-1]
-    steps = torch.arange(size, device=behind.device) + 0.5
-    x, y = head.metres(steps[None, None, :], steps[None, :, None])
+    x, y = head.pixels_in_metres(behind.shape[-1])
     shift = seed[:, :, None, None] * 3.1
     broad, _, strand, fine = sample_noise(material.noise, x * 4 + shift[:, 0], y * 0.5 + shift[:, 1])
     across = x.abs() / (0.085 * hair.long_width[:, None, None])
@@ -154,9 +157,7 @@ def add_glasses(picture: Tensor, eyes: EyeLook, lens: PlaneMap, apart: Tensor, e
         apart: (B,) from there to the middle of a lens, metres.
         ears: (B, 2, 2) x and y on that plane of the right and the left ear.
     """
-    size = picture.shape[-1]
-    steps = torch.arange(size, device=picture.device) + 0.5
-    x, y = lens.metres(steps[None, None, :], steps[None, :, None])
+    x, y = lens.pixels_in_metres(picture.shape[-1])
     wide, high = (eyes.lens[:, k, None, None] for k in range(2))
     power, thick = eyes.lens_power[:, None, None], eyes.frame[:, None, None]
     apart, pixel = apart[:, None, None], lens.pixel

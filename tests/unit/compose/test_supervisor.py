@@ -206,15 +206,6 @@ def test_a_process_that_ignores_the_stop_signal_is_killed_with_its_children(
     _eventually(lambda: not psutil.pid_exists(child))
 
 
-def test_one_service_can_be_stopped_and_started_again(tmp_path: Path, make: Make) -> None:
-    supervisor = make(_service(tmp_path, "web", 'touch "$READY"; exec sleep 60'))
-    supervisor.start()
-    supervisor.stop_service("web")
-    assert supervisor.pid("web") is None
-    supervisor.start_service("web")
-    assert supervisor.pid("web") is not None
-
-
 @pytest.fixture
 def orphan() -> Iterator[psutil.Process]:
     """A process that is nobody's child, in a session of its own."""

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
+from face3d import srgb
 from gpu_workers.decoding.client import decode_photo
 from gpu_workers.photo_formats.code_points import (
     ADOBE_GAMMA,
     ADOBE_PRIMARIES,
     find_primaries,
     gamma_curve,
-    srgb_curve,
 )
 from gpu_workers.photo_formats.icc import make_profile
 from gpu_workers.photo_limits import PhotoLimits
@@ -40,7 +40,7 @@ CODED = 3.0
 DISPLAY_P3 = to_rgb_space(PICTURE / 255, "display_p3")
 ADOBE_RGB = to_rgb_space(PICTURE / 255, "adobe_rgb")
 PROFILES = {
-    "display_p3": make_profile(find_primaries(12), srgb_curve),
+    "display_p3": make_profile(find_primaries(12), srgb.decode),
     "adobe_rgb": make_profile(ADOBE_PRIMARIES, gamma_curve(ADOBE_GAMMA)),
 }
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gpu_workers.head_authoring.uv_packing import signed_areas
-from gpu_workers.head_authoring.uv_quality import AtlasQuality, count_triangles, measure_atlas
 from tests.unit.head.head_support import head_data
+from tests.unit.head_authoring.uv_quality import AtlasQuality, count_triangles, measure_atlas
 
 pytestmark = pytest.mark.heavy
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cli.diagnosis import COMMAND_SECONDS
-from compose.local.rabbitmq import CONFIG
 from db import erasures, symptoms, upkeep
 from face3d.outages import REPEAT_SECONDS
 from face3d.settings import PLACEHOLDER, ROOT, TOKEN_LENGTH, TOKEN_LETTERS, Settings
 from face3d.states import STAGES, PriorityClass
 from tasks import artifacts, heartbeat, leftovers, retention
+from tests.rabbitmq import CONFIG
 
 PAGES = ("how-to/operations.md", "reference/monitoring.md")
 PAGE = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)

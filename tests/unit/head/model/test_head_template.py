@@ -9,9 +9,9 @@ from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HEAD_DATA_FILE, load_head_data, save_head_data
 from gpu_workers.head.texturing.eyes import locate_iris
 from gpu_workers.head_authoring.uv_packing import signed_areas
-from gpu_workers.head_authoring.uv_quality import count_triangles
 from tests.unit.head.head_support import head_data
 from tests.unit.head_authoring.topology_support import find_open_loops
+from tests.unit.head_authoring.uv_quality import count_triangles
 
 
 def test_missing_or_broken_data_says_what_to_do(tmp_path):

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from gpu_workers.head.ops.rasterization import count_tests, interpolate, interpolate_corners, rasterise
+from assets.preview import raster as preview
+from gpu_workers.head.ops.rasterization import (
+    count_tests,
+    draw_depth,
+    find_triangles,
+    interpolate,
+    interpolate_corners,
+    rasterise,
+)
 
 
 def plain(vertices: np.ndarray, triangles: np.ndarray, height: int, width: int, perspective: bool = True):
@@ -54,6 +62,31 @@ def test_the_fast_form_sees_what_the_plain_one_sees(seed: int, perspective: bool
         np.testing.assert_allclose(raster.weights[picture].numpy()[same], weights[same], atol=2e-3)
         covered = same & (seen >= 0)
         np.testing.assert_allclose(raster.depth[picture].numpy()[covered], depth[covered], rtol=2e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_preview_sees_the_same_pixels(seed: int) -> None:
+    vertices, triangles = random_mesh(seed, 30, 48)
+    raster = rasterise(vertices, triangles, 40, 52, cull_back=True)
+    for picture in range(2):
+        fragments = preview.rasterise(vertices[picture].numpy(), triangles.int().numpy(), 40, 52)
+        seen = np.full(40 * 52, -1)
+        seen[fragments.pixels] = fragments.triangles
+        same = raster.triangle[picture].flatten().numpy() == seen
+        assert same.mean() > 0.998  # the rest: centres within the slack of an edge
+        rows = np.flatnonzero(same[fragments.pixels])
+        weights = raster.weights[picture].reshape(-1, 3).numpy()[fragments.pixels[rows]]
+        np.testing.assert_allclose(weights, fragments.weights[rows], atol=1e-3)
+
+
+@pytest.mark.parametrize("perspective", [True, False])
+def test_depth_alone_and_triangles_alone_are_those_of_the_whole(perspective: bool) -> None:
+    vertices, triangles = random_mesh(5, 30, 24)
+    raster = rasterise(vertices, triangles, 20, 26, perspective=perspective)
+    depth = draw_depth(vertices, triangles, 20, 26, perspective=perspective)
+    torch.testing.assert_close(depth, raster.depth, atol=2e-3, rtol=2e-3)
+    if not perspective:
+        assert torch.equal(find_triangles(vertices, triangles, 20, 26), raster.triangle)
 
 
 def test_a_square_of_two_triangles_has_no_hole_and_no_spill() -> None:
