@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
+
 #: What takes long to import and depends on no setting.
 _MODULES = (
     "assets.manifest", "assets.maps", "assets.package", "boto3", "celery.app.control", "celery.apps.worker",
@@ -107,7 +109,7 @@ class WarmPython:
         return self._ended[pid]
 
     def close(self) -> None:
-        """End the warm process; what it forked lives on."""
+        """End the warm process, and with it what it forked."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._lines.close()
@@ -155,6 +157,10 @@ def _serve(requests: socket.socket) -> dict[str, Any]:
                 continue
             line = lines.readline()
             if not line:
+                # Nothing outlives tests that were broken off.
+                for one in psutil.Process().children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
                 os._exit(0)
             request = json.loads(line)
             if "status" in request:
