@@ -1,7 +1,7 @@
 # Python 3.11 or 3.12; scripts/setup.py finds one of them by itself.
 PYTHON ?= python3
 BIN := .venv/bin
-ROOMS := face3d storage db migrations tasks gpu_workers assets web bench compose
+ROOMS := face3d cli capacity storage db migrations tasks gpu_workers assets web bench compose
 
 .PHONY: help env demo up test test-slow hrn test-hrn check bench lock clean
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from assets.coverage import split_coverage
-from assets.front import build_front, has_front
 from assets.gltf import write_glb
 from assets.levels import head_at_level
 from assets.manifest import (
@@ -39,8 +38,9 @@ from assets.materials import (
     name_opaque_map,
     name_surface_map,
 )
+from assets.native_face import build_front, has_front
 from assets.obj import write_mtl, write_obj
-from assets.preview import render_preview
+from assets.preview.picture import render_preview
 from face3d import __version__
 from face3d.head import ARKIT_NAMES, Head, head_from_tensors
 from face3d.messages import Array, StageResult

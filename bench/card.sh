@@ -12,7 +12,7 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 bench() {
   local name=$1
   shift
-  "${PYTHON:-python3}" -c 'from face3d.cli import main; main()' bench "$@" --photos "$photos" >"$out/$name.txt" 2>"$out/$name.log"
+  "${PYTHON:-python3}" -c 'from cli import main; main()' bench "$@" --photos "$photos" >"$out/$name.txt" 2>"$out/$name.log"
   echo "== $name: exit code $?"
   grep -v '^$' "$out/$name.txt" || tail -n 15 "$out/$name.log"
 }

@@ -8,8 +8,8 @@ from typing import Any
 import psutil
 
 from face3d.errors import ConfigurationError
+from gpu_workers.gpu_catalog import GpuType, gpu_type, match_device_name
 from gpu_workers.nvml import DeviceProbe, DeviceReading, NvmlProbe, read_name
-from gpu_workers.types import GpuType, gpu_type, match_device_name
 
 
 def detect_gpu_type(device: str) -> GpuType:

@@ -25,13 +25,13 @@ from face3d.queues import StageQueue, queue_name
 from face3d.settings import Settings, get_settings
 from face3d.states import GPU_STAGES, STAGES, PriorityClass, StageName
 from face3d.worker_spec import Pool, WorkerSpec
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.decoding.client import check_sandbox
+from gpu_workers.gpu_catalog import GpuType, cpu_slots, gpu_type
 from gpu_workers.health import detect_gpu_type
 from gpu_workers.nvml import count_gpus
-from gpu_workers.photo import check_sandbox
+from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.profiles import jobs_at_once, profile_of
-from gpu_workers.types import GpuType, cpu_slots, gpu_type
-from gpu_workers.watch import forget_running, oldest_seconds
+from gpu_workers.stage_heartbeats import forget_running, oldest_seconds
 
 log = structlog.get_logger(__name__)
 

@@ -58,7 +58,7 @@ def _results(engine: Engine, prepared: StageResult, largest_batch: int) -> Itera
 
 
 def _anny_error(engine: Engine, model_dir: Path, largest_batch: int) -> float:
-    from gpu_workers.engines.anny.head_data import load_head_data
+    from gpu_workers.head.model.head_template import load_head_data
 
     data = load_head_data(model_dir)
     template = data.positions.astype(np.float64)

@@ -26,8 +26,9 @@ PIP = (str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--qu
 PAUSES = (10, 60)
 #: What the tests of engine hrn depend on: more than they import, so that nobody has to keep a list.
 CODE = (
-    "face3d", "gpu_workers", "assets", "bench", "tests/__init__.py", "tests/hrn", "tests/data",
-    "scripts/hrn.py", "scripts/check_licences.py", "pyproject.toml", *(lock.name for lock in LOCKS),
+    "face3d", "cli", "capacity", "gpu_workers", "assets", "bench", "tests/__init__.py", "tests/hrn",
+    "tests/data", "scripts/hrn.py", "scripts/check_licences.py", "pyproject.toml",
+    *(lock.name for lock in LOCKS),
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ STAMP = VENV / "face3d.stamp"
 LOCK = ROOT / "requirements.lock"
 MODEL_LOCK = ROOT / "requirements-models.lock"
 PIP = (str(PYTHON), "-m", "pip", "--disable-pip-version-check")
-BUILD_MODULE = "gpu_workers.engines.anny.build"
+BUILD_MODULE = "gpu_workers.head_authoring.build"
 
 
 def main() -> None:
@@ -112,20 +112,21 @@ def make_models() -> bool:
 
 def build_sources() -> list[Path]:
     """Return the files that the head data depends on: the build module, what it imports, and its tables."""
-    package = ROOT / "gpu_workers" / "engines" / "anny"
     found: set[Path] = set()
-    waiting = ["build"]
+    waiting = [BUILD_MODULE]
     while waiting:
-        path = package / f"{waiting.pop()}.py"
+        path = ROOT / f"{waiting.pop().replace('.', '/')}.py"
         if path in found or not path.exists():
             continue
         found.add(path)
         text = path.read_text()
-        waiting += re.findall(r"^from gpu_workers\.engines\.anny\.(\w+) import", text, re.MULTILINE)
-        for names in re.findall(r"^from gpu_workers\.engines\.anny import ([\w, ]+)", text, re.MULTILINE):
-            waiting += names.split(", ")
-    found.update(path for path in (package / "data").iterdir() if path.is_file())
-    return sorted(found)
+        waiting += re.findall(r"^from (gpu_workers\.head[\w.]+) import", text, re.MULTILINE)
+        for package, names in re.findall(
+            r"^from (gpu_workers\.head[\w.]+) import ([\w, ]+)", text, re.MULTILINE
+        ):
+            waiting += [f"{package}.{name}" for name in names.split(", ")]
+    tables = [path for module in found for path in (module.parent / "data").glob("*") if path.is_file()]
+    return sorted(found | set(tables))
 
 
 def environment_digest() -> str:

@@ -43,7 +43,7 @@ from gpu_workers.executor import DeviceExecutor
 from gpu_workers.health import read_memory_mb
 from gpu_workers.memory import is_out_of_memory
 from gpu_workers.profiles import Profile, effective_options, memory_budget_mb, profile_of
-from gpu_workers.watch import RunningStages
+from gpu_workers.stage_heartbeats import RunningStages
 from storage.client import Storage
 from tasks.artifacts import ArtifactStore, open_cache
 from tasks.chain import address_next

@@ -17,7 +17,7 @@ from face3d.outages import Outage
 from face3d.settings import Settings, get_settings
 from face3d.worker_spec import WorkerSpec
 from gpu_workers.health import HealthJudge, describe_host, open_probe
-from gpu_workers.watch import read_unfit
+from gpu_workers.stage_heartbeats import read_unfit
 from tasks.artifacts import open_cache
 from tasks.base import get_runtime
 from tasks.warmup import check_engine, cold_start_seconds, wait_until_warm, warm_up

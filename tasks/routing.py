@@ -20,8 +20,8 @@ from db.workers import StageRequest, TypeFacts, record_placement, stage_request,
 from face3d.queues import DELIVERY_QUEUE, StageQueue, queue_name, read_queue_name
 from face3d.settings import Settings
 from face3d.states import PriorityClass, StageName
+from gpu_workers.gpu_catalog import relative_speed
 from gpu_workers.profiles import expected_peak_mb
-from gpu_workers.types import relative_speed
 from tasks.broker import message_priority
 from tasks.chain import TASK_PREFIX
 

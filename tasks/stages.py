@@ -12,7 +12,8 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import Array, StageResult, dump_result, load_result
 from face3d.options import JobOptions, allowed_values
 from face3d.states import StageName
-from gpu_workers.engines.base import PhotoLimits, ViewingEngine
+from gpu_workers.engines.base import ViewingEngine
+from gpu_workers.photo_limits import PhotoLimits
 from storage.errors import ObjectMissing, ObjectReplaced
 from storage.intake import refuse_size
 from storage.layout import artifact_prefix, asset_prefix

@@ -10,7 +10,7 @@ from face3d.worker_spec import WorkerSpec
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.profiles import apply_profile, profile_of
 from gpu_workers.selftest import find_fault
-from gpu_workers.watch import count_warm, tell_unfit, tell_warm
+from gpu_workers.stage_heartbeats import count_warm, tell_unfit, tell_warm
 from tasks.base import largest_batch
 
 log = structlog.get_logger(__name__)

@@ -13,11 +13,11 @@ from face3d.settings import Settings
 from web import deliveries, events, health, jobs, metrics, page, subscriptions, webhooks
 from web.auth import is_over_tls
 from web.context import Context
-from web.gate import Gate, GuardedApp
-from web.limits import make_rules
+from web.middleware.gate import Gate, GuardedApp
+from web.middleware.limits import make_rules
+from web.middleware.security import SecurityMiddleware
 from web.problems import install_handlers
 from web.progress import Followers
-from web.security import SecurityMiddleware
 
 #: Bodies in memory, bytes: some eighty photos of a telephone, of all requests together.
 HELD_BYTES = 256 * 2**20

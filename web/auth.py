@@ -1,6 +1,6 @@
 """Who may call: bearer tokens for programs, a cookie that names a session for the page.
 
-`web.gate` asks here before a body is read; the routes' dependencies see to it that it did.
+`web.middleware.gate` asks here before a body is read; the routes' dependencies see to it that it did.
 """
 
 import base64
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from db import sign_in
 from face3d.settings import Settings
 from web.context import get_context
-from web.limits import Token
+from web.middleware.limits import Token
 from web.problems import ApiError, refuse
 
 COOKIE = "face3d_session"

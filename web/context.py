@@ -16,7 +16,7 @@ from db.session import Patience, make_engine
 from face3d.settings import Settings
 from storage.client import Storage
 from storage.sns import SnsClient
-from web.lanes import PLACES, Lane, Lanes
+from web.middleware.lanes import PLACES, Lane, Lanes
 from web.watch import Watch, watch_servers
 
 #: A call that waits for the database ends within ten seconds, whatever of it hangs.

@@ -48,7 +48,7 @@ class EventReport(BaseModel):
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body, whose size `web.limits` limits."""
+    """Return the body, whose size `web.middleware.limits` limits."""
     return await request.body()
 
 

@@ -15,15 +15,15 @@ from db.lifecycle import cancel, retry
 from db.models import Job
 from db.queries import JobNotFound, find, find_by_photo, list_jobs
 from face3d.states import JobState
+from gpu_workers.serving.png_stream import iterate_apart
 from storage.layout import as_path
 from web.auth import require_api
 from web.context import Context, ContextOf, SessionOf
 from web.erasure import erase_job
-from web.lanes import Lane
+from web.middleware.lanes import Lane
 from web.problems import PROBLEMS, Problem, refuse
 from web.progress import Followers
 from web.queries import TypicalDurations, asset_file, asset_files, find_jobs
-from web.streaming import iterate_apart
 from web.uploads import accept_upload, form_schema, read_form
 from web.views import JobPage, JobView, view_job
 

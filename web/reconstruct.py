@@ -20,17 +20,17 @@ from face3d.errors import ErrorCode, Face3DError
 from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.launcher import library_environment
-from web.gate import Gate, GuardedApp
-from web.hosts import LOOPBACK, HostMiddleware
-from web.lanes import Lanes
-from web.limits import Limits, make_rule
+from gpu_workers.serving.png_stream import cut_writes, iterate_thread, take_first
+from web.middleware.gate import Gate, GuardedApp
+from web.middleware.hosts import LOOPBACK, HostMiddleware
+from web.middleware.lanes import Lanes
+from web.middleware.limits import Limits, make_rule
+from web.middleware.security import SecurityMiddleware
 from web.problems import install_handlers
-from web.security import SecurityMiddleware
 from web.server import serve
-from web.streaming import cut_writes, iterate_thread, take_first
 
 if TYPE_CHECKING:
-    from web.one_shot import OneShotReconstructor
+    from gpu_workers.serving.in_process import OneShotReconstructor
 
 log = structlog.get_logger(__name__)
 
@@ -104,10 +104,10 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.update(library_environment(1 if arguments.device != "cpu" else len(os.sched_getaffinity(0))))
     # Only now: numeric libraries read the environment when they are loaded.
+    from gpu_workers.decoding.client import check_sandbox
     from gpu_workers.engines.anny.engine import AnnyEngine
-    from gpu_workers.engines.base import PhotoLimits
-    from gpu_workers.photo import check_sandbox
-    from web.one_shot import OneShotReconstructor
+    from gpu_workers.photo_limits import PhotoLimits
+    from gpu_workers.serving.in_process import OneShotReconstructor
 
     settings = get_settings()
     limits = PhotoLimits.from_settings(settings)

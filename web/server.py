@@ -19,8 +19,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from web.middleware.security import security_headers
 from web.problems import RETRY_SECONDS, Problem
-from web.security import security_headers
 
 #: From the connection, or the first byte of a further request, to the end of the headers.
 HEADER_SECONDS = 10.0

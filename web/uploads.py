@@ -18,7 +18,7 @@ from storage.erasure import erase_object
 from storage.intake import option_defaults, refuse_size
 from storage.layout import upload_key
 from web.context import Context
-from web.limits import FORM_BYTES
+from web.middleware.limits import FORM_BYTES
 from web.problems import refuse
 
 #: The form's field that holds the photo; every other field is an option.
@@ -54,7 +54,7 @@ def form_schema() -> dict[str, Any]:
 
 
 async def read_form(request: Request, *, max_bytes: int) -> PhotoForm:
-    """Read the multipart form, whose size as a whole `web.limits` limits.
+    """Read the multipart form, whose size as a whole `web.middleware.limits` limits.
 
     Raises:
         RefusedError: `image_too_large`.

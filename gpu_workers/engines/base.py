@@ -5,41 +5,11 @@ stage gets the results of the stages before it and nothing else.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from face3d.messages import StageResult
 from face3d.options import JobOptions
-from face3d.settings import Settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhotoLimits:
-    """What a photo may be (DESIGN section 9); the settings hold the values."""
-
-    max_bytes: int = 64 * 2**20
-    max_megapixels: float = 64.0
-    min_eye_distance_px: float = 40.0
-    max_yaw_degrees: float = 30.0
-    max_pitch_degrees: float = 25.0
-    #: A second face larger than this share of the largest makes `several_faces`.
-    second_face_share: float = 0.5
-    decode_seconds: float = 5.0
-    decode_memory_mb: int = 1024
-    #: auto, required or off; see the setting of this name.
-    decoder_sandbox: str = "auto"
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Return the limits that the settings state."""
-        return cls(
-            max_bytes=settings.max_bytes,
-            max_megapixels=settings.max_megapixels,
-            min_eye_distance_px=settings.min_eye_distance_px,
-            max_yaw_degrees=settings.max_yaw_degrees,
-            max_pitch_degrees=settings.max_pitch_degrees,
-            decoder_sandbox=settings.decoder_sandbox,
-        )
+from gpu_workers.photo_limits import PhotoLimits
 
 
 class Engine(Protocol):

@@ -15,8 +15,8 @@ import pytest
 from botocore.config import Config
 from standardwebhooks import Webhook
 
+from cli.demo import astronaut
 from compose.local import Stack, temporary_state_dir
-from face3d.cli.demo import astronaut
 from face3d.settings import Settings
 from tests.integration.pipeline import until
 

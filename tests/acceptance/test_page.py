@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cli.stack import sign_in_link
 from compose.local import SERVERS, Stack, temporary_state_dir
-from face3d.cli.stack import sign_in_link
 from face3d.settings import Settings
 from tests.acceptance.chromium import Browser, find_chromium
 from tests.acceptance.stand_in import REASONS, StandIn, make_glb
@@ -27,7 +27,7 @@ TEXTURE = np.stack(
 ).astype(np.uint8)
 
 VIEW = "document.body.dataset.view"
-HEIC = Path(__file__).resolve().parent.parent / "unit" / "samples" / "heic" / "plain.heic"
+HEIC = Path(__file__).resolve().parent.parent / "unit" / "decoding" / "samples" / "heic" / "plain.heic"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Ready means ready: what the stack says when it is up."""
 
 from compose.local import Stack
-from gpu_workers.types import cpu_slots
+from gpu_workers.gpu_catalog import cpu_slots
 from tests.acceptance.conftest import SAID
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.http import serve
+from bench.gpu.http import serve
 from face3d.options import JobOptions
 from face3d.settings import Settings
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.base import PhotoLimits
+from gpu_workers.photo_limits import PhotoLimits
 
 
 @pytest.fixture(scope="module")

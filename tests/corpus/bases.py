@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpu_workers.engines.anny_training.pictures import PictureMaker
-from gpu_workers.engines.anny_training.random_looks import Looks
-from gpu_workers.engines.anny_training.textures import load_material
-from tests.unit.anny_support import astronaut, head_data, mediapipe_astronaut
+from gpu_workers.training.synthetic_photos.random_appearance import Looks
+from gpu_workers.training.synthetic_photos.render import PictureMaker
+from gpu_workers.training.synthetic_photos.textures import load_material
+from tests.unit.head.head_support import astronaut, head_data, mediapipe_astronaut
 
 #: Pixels a side of a render.
 _SIZE = 432

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.corpus import drawing, filters
 from tests.corpus.bases import Base, made_faces, real_face
-from tests.unit.anny_support import png
+from tests.unit.head.head_support import png
 
 #: Faces of `made_faces` by their looks.
 FAIR, TANNED, SHORT_HAIRED, DARK, RED = 2, 3, 6, 8, 10

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
-from gpu_workers.engines.anny.correspondence import LEFT_LIDS, OUTER_LIPS, RIGHT_LIDS
+from gpu_workers.head.model.mediapipe_landmarks import LEFT_LIDS, OUTER_LIPS, RIGHT_LIDS
 from tests.corpus.bases import Base
 
 Colour = tuple[int, int, int]

@@ -6,7 +6,7 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.options import JobOptions
 from face3d.quality import REASONS, ReasonCode, read_reason, verdict_of
 from tests.corpus.cases import CASES, Case
-from tests.unit.anny_support import LIMITS, engine, model_dir
+from tests.unit.head.head_support import LIMITS, engine, model_dir
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import pytest
 from pytest_socket import disable_socket
 
 from face3d.settings import Settings
-from gpu_workers.engines.anny.head_data import HEAD_DATA_FILE
 from gpu_workers.engines.hrn.engine import HrnEngine
 from gpu_workers.engines.hrn.stages import FrontReconstruction
+from gpu_workers.head.model.head_template import HEAD_DATA_FILE
 
 STEPS = 5
 
@@ -35,7 +35,7 @@ def hrn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = os.environ.get("FACE3D_TEST_HRN_DIR")
     if made:
         return Path(made)
-    from gpu_workers.engines.hrn_synthetic.make import make_model_directory
+    from gpu_workers.engines.hrn.synthetic.make import make_model_directory
 
     folder = tmp_path_factory.mktemp("hrn") / "model"
     make_model_directory(folder)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from bench.hrn import measure_ways
-from bench.hrn_unmodified import UnmodifiedPipeline
+from bench.hrn.comparison import measure_ways
+from bench.hrn.unmodified import UnmodifiedPipeline
 from face3d.errors import EngineUnavailable
 
 

@@ -17,11 +17,11 @@ from face3d.head import ARKIT_NAMES, head_from_tensors
 from face3d.messages import StageResult, dump_result, load_result
 from face3d.options import JobOptions
 from face3d.settings import Settings
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.hrn import wrapped_head
 from gpu_workers.engines.hrn.engine import HrnEngine
 from gpu_workers.engines.hrn.files import FRONT_FACES, FRONT_VERTICES
 from gpu_workers.engines.registry import load_engine
+from gpu_workers.photo_limits import PhotoLimits
 
 OPTIONS = JobOptions(engine="hrn", texture_size=1024, formats=("glb", "obj", "front"))
 
@@ -44,7 +44,7 @@ def stages(engine: HrnEngine) -> tuple[StageResult, StageResult, StageResult]:
 def test_the_head_is_the_same_kind_as_engine_annys(engine: HrnEngine, stages) -> None:
     prepared, geometry, _ = stages
     head = head_from_tensors(geometry.tensors)
-    plain = head_from_tensors(engine._anny.geometry(prepared, OPTIONS).tensors)
+    plain = head_from_tensors(engine.head.geometry(prepared, OPTIONS).tensors)
     for part, other in zip(head.parts, plain.parts, strict=True):
         assert (part.name, part.material) == (other.name, other.material)
         np.testing.assert_array_equal(part.quads, other.quads)

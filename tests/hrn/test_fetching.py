@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from face3d.cli.main import app
+from cli.main import app
 from face3d.errors import ConfigurationError
 from gpu_workers.engines.hrn.fetching import download_model
 from gpu_workers.engines.hrn.files import MODEL_ID, MODEL_REVISION

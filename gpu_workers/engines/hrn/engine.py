@@ -1,7 +1,7 @@
 """Engine `hrn`: ModelScope's face reconstruction behind the contract of gpu_workers/engines/base.py.
 
-Engine anny works beside it: it decodes and refuses photos, finds the landmarks, and lends topology, shapes
-and baking, so that an asset looks the same to its readers whichever engine made the face.
+The parametric head's stages work beside it: they decode and refuse photos, find the landmarks, and lend
+topology, shapes and baking, so that an asset looks the same to its readers whichever engine made the face.
 """
 
 import threading
@@ -19,11 +19,6 @@ from face3d.messages import Array, StageResult
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge
 from face3d.states import Quality
-from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.engines.anny.geometry import finish_geometry
-from gpu_workers.engines.anny.head_data import HeadData, load_head_data
-from gpu_workers.engines.anny.personal_shapes import PersonalShapes
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.hrn.environment import check_environment
 from gpu_workers.engines.hrn.front_binding import FrontBinding, bind_front
 from gpu_workers.engines.hrn.front_texture import bake_front
@@ -31,6 +26,11 @@ from gpu_workers.engines.hrn.loading import load_pipeline
 from gpu_workers.engines.hrn.skin_texture import lay_under
 from gpu_workers.engines.hrn.stages import FaceCrops, FittedFront, FrontReconstruction
 from gpu_workers.engines.hrn.wrapped_head import DISAGREEMENT, WrappedHead, wrap_head
+from gpu_workers.head.model.head_template import HeadData, load_head_data
+from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
+from gpu_workers.head.stages.geometry import finish_geometry
+from gpu_workers.head.stages.parametric_engine import ParametricEngine
+from gpu_workers.photo_limits import PhotoLimits
 
 #: Said wherever a user chooses this engine, and in each of its assets.
 LICENCES = {
@@ -88,7 +88,7 @@ class HrnEngine:
         self._model_dir, self._hrn_model_dir = model_dir, hrn_model_dir
         self._device = torch.device(device)
         self._steps = texture_steps
-        self._anny = AnnyEngine(model_dir, landmark_model, device)
+        self._head = ParametricEngine(model_dir, landmark_model, device)
         self._lock = threading.Lock()
         self._loaded: _Loaded | None = None
 
@@ -99,16 +99,16 @@ class HrnEngine:
             EngineUnavailable: a library, a file or the device is missing, with what to do.
         """
         check_environment()
-        self._anny.warm_up()
+        self._head.warm_up()
         self._parts()
 
     def licences(self) -> dict[str, str]:
         """Return data set or model to licence."""
-        return {**LICENCES, **self._anny.licences()}
+        return {**LICENCES, **self._head.licences()}
 
     def preprocess(self, photo: bytes, options: JobOptions, limits: PhotoLimits) -> StageResult:
         """Decode and measure a photo, and cut out the pipeline's crops: tensors `hrn/crops/...`."""
-        prepared = self._anny.preprocess(photo, options, limits)
+        prepared = self._head.preprocess(photo, options, limits)
         crops = self._parts().front.crop(prepared.tensors["photo"])
         return StageResult(tensors={**prepared.tensors, **_dump(_CROPS, crops)}, facts=prepared.facts)
 
@@ -124,7 +124,7 @@ class HrnEngine:
         parts = self._parts()
         fitted = parts.front.fit(_load(_CROPS, FaceCrops, prepared))
         neutral_options = options.model_copy(update={"expression": "neutral"})
-        begun = self._anny.begin_geometry(prepared, neutral_options)
+        begun = self._head.begin_geometry(prepared, neutral_options)
         in_base = options.expression == "photo"
         wrapped = wrap_head(parts.shapes, begun, parts.binding, fitted.neutral, expression_in_base=in_base)
         own = fitted.coefficients[0, 80:144] if in_base else np.zeros(64, np.float32)
@@ -155,8 +155,8 @@ class HrnEngine:
         crops, fitted = _load(_CROPS, FaceCrops, prepared), _load(_FRONT, FittedFront, geometry)
         texture = parts.front.colour(crops, fitted, self._steps)
         photo = prepared.tensors["photo"]
-        masks = self._anny.find_masks(prepared)
-        baked = self._anny.texture(prepared, geometry, options, masks)
+        masks = self._head.find_masks(prepared)
+        baked = self._head.texture(prepared, geometry, options, masks)
         tensors = dict(baked.tensors)
         facts = {**baked.facts, "texture_steps": self._steps, "fit_texels": texture.shape[0]}
         share = 0.0
@@ -192,9 +192,9 @@ class HrnEngine:
         return self._parts().front
 
     @property
-    def anny(self) -> AnnyEngine:
-        """The engine that works beside it."""
-        return self._anny
+    def head(self) -> ParametricEngine:
+        """What it lends topology, shapes and baking from."""
+        return self._head
 
     def _parts(self) -> _Loaded:
         with self._lock:

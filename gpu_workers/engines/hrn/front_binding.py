@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 
-from gpu_workers.engines.anny.head_data import HeadData
-from gpu_workers.engines.anny.mesh_math import cotangent_laplacian, vertex_normals
+from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.ops.mesh import cotangent_laplacian, vertex_normals
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.integer]
@@ -63,7 +63,7 @@ class FrontBinding:
         """Return displacements (S, 3) as far as they are trusted, carried on smoothly and to nothing.
 
         D = argmin sum trust a |D - d|^2 + 0.02 |L D|^2 over M + 0.02 (1 - trust) a |D|^2, in centimetres, as
-        the biharmonic residual of engine anny (residual.py).
+        the biharmonic residual of engine anny (biharmonic_residual.py).
         """
         right = (self.trust * self._areas)[:, None] * displacements
         return np.asarray(self._smooth.solve(right))

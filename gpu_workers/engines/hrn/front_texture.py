@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_workers import rasteriser
-from gpu_workers.engines.anny.texture_photo import sample_picture, smoothstep
 from gpu_workers.engines.hrn.stages import CAMERA_DISTANCE, CENTRE, FOCAL, FaceCrops, FittedFront
+from gpu_workers.head.ops import rasterization
+from gpu_workers.head.ops.image import sample_picture, smoothstep
 
 #: Texels baked at once, in whole rows: bounds the memory.
 _BAND_TEXELS = 2_000_000
@@ -73,8 +73,8 @@ def bake_front(
     for top in range(0, size, rows):
         height = min(rows, size - top)
         flat = torch.stack([uvs[:, 0] * size, (1 - uvs[:, 1]) * size - top, torch.ones_like(uvs[:, 0])], 1)
-        raster = rasteriser.rasterise(flat[None], triangles, height, size, perspective=False)
-        x, y, depth, facing = rasteriser.interpolate(values[None], triangles, raster)[0].unbind(-1)
+        raster = rasterization.rasterise(flat[None], triangles, height, size, perspective=False)
+        x, y, depth, facing = rasterization.interpolate(values[None], triangles, raster)[0].unbind(-1)
         place = torch.stack([x, y])
         seen = smoothstep((facing - _FACING[0]) / (_FACING[1] - _FACING[0]))
         seen = seen * (sample_picture(nearest[None], place / (2 * CENTRE))[0] + _DEPTH_SLACK > depth)
@@ -103,7 +103,7 @@ def _depth_map(pixels: Tensor, triangles: Tensor) -> Tensor:
     """Return the depth (D, D) of what the camera sees of the small crop."""
     scale = _DEPTH_SIDE / (2 * CENTRE)
     scaled = pixels * torch.tensor([scale, scale, 1.0], device=pixels.device)
-    depth = rasteriser.rasterise(scaled[None], triangles, _DEPTH_SIDE, _DEPTH_SIDE).depth[0]
+    depth = rasterization.rasterise(scaled[None], triangles, _DEPTH_SIDE, _DEPTH_SIDE).depth[0]
     # Beside the face nothing hides anything; a mean of border and infinity would be infinite.
     return depth.clamp(max=2 * CAMERA_DISTANCE)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gpu_workers import rasteriser
-from gpu_workers.rasteriser import Raster
+from gpu_workers.head.ops import rasterization
+from gpu_workers.head.ops.rasterization import Raster
 
 
 class RasterizeCudaContext:
@@ -44,8 +44,8 @@ def rasterize(
     place = torch.stack(
         [(pos[..., 0] / depth + 1) * width / 2, (pos[..., 1] / depth + 1) * height / 2, depth], dim=-1
     )
-    raster = rasteriser.rasterise(place, tri, height, width)
-    z = rasteriser.interpolate(pos[..., 2:3], tri, raster)[..., 0]
+    raster = rasterization.rasterise(place, tri, height, width)
+    z = rasterization.interpolate(pos[..., 2:3], tri, raster)[..., 0]
     distance = torch.where(raster.covered, raster.depth, torch.ones_like(z))
     number = (raster.triangle + 1).to(pos.dtype)
     out = torch.stack([raster.weights[..., 0], raster.weights[..., 1], z / distance, number], dim=-1)
@@ -67,7 +67,7 @@ def interpolate(
     raster = Raster(
         triangle=rast[..., 3].long() - 1, weights=weights, depth=rast[..., 2], dropped=rast.new_zeros(())
     )
-    mixed = rasteriser.interpolate(values, tri, raster)
+    mixed = rasterization.interpolate(values, tri, raster)
     return mixed, mixed.new_zeros(())
 
 
@@ -104,7 +104,7 @@ def rasterize_meshes(
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     scale = torch.tensor([width / 2, height / 2], device=meshes.verts.device)
     place = torch.cat([(1 - meshes.verts[..., :2]) * scale, meshes.verts[..., 2:]], dim=-1)
-    raster = rasteriser.rasterise(place, meshes.faces[0], height, width, perspective=perspective_correct)
+    raster = rasterization.rasterise(place, meshes.faces[0], height, width, perspective=perspective_correct)
     first = torch.arange(len(place), device=place.device)[:, None, None] * meshes.faces.shape[1]
     number = torch.where(raster.covered, raster.triangle + first, -1)
     distances = torch.zeros_like(raster.depth)

@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from face3d.head import Head
-from gpu_workers.engines.anny.head_data import HeadData
-from gpu_workers.engines.anny.texture_atlas import SkinAtlas, load_skin_atlas
-from gpu_workers.engines.anny.texture_masks import FaceMasks
-from gpu_workers.engines.anny.texture_photo import sample_picture
-from gpu_workers.engines.anny.texture_project import pack_camera, project_skin, stack_vertices
 from gpu_workers.engines.hrn.front_binding import FrontBinding
+from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.model.posed_head import pack_camera, stack_vertices
+from gpu_workers.head.ops.image import sample_picture
+from gpu_workers.head.segmentation.face_masks import FaceMasks
+from gpu_workers.head.texturing.projection import project_skin
+from gpu_workers.head.texturing.uv_atlas import SkinAtlas, load_skin_atlas
 
 #: Rows of the map changed at once.
 _BAND = 512

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from face3d.head import ARKIT_NAMES, Head
-from gpu_workers.engines.anny.correspondence import LEFT_LIDS, RIGHT_LIDS, SKIN_LANDMARKS
-from gpu_workers.engines.anny.geometry import BegunGeometry
-from gpu_workers.engines.anny.head_data import HeadData
-from gpu_workers.engines.anny.personal_shapes import PersonalShapes
-from gpu_workers.engines.anny.texture_project import stack_vertices
 from gpu_workers.engines.hrn.front_binding import FrontBinding, align
+from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.model.mediapipe_landmarks import LEFT_LIDS, RIGHT_LIDS, SKIN_LANDMARKS
+from gpu_workers.head.model.posed_head import stack_vertices
+from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
+from gpu_workers.head.stages.geometry import BegunGeometry
 
 FloatArray = NDArray[np.floating]
 

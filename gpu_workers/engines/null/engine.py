@@ -10,8 +10,8 @@ from face3d.messages import StageResult
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, state
 from face3d.states import Quality
-from gpu_workers.engines.base import PhotoLimits
 from gpu_workers.engines.null.head import PHOTO_SIZE, make_head
+from gpu_workers.photo_limits import PhotoLimits
 
 #: Pixels a side of every map, whatever option `texture-size` says.
 MAP_SIZE = 64

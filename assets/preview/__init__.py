@@ -1,0 +1,1 @@
+"""The preview picture: scene, lights, rasteriser."""

@@ -1,0 +1,1 @@
+"""Benchmarks of engines in this process and over HTTP."""

@@ -1,0 +1,1 @@
+"""Engine hrn beside ModelScope's own pipeline."""

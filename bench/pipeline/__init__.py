@@ -1,0 +1,1 @@
+"""Benchmarks of the whole stack: storage, queues, workers, webhooks."""

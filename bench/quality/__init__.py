@@ -1,0 +1,1 @@
+"""How well heads and textures keep what photos show."""

@@ -1,0 +1,1 @@
+"""How many of which card: the planner, its figures and its check."""

@@ -1,5 +1,0 @@
-"""The `face3d` command: the only place that may import every room."""
-
-from face3d.cli.main import app, main
-
-__all__ = ["app", "main"]

@@ -1,0 +1,1 @@
+"""The fit of the head's coefficients to landmarks and keypoint matches."""

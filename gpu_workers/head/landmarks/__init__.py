@@ -1,0 +1,1 @@
+"""Faces and landmarks found in a photo, and checks of the photo."""

@@ -1,0 +1,1 @@
+"""The parametric head at run time: its template and the landmarks on it."""

@@ -1,0 +1,1 @@
+"""Operators on arrays, images and meshes that know nothing of heads."""

@@ -1,0 +1,76 @@
+"""The 52 shapes of one head: the template's mended shapes, carried to this face and settled on it.
+
+1. Skin: each vertex goes where the space around the face (deformation_lattice.py) takes the place to which
+the
+   template's shape moves it, so that movements grow with the features they move.
+2. Jaw: what opens with the jaw turns with it, by the template's angle about this head's joint; teeth and
+   tongue rigidly.
+3. Gaze: an eyeball turns rigidly about its own centre, as far as the template's iris travels.
+4. Contact: lids close on this eye and stay outside of it, lips meet and do not pass through each other.
+
+`mouthClose` is ARKit's corrective: it closes the lips of an open jaw, and is settled on one.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from face3d.head import ARKIT_NAMES
+from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.ops.linalg import send
+from gpu_workers.head.rigging.attachments import BoundParts
+from gpu_workers.head.rigging.contact_resolution import Settling
+from gpu_workers.head.rigging.deformation_lattice import Lattice
+from gpu_workers.head.rigging.jaw_gaze_tongue import Gaze, Jaw, Tongue
+from gpu_workers.head.rigging.openings import find_openings
+
+#: What the skin does in these is not carried: it slides as the jaw does, or turns with it.
+_WITH_JAW = ("jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose")
+#: Metres; a vertex that a shape moves less rests.
+_RESTING = 1e-6
+
+
+class PersonalShapes:
+    """Makes the shapes of heads of one topology; constant, built once from the head data (a second).
+
+    Nothing that makes a head waits for the device or depends on what is found, so that a CUDA graph can hold
+    it.
+
+    Args:
+        device: of all tensors.
+    """
+
+    def __init__(self, data: HeadData, device: torch.device) -> None:
+        self.data = data
+        self.device = device
+        self._skin = data.parts[0].vertices
+        rest = data.positions[self._skin].astype(np.float64)
+        self.openings = find_openings(data.parts[0], rest, device)
+        #: What touches: `seat_teeth` and `settle_neutral` before `carry`, `settle` after it.
+        self.settling = Settling(data, self.openings, device)
+        self.bound_parts = BoundParts(data, device)
+        self._jaw, self._gaze, self._tongue = Jaw(data, device), Gaze(data, device), Tongue(data, device)
+        self._template, self._shapes = (
+            send(data.positions.astype(np.float64), device),
+            send(data.shapes, device),
+        )
+        skin_shapes = data.shapes[:, self._skin].astype(np.float64)
+        carried = np.array([name not in _WITH_JAW for name in ARKIT_NAMES])
+        shape, vertex = np.nonzero((np.abs(skin_shapes).max(2) > _RESTING) & carried[:, None])
+        moving = np.unique(vertex)
+        self._carried_rows = send(shape * len(data.positions) + vertex, device)
+        self._rest_rows, self._moving = send(np.searchsorted(moving, vertex), device), len(moving)
+        ends = rest[vertex] + skin_shapes[shape, vertex]
+        self._lattice = Lattice(rest, np.concatenate([rest[moving], ends]), device)
+
+    def carry(self, neutral: Tensor) -> Tensor:
+        """Return the shapes (52, V, 3) float32 of a head (V, 3) float64, metres, before anything touches."""
+        change = neutral - self._template
+        deltas = self._shapes.clone()
+        spread = self._lattice.displacements(change[self._skin].float())
+        carried = spread[self._moving :] - spread[self._rest_rows]
+        deltas.view(-1, 3).index_add_(0, self._carried_rows, carried)
+        self._jaw.open(neutral, change, deltas)
+        self._tongue.put_out(neutral, deltas)
+        self._gaze.turn(neutral, deltas)
+        return deltas

@@ -1,0 +1,171 @@
+"""What moves inside a head's own shapes: the jaw about this head's joint, eyeballs, the tongue.
+
+Nothing that is done for a head waits for the device or depends on what is found.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from face3d.head import ARKIT_NAMES
+from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.ops.linalg import box_centre, send
+
+FloatArray = NDArray[np.floating]
+
+#: The eyeball of each side's suffix in ARKit's names.
+EYES = {"Left": "eye_left", "Right": "eye_right"}
+_JAW_OPEN, _MOUTH_CLOSE = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("mouthClose")
+_TONGUE_OUT = ARKIT_NAMES.index("tongueOut")
+#: Metres by which the tongue's tip passes the lips; its breadth, height and length there, of those at rest.
+_TONGUE_PAST_LIPS = 0.009
+_TONGUE_TIP = (0.55, 0.72, 1.0)
+#: What parts the lips for the tongue, and by how much of their own shapes.
+_TONGUE_PARTS_LIPS = {"mouthLowerDown": 0.75, "mouthUpperUp": 0.30}
+#: Parts that open with the jaw, whichever of them the head has.
+_JAW_PARTS = ("teeth_lower", "gums_lower", "tongue")
+#: Metres around the jaw's axis, and metres aside, of the skin that tells where the joint is on a head.
+_JOINT_REACH, _JOINT_ASIDE = 0.02, 0.05
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A rotation (3, 3) about a point (3,) metres."""
+
+    rotation: FloatArray
+    centre: FloatArray
+
+
+class Jaw:
+    """What turns with the jaw: skin by its share, teeth and tongue rigidly."""
+
+    def __init__(self, data: HeadData, device: torch.device) -> None:
+        template, shapes = data.positions.astype(np.float64), data.shapes.astype(np.float64)
+        self._skin = data.parts[0].vertices
+        rest = template[self._skin]
+        jaw = _jaw_turn(template[data.part("teeth_lower").vertices], data, shapes)
+        self._centre, self._bend = send(jaw.centre, device), send(jaw.rotation.T - np.eye(3), device)
+        shares = _jaw_shares(rest, shapes[:, self._skin], jaw)
+        self._shares = {shape: send(share, device)[:, None] for shape, share in shares.items()}
+        self._inside = slice(self._skin.stop, len(template))
+        with_jaw = np.zeros((len(template), 1))
+        for part in data.parts:
+            with_jaw[part.vertices] = part.name in _JAW_PARTS
+        self._with_jaw = send(with_jaw[self._inside], device)
+        from_axis = np.linalg.norm((rest - jaw.centre)[:, 1:], axis=1)
+        joint = np.flatnonzero((from_axis < _JOINT_REACH) & (np.abs(rest[:, 0]) > _JOINT_ASIDE))
+        self._joint = send(joint, device)
+
+    def open(self, neutral: Tensor, change: Tensor, deltas: Tensor) -> None:
+        """Turn what moves with the jaw about this head's joint, in its shapes (52, V, 3), in place.
+
+        Args:
+            neutral: (V, 3) float64 metres; `change` is what it differs by from the template.
+        """
+        skin = change[self._skin]
+        joint = skin[self._joint].mean(0)
+        turned = ((skin - joint) @ self._bend).float()
+        for shape, share in self._shares.items():
+            deltas[shape, self._skin] += share * turned
+        inside = neutral[self._inside] - joint - self._centre
+        deltas[_JAW_OPEN, self._inside] = (self._with_jaw * (inside @ self._bend)).float()
+
+
+class Gaze:
+    """Eyeballs turn rigidly about their own centres, as far as the template's iris travels."""
+
+    def __init__(self, data: HeadData, device: torch.device) -> None:
+        template, shapes = data.positions.astype(np.float64), data.shapes.astype(np.float64)
+        self._eyes = [data.part(name).vertices for name in EYES.values()]
+        bends, rows = [], []
+        for side, eye in zip(EYES, self._eyes, strict=True):
+            chosen = [k for k, n in enumerate(ARKIT_NAMES) if n.startswith("eyeLook") and n.endswith(side)]
+            bends.append([_gaze(template[eye], shapes[k, eye]).T - np.eye(3) for k in chosen])
+            rows.append([k * len(template) + np.arange(eye.start, eye.stop) for k in chosen])
+        self._bends, self._rows = send(np.array(bends), device), send(np.array(rows).ravel(), device)
+
+    def eyeballs(self, neutral: Tensor) -> Tensor:
+        """Return the eyeballs' vertices (2, E, 3) of a head (V, 3)."""
+        return torch.stack([neutral[rows] for rows in self._eyes])
+
+    def turn(self, neutral: Tensor, deltas: Tensor) -> None:
+        """Turn the eyeballs of a head (V, 3) float64 in its shapes (52, V, 3), in place."""
+        eyes = self.eyeballs(neutral)
+        arms = eyes - box_centre(eyes)[:, None]
+        moves = (arms[:, None] @ self._bends).float()
+        deltas.view(-1, 3).index_copy_(0, self._rows, moves.view(-1, 3))
+
+
+class Tongue:
+    """The tongue's way out between this head's lips."""
+
+    def __init__(self, data: HeadData, device: torch.device) -> None:
+        self._skin, self._part = data.parts[0].vertices, data.part("tongue").vertices
+        self._lips = send(np.flatnonzero(data.masks["lips"] > 0.5), device)
+        self._tip = send(np.array(_TONGUE_TIP), device)
+        parting = {ARKIT_NAMES.index(n + side): k for n, k in _TONGUE_PARTS_LIPS.items() for side in EYES}
+        self._parting = send(np.array([*parting]), device)
+        self._parting_shares = send(np.array([*parting.values()], np.float32), device)[:, None, None]
+
+    def put_out(self, neutral: Tensor, deltas: Tensor) -> None:
+        """Stretch the tongue's way so far that its pointed tip passes the lips, and part these, in place.
+
+        Args:
+            neutral: (V, 3) float64 metres; `deltas` (52, V, 3) its shapes.
+        """
+        tongue, way = neutral[self._part], deltas[_TONGUE_OUT, self._part].double()
+        tip = way[:, 2].argmax(keepdim=True)
+        lips = neutral[self._lips, 2].amax()
+        way = way * (lips + _TONGUE_PAST_LIPS - tongue[tip, 2]) / way[tip, 2]
+        reached = tongue + way
+        ahead = (way[:, 2:] / way[:, 2].amax()).clamp(0, 1) ** 2
+        weight = ahead + 1e-9
+        middle = (weight * reached).sum(0) / weight.sum()
+        way = way + (self._tip - 1) * ahead * (reached - middle)
+        deltas[_TONGUE_OUT, self._part] = way.float()
+        parting = self._parting_shares * deltas[self._parting, self._skin]
+        deltas[_TONGUE_OUT, self._skin] += parting.sum(0)
+
+
+def _rigid(before: FloatArray, after: FloatArray) -> FloatArray:
+    """Return the rotation (3, 3) that best takes points (N, 3) to others: Kabsch, 1976."""
+    u, _, vt = np.linalg.svd((before - before.mean(0)).T @ (after - after.mean(0)))
+    flip = np.diag([1, 1, np.linalg.det(u @ vt)])
+    return np.asarray((u @ flip @ vt).T)
+
+
+def _jaw_turn(teeth: FloatArray, data: HeadData, shapes: FloatArray) -> _Turn:
+    """Return the template's opening of the jaw: the lower teeth's rotation and a point of its axis."""
+    after = teeth + shapes[_JAW_OPEN, data.part("teeth_lower").vertices]
+    rotation = _rigid(teeth, after)
+    # Turning about x, the axis' y and z are where the motion vanishes.
+    shift = after.mean(0) - rotation @ teeth.mean(0)
+    centre = np.zeros(3)
+    centre[1:] = np.linalg.solve(np.eye(2) - rotation[1:, 1:], shift[1:])
+    return _Turn(rotation, centre)
+
+
+def _jaw_shares(rest: FloatArray, shapes: FloatArray, jaw: _Turn) -> dict[int, FloatArray]:
+    """Return how far each skin vertex (S,) turns with the jaw: in jawOpen, and what mouthClose takes back."""
+    whole = (rest - jaw.centre) @ (jaw.rotation - np.eye(3)).T
+    size = np.maximum((whole**2).sum(1), 1e-12)
+    opened = np.clip((shapes[_JAW_OPEN] * whole).sum(1) / size, 0, 1)
+    shut = np.clip(((shapes[_JAW_OPEN] + shapes[_MOUTH_CLOSE]) * whole).sum(1) / size, 0, 1)
+    return {_JAW_OPEN: opened.astype(np.float32), _MOUTH_CLOSE: (shut - opened).astype(np.float32)}
+
+
+def _gaze(ball: FloatArray, shape: FloatArray) -> FloatArray:
+    """Return the rotation (3, 3) that takes an eyeball's iris as far as the shape does; (E, 3) each."""
+    centre = 0.5 * (ball.min(0) + ball.max(0))
+    front = np.argsort(-ball[:, 2])[:8]
+    ahead = (ball[front] - centre).mean(0)
+    travel = shape[front].mean(0)
+    axis = np.cross(ahead, travel)
+    angle = np.linalg.norm(travel) / np.linalg.norm(ahead)
+    axis *= angle / np.linalg.norm(axis)
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    rotation = np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross
+    return np.asarray(rotation)

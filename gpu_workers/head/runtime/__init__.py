@@ -1,0 +1,1 @@
+"""CUDA graphs and copies between host and card."""

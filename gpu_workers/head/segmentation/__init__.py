@@ -1,0 +1,1 @@
+"""What each pixel of a photo shows: skin, hair, eyes, mouth, glasses."""

@@ -1,0 +1,282 @@
+"""Stage geometry: landmarks to a head with quality facts."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from face3d.head import ARKIT_NAMES, Camera, Head, head_to_tensors
+from face3d.messages import Array, StageResult
+from face3d.options import JobOptions
+from face3d.quality import QualityReason, ReasonCode, judge, read_reason, verdict_of
+from gpu_workers.head.fitting.gauss_newton import Fit, fit_landmarks
+from gpu_workers.head.fitting.gauss_newton_cuda import GraphedFit, to_host
+from gpu_workers.head.fitting.linear_model import DTYPE, FitBasis
+from gpu_workers.head.fitting.multi_view import fit_views
+from gpu_workers.head.fitting.observation import NetworkPoints, Observation, join_photos, level_eyes
+from gpu_workers.head.fitting.patch_correspondences import ViewMatcher
+from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.ops.rigid_transforms import Pose
+from gpu_workers.head.photo_quality.observed_face import read_observed
+from gpu_workers.head.rigging.fitted_head import AssembledHead, FittedPhoto, HeadMaker, SecondView
+from gpu_workers.head.segmentation.face_masks import find_masks
+
+#: A photo with a second view has this tensor.
+_VIEW = "view/landmarks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BegunGeometry:
+    """A photo's head before the photo's quality is known."""
+
+    fitted: FittedPhoto
+    assembled: AssembledHead
+
+    @property
+    def head(self) -> Head:
+        """The head, as the geometry stage hands it on; copied from the device when first asked for."""
+        return self.assembled.head
+
+    @property
+    def posed(self) -> Tensor:
+        """(V', 3) float32 metres, on the device: `posed_head.stack_vertices` of the head."""
+        return self.assembled.posed
+
+    @property
+    def camera(self) -> Camera:
+        """The head's camera."""
+        return self.assembled.camera
+
+    @property
+    def smile(self) -> float:
+        """0..1: how far the photo's smile is left out of the base shape."""
+        return self.assembled.smile
+
+
+def reconstruct_batch(
+    prepared: list[StageResult],
+    options: list[JobOptions],
+    maker: HeadMaker,
+    basis: FitBasis | GraphedFit,
+) -> list[StageResult]:
+    """Fit several photos' heads at once: one solve on the device, then one assembly each.
+
+    Args:
+        basis: a FitBasis, or its fast form on a CUDA device.
+    Returns:
+        Each tensors: the head (face3d/head.py). Facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
+        `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
+        the detector's bias, with offsets to those detected) and the coefficients; with a second view also
+        `view_matches`, the spots of skin found in both photos, and `view_turn_degrees` between them.
+    """
+    begun = begin_batch(prepared, options, maker, basis)
+    return [finish_geometry(photo, one, maker.data) for photo, one in zip(prepared, begun, strict=True)]
+
+
+def begin_batch(
+    prepared: list[StageResult],
+    options: list[JobOptions],
+    maker: HeadMaker,
+    basis: FitBasis | GraphedFit,
+) -> list[BegunGeometry]:
+    """Return the heads of photos of which at least the tensors are there."""
+    fits: dict[int, tuple[Fit, int, SecondView | None]] = {}
+    alone = [index for index, photo in enumerate(prepared) if _VIEW not in photo.tensors]
+    if alone:
+        fit = fit_photos([prepared[index] for index in alone], basis)
+        fits.update({index: (fit, row, None) for row, index in enumerate(alone)})
+    for index in set(range(len(prepared))) - set(alone):
+        fit, second = fit_with_view(prepared[index], basis)
+        fits[index] = fit, 0, second
+    begun = []
+    for index, (photo, wanted) in enumerate(zip(prepared, options, strict=True)):
+        fitted = _fitted_photo(photo, *fits[index])
+        with _one_thread(maker.shapes.device):
+            assembled = maker.make(fitted, expression_in_base=wanted.expression == "photo")
+        begun.append(BegunGeometry(fitted=fitted, assembled=assembled))
+    return begun
+
+
+def finish_geometry(photo: StageResult, begun: BegunGeometry, data: HeadData) -> StageResult:
+    """Return the stage's result, graded with what preprocess measured."""
+    return StageResult(
+        tensors=head_to_tensors(begun.head), facts=_facts(photo, begun.fitted, begun.assembled, data)
+    )
+
+
+def fit_photos(prepared: list[StageResult], basis: FitBasis | GraphedFit) -> Fit:
+    """Return the fit of photos of which at least the tensors are there."""
+    device = basis.device if isinstance(basis, FitBasis) else torch.device("cpu")
+    return _fit_level(
+        _observe(prepared, "", device),
+        basis.fit if isinstance(basis, GraphedFit) else partial(fit_landmarks, basis),
+    )
+
+
+def fit_with_view(prepared: StageResult, basis: FitBasis | GraphedFit) -> tuple[Fit, SecondView]:
+    """Return the fit of a person's frontal photo, row 0, and turned one, and what the latter brought."""
+    plain = basis if isinstance(basis, FitBasis) else basis.basis
+    seen = join_photos([_observe([prepared], prefix, plain.device) for prefix in ("", "view/")])
+    photos = [
+        torch.from_numpy(prepared.tensors[f"{prefix}photo"]).to(plain.device) for prefix in ("", "view/")
+    ]
+    level, turn = level_eyes(seen)
+    with _one_thread(plain.device):
+        masks = find_masks(prepared.tensors["photo"], prepared.tensors["landmarks"], plain.device)
+        matcher = ViewMatcher(plain.surface, photos, level, turn, masks)
+        fit, matches = fit_views(plain, level, matcher)
+    fit = _undo_level(fit, turn)
+    fit = fit if plain.device.type == "cpu" else to_host(fit)
+    first, other = fit.pose.rotation
+    cosine = (float((other @ first.mT).trace()) - 1) / 2
+    return fit, SecondView(matches=matches, turn_degrees=math.degrees(math.acos(min(1.0, max(-1.0, cosine)))))
+
+
+def _observe(prepared: list[StageResult], prefix: str, device: torch.device) -> Observation:
+    cameras = _stack([photo.tensors[f"{prefix}camera"] for photo in prepared], device)
+    return Observation(
+        landmarks=_stack([photo.tensors[f"{prefix}landmarks"] for photo in prepared], device),
+        scores=_stack([photo.tensors[f"{prefix}scores"] for photo in prepared], device),
+        focal=cameras[:, 0],
+        centre=cameras[:, 1:],
+        network=_network_points(prepared, f"{prefix}network/", device),
+    )
+
+
+def _network_points(prepared: list[StageResult], prefix: str, device: torch.device) -> NetworkPoints | None:
+    """Return the network's points of photos, without weight where a photo has none; None if all are so."""
+    names = ("points", "deviation", "loadings")
+    asked = next((photo.tensors for photo in prepared if f"{prefix}points" in photo.tensors), None)
+    if asked is None:
+        return None
+    unknown = {name: np.zeros_like(asked[f"{prefix}{name}"]) for name in names}
+    unknown["deviation"][:] = np.inf
+    points, deviation, loadings = (
+        _stack([photo.tensors.get(f"{prefix}{name}", unknown[name]) for photo in prepared], device)
+        for name in names
+    )
+    variance = (torch.cat([deviation[..., :1], deviation], dim=2)) ** 2
+    own = (1 + (loadings**2).sum(-1)).reshape(variance.shape)
+    return NetworkPoints(points=points, precision=(own / variance).sqrt(), loadings=loadings)
+
+
+def _fit_level(seen: Observation, fit_level: Callable[[Observation], Fit]) -> Fit:
+    """Fit with the eyes level, and return the fit in the cameras as they were."""
+    with _one_thread(seen.landmarks.device):
+        level, turn = level_eyes(seen)
+        return _undo_level(fit_level(level), turn)
+
+
+def _undo_level(fit: Fit, turn: torch.Tensor) -> Fit:
+    rotation, translation = turn @ fit.pose.rotation, (turn @ fit.pose.translation[..., None])[..., 0]
+    return replace(fit, pose=Pose(rotation, translation), bias=fit.bias @ turn.mT)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Keep torch to one CPU thread: small matrices gain nothing from more, and lose much on busy cores."""
+    before = torch.get_num_threads()
+    if device.type != "cpu" or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _stack(arrays: list[Array], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays).astype(np.float64)).to(device, DTYPE)
+
+
+def _fitted_photo(photo: StageResult, fit: Fit, index: int, second: SecondView | None) -> FittedPhoto:
+    def to_numpy(tensor: torch.Tensor) -> Array:
+        return tensor[index].cpu().numpy()
+
+    height, width = photo.tensors["photo"].shape[:2]
+    focal, x, y = (float(value) for value in photo.tensors["camera"])
+    landmarks = photo.tensors["landmarks"].astype(np.float64)
+    eye_distance = float(np.linalg.norm(landmarks[33, :2] - landmarks[263, :2]))
+    return FittedPhoto(
+        coefficients=to_numpy(fit.coefficients),
+        rotation=to_numpy(fit.pose.rotation),
+        translation=to_numpy(fit.pose.translation),
+        points=to_numpy(fit.points),
+        landmarks=landmarks - eye_distance * to_numpy(fit.bias),
+        detected=landmarks,
+        focal=focal,
+        centre=(x, y),
+        width=width,
+        height=height,
+        second_view=second,
+        irises=read_observed(photo.tensors).irises,
+    )
+
+
+def _facts(
+    photo: StageResult, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
+) -> dict[str, Any]:
+    reasons = _list_reasons(photo, fitted, assembled, data)
+    turned = int(photo.facts.get("photo", {}).get("turned_degrees", 0))
+    first_local, first_action = len(data.identity), len(data.identity) + len(data.local_changes)
+    local = fitted.coefficients[first_local:first_action]
+    expression = fitted.coefficients[first_action:]
+    second = fitted.second_view
+    return {
+        **(
+            {"view_matches": second.matches, "view_turn_degrees": round(second.turn_degrees, 1)}
+            if second
+            else {}
+        ),
+        **({"photo_turned_degrees": turned} if turned else {}),
+        "quality": verdict_of(reasons).value,
+        "quality_reasons": [reason.facts() for reason in reasons],
+        "scale_from": assembled.scale_from,
+        "scale": round(assembled.scale, 4),
+        "reprojection_error": {
+            "basis": round(assembled.error_basis, 5),
+            "final": round(assembled.error, 5),
+            "detected": round(assembled.error_detected, 5),
+        },
+        "coefficients": {
+            "identity": [round(float(x), 4) for x in fitted.coefficients[:first_local]],
+            "local": {
+                name: round(float(x), 4)
+                for name, x in zip(data.local_change_names, local, strict=True)
+                if x > 1e-3
+            },
+            "expression": {
+                name: round(float(x), 4) for name, x in zip(ARKIT_NAMES, expression, strict=True) if x > 1e-3
+            },
+        },
+    }
+
+
+def _list_reasons(
+    photo: StageResult, fitted: FittedPhoto, assembled: AssembledHead, data: HeadData
+) -> list[QualityReason]:
+    """Return what speaks against the head: what preprocess found in the photo, then what the fit shows."""
+    found = [read_reason(fact) for fact in photo.facts.get("reasons", [])]
+    found += judge(ReasonCode.LANDMARKS_FIT_BADLY, assembled.error_basis)
+    second = fitted.second_view
+    of_use = False
+    if second is not None:
+        against = judge(ReasonCode.SECOND_PHOTO_SAME_SIDE, second.turn_degrees)
+        against = against or judge(ReasonCode.SECOND_PHOTO_NOT_FOUND, second.matches)
+        of_use = not against
+        found += against
+    expression = dict(zip(ARKIT_NAMES, fitted.coefficients[-len(ARKIT_NAMES) :], strict=True))
+    strongest = max(expression[name] for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight"))
+    found += judge(ReasonCode.STRONG_EXPRESSION, float(strongest))
+    # A shape that two photos agree on is not in doubt.
+    if not of_use:
+        largest = np.abs(fitted.coefficients[: len(data.identity)]).max()
+        found += judge(ReasonCode.UNUSUAL_SHAPE, float(largest))
+    return found

@@ -1,0 +1,199 @@
+"""What the bake knows of the skin's UV map before it sees a photo; made once a process and device."""
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, minimum_filter
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from face3d.head import ARKIT_NAMES
+from gpu_workers.head.model.head_template import HeadData, PartData
+from gpu_workers.head.ops.array_math import smoothstep_array
+from gpu_workers.head.ops.uv_rasterization import Raster, interpolate, rasterise_atlas
+
+#: Pixels a side of the maps of smooth quantities (coordinates, weights, light, tone).
+WORK_SIZE = 1024
+#: So far behind the lips the mouth is dark, metres.
+_THROAT_DEPTH = 0.045
+#: Texels over which another chart's rim takes the colour across its seam, and points looked at on an edge.
+_SEAM_REACH, _SEAM_POINTS = 18.0, 6
+#: So far down an upper lid's rim moves at least when the eye shuts, metres.
+_LID_TRAVEL = 0.007
+#: Skin that moves so far with a smile lies in its folds, metres.
+_SMILE_TRAVEL = 0.004
+#: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
+_SIDEBURN_WIDTH, _SIDEBURN_LENGTH = 30, 0.55
+MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp", "eyelid_rim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkinAtlas:
+    """Constant maps of the skin, each WORK_SIZE a side; row 0 lies at v = 1."""
+
+    raster: Raster
+    #: Number of the skin's vertices.
+    vertex_count: int
+    #: (M, 3) int64 the skin's triangles, rows of its vertices.
+    triangles: Tensor
+    #: (N, 3) int64 triangles of what can hide skin: the skin's, then the eyes', whose vertices follow.
+    occluders: Tensor
+    #: (S, S) bool: the texel lies on a chart.
+    covered: Tensor
+    #: (S, S) bool: the texel lies on the chart of the face, which is symmetric about u = 0.5.
+    main: Tensor
+    #: Name to (S, S) float32 in 0..1.
+    masks: dict[str, Tensor]
+    #: (1, S, S) float32: 1 on the face chart, softly 0 towards the mouth's inside and the eye sockets.
+    outside: Tensor
+    #: (S, S) float32: 1 at the rims of the upper lids, 0 where nothing moves when the eyes shut.
+    upper_lids: Tensor
+    #: (S, S) float32 in 0..1: where a smile folds the skin, beside nose and mouth and under the eyes.
+    smile_folds: Tensor
+    #: (S, S) float32 in 0..1: before the ears, where hair grows.
+    sideburns: Tensor
+    #: (2, S, S) for texels of other charts: x and y, shares of the map's size, of the face chart's nearest
+    #: texel across the seam; and (1, S, S) 1 at the seam, 0 away from it and on the face chart.
+    across: Tensor
+    seam: Tensor
+    #: (S, S) float32, 0 at the lips, 1 deep in the mouth, where no light comes.
+    throat: Tensor
+    #: (M,) how many texels of the face lie on each triangle.
+    face_texels: NDArray[np.int64]
+    #: (M, 3) `triangles` on the CPU.
+    host_triangles: NDArray[np.int32]
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return (C, S, S): the skin's vertex values (V, C) on the map."""
+        return interpolate(values, self.triangles, self.raster).permute(2, 0, 1).contiguous()
+
+
+_atlases: dict[tuple[int, str], tuple[HeadData, SkinAtlas]] = {}
+_lock = threading.Lock()
+
+
+def load_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
+    """Return the atlas of this head data on a device, from the process's cache if it was made before."""
+    key = (id(data), str(device))
+    with _lock:
+        if key not in _atlases:
+            # The entry keeps `data` alive, so that its id is not given to another object.
+            _atlases[key] = (data, _build(data, data.part("skin"), device))
+        return _atlases[key][1]
+
+
+def _build(data: HeadData, skin: PartData, device: torch.device) -> SkinAtlas:
+    uvs = torch.from_numpy(skin.uvs).to(device)
+    uv_triangles = torch.from_numpy(skin.uv_triangles).long().to(device)
+    triangles = torch.from_numpy(skin.triangles).long().to(device)
+    raster, covered = rasterise_atlas(uvs, uv_triangles, WORK_SIZE)
+    island = torch.from_numpy(skin.uv_islands).to(device)[uv_triangles[:, 0]]
+    main = island[raster.triangle] == 0
+    names = [name for name in MASKS if name in data.masks]
+    stack = torch.from_numpy(np.stack([data.masks[name] for name in names], 1)).float().to(device)
+    spread = interpolate(stack, triangles, raster).clamp(0, 1)
+    masks = {name: spread[..., i].contiguous() for i, name in enumerate(names)}
+    forward = data.positions[skin.vertices, 2]
+    inner = forward[data.masks["mouth_interior"] > 0.5] if "mouth_interior" in data.masks else forward
+    front = float(inner.max(initial=float(forward.min())))
+    depth = torch.from_numpy((front - forward)[:, None]).float().to(device)
+    zeros = torch.zeros(WORK_SIZE, WORK_SIZE, device=device)
+    for name in MASKS:
+        masks.setdefault(name, zeros)
+    face = (masks["face"] > 0.5) & main & covered
+    moving = np.stack([_find_upper_lids(data, skin), _find_smile(data, skin)], 1)
+    lids, smile = interpolate(torch.from_numpy(moving).to(device), triangles, raster).clamp(0, 1).unbind(-1)
+    ears = (masks["ears"] * main).cpu().numpy()
+    hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"]).cpu().numpy()
+    outside = gaussian_filter(minimum_filter(1 - hidden, 9), 2)
+    across, seam = _find_seams(skin, main.cpu().numpy())
+    return SkinAtlas(
+        raster=raster,
+        vertex_count=skin.count,
+        triangles=triangles,
+        occluders=_list_occluders(data, skin).to(device),
+        host_triangles=skin.triangles,
+        face_texels=torch.bincount(raster.triangle[face], minlength=len(triangles)).cpu().numpy(),
+        covered=covered,
+        main=main,
+        masks=masks,
+        outside=torch.from_numpy(outside)[None].to(device) * main,
+        upper_lids=lids * main,
+        smile_folds=smile * main * (1 - masks["lips"]) * (1 - masks["mouth_interior"]),
+        sideburns=torch.from_numpy(_find_sideburns(ears)).to(device),
+        across=torch.from_numpy(across).to(device),
+        seam=torch.from_numpy(seam).to(device),
+        throat=(interpolate(depth, triangles, raster)[..., 0] / _THROAT_DEPTH).clamp(0, 1),
+    )
+
+
+def _find_upper_lids(data: HeadData, skin: PartData) -> NDArray[np.float32]:
+    """Return (V,) how far down the skin moves when both eyes shut, shares of a lid's travel."""
+    rows = [ARKIT_NAMES.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
+    down = -data.shapes[rows][:, skin.vertices, 1].sum(0)
+    return np.asarray(np.clip(down / _LID_TRAVEL, 0, 1), np.float32)
+
+
+def _find_smile(data: HeadData, skin: PartData) -> NDArray[np.float32]:
+    """Return (V,) how far the skin moves when the mouth smiles, shares of `_SMILE_TRAVEL`."""
+    rows = [ARKIT_NAMES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+    moved = np.linalg.norm(data.shapes[rows][:, skin.vertices].sum(0), axis=1)
+    return np.asarray(np.clip(moved / _SMILE_TRAVEL, 0, 1), np.float32)
+
+
+def _find_sideburns(ears: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (S, S) in 0..1: a strip from above each ear down along its side to the face, fading out."""
+    rows = np.flatnonzero((ears > 0.5).any(1))
+    if not len(rows):
+        return np.zeros_like(ears)
+    height, middle = rows[-1] - rows[0] + 1, ears.shape[1] // 2
+    strip = np.zeros_like(ears)
+    for shift in range(4, _SIDEBURN_WIDTH):
+        strip[:, shift:middle] = np.maximum(strip[:, shift:middle], ears[:, : middle - shift])
+        strip[:, middle:-shift] = np.maximum(strip[:, middle:-shift], ears[:, middle + shift :])
+    rise = height // 2
+    raised = np.maximum.reduce([np.roll(strip, -step, axis=0) for step in range(0, rise, 4)])
+    down = (np.arange(len(ears)) - rows[0]) / (_SIDEBURN_LENGTH * height)
+    raised *= np.clip(1 - down, 0, 1)[:, None] * (1 - ears)
+    return np.asarray(gaussian_filter(raised, 6), np.float32)
+
+
+def _find_seams(skin: PartData, main: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return `SkinAtlas.across` and `SkinAtlas.seam`."""
+    size = len(main)
+    edges: dict[tuple[int, int], tuple[int, int]] = {}
+    for face, uv_face in zip(skin.triangles.tolist(), skin.uv_triangles.tolist(), strict=True):
+        for k in range(3):
+            edges[face[k], face[(k + 1) % 3]] = uv_face[k], uv_face[(k + 1) % 3]
+    islands = skin.uv_islands
+    cuts = [
+        (*edges[end, start][::-1], *own)
+        for (start, end), own in edges.items()
+        if islands[own[0]] == 0 and (end, start) in edges and islands[edges[end, start][0]] != 0
+    ]
+    if not cuts:
+        return np.zeros((2, size, size), np.float32), np.zeros((1, size, size), np.float32)
+    corners = skin.uvs[np.array(cuts)] * [1, -1] + [0, 1]
+    share = np.linspace(0, 1, _SEAM_POINTS)[None, :, None]
+    beyond, here = (
+        (corners[:, k, None] * (1 - share) + corners[:, k + 1, None] * share).reshape(-1, 2) for k in (0, 2)
+    )
+    texels = np.argwhere(~main)
+    distance, nearest = cKDTree(beyond * size).query(texels[:, ::-1] + 0.5)
+    across = np.zeros((2, size, size), np.float32)
+    across[:, texels[:, 0], texels[:, 1]] = here[nearest].T
+    seam = np.zeros((1, size, size), np.float32)
+    seam[0, texels[:, 0], texels[:, 1]] = smoothstep_array(1.25 - distance / _SEAM_REACH)
+    return across, seam
+
+
+def _list_occluders(data: HeadData, skin: PartData) -> Tensor:
+    triangles, first = [skin.triangles], skin.count
+    for part in data.parts:
+        if part.material == "eyes":
+            triangles.append(part.triangles + first)
+            first += part.count
+    return torch.from_numpy(np.concatenate(triangles)).long()

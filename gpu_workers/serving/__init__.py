@@ -1,0 +1,1 @@
+"""One photo in, one map out, in this process: what others time."""

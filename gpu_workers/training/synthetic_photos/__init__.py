@@ -1,0 +1,1 @@
+"""Synthetic photos with known landmarks, made while training runs."""
