@@ -25,7 +25,7 @@ class WorkerSpec:
     pool: Pool = "prefork"
     #: Its part of the device's memory, up to 1.
     memory_share: float = 1.0
-    #: Where its processes note what they do (gpu_workers/watch.py); None: no launcher looks.
+    #: Where its processes note what they do (gpu_workers/stage_heartbeats.py); None: no launcher looks.
     watch_dir: Path | None = None
 
     @property

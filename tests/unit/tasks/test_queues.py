@@ -2,7 +2,6 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,16 @@ from pydantic import SecretStr
 from db.outbox import Publication
 from face3d.options import GPU_TYPE_NAMES
 from face3d.queues import StageQueue, all_queue_names, placed_queue, queue_name, read_queue_name
-from face3d.settings import Settings
+from face3d.settings import ROOT, Settings
 from face3d.states import STAGES, PriorityClass, StageName
 from tasks.app import App, make_app
 from tasks.chain import address_next, job_chain, task_name
 
+<<<<<<<< HEAD:tests/unit/face3d/test_queues.py
 ROOT = Path(__file__).resolve().parents[3]
 
+========
+>>>>>>>> msg:tests/unit/tasks/test_queues.py
 #: What runs in an installation; numeric code has threads' states of CUDA's own making.
 PRODUCT = ("face3d", "storage", "db", "tasks", "web", "gpu_workers", "compose", "cli", "capacity")
 NUMERIC = ("gpu_workers/engines", "gpu_workers/head")
