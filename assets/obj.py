@@ -1,7 +1,7 @@
 """head.obj and head.mtl: quads and UV seams kept, one object a part (Wavefront OBJ 3.0).
 
 The materials hold what Blender, three.js and MeshLab read alike, and nothing that one of them reads wrongly
-(docs/consumers.md has the measurements):
+(docs/reference/consumers.md has the measurements):
 - Coverage is a picture of its own, the same in all four channels: Blender takes the fourth, three.js the
   second, and multiplies it with what the colour's picture covers: that one is opaque.
 - Roughness is a number. Blender 5 takes every picture of an .mtl for sRGB: a roughness map makes skin wet

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every figure of docs/benchmarks.md that needs a GPU, in one run: bash bench/card.sh PHOTOS OUT PART...
+# Every figure of docs/explanation/benchmarks.md that needs a GPU, in one run: bash bench/card.sh PHOTOS OUT PART...
 # PHOTOS: a folder of portraits. OUT: an empty folder for tables and raw CSV. PART: names of the case below.
 # Environment: PYTHON (an interpreter with Face3D's requirements), FACE3D_MODEL_DIR, GIT_COMMIT (without .git).
 set -uo pipefail

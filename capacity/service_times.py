@@ -1,7 +1,7 @@
 """Service times for the plan: measured ones, and claimed ones for cards that nobody here has measured.
 
-Every `data/cards_*.json` holds figures of one origin; docs/planning.md describes the format. A measured
-card replaces a claimed one. No figure is ever converted from one card to another.
+Every `data/cards_*.json` holds figures of one origin; docs/how-to/planning.md describes the format. A
+measured card replaces a claimed one. No figure is ever converted from one card to another.
 """
 
 import json

@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cli.probing import BUSY, Finding, Probe, first_line, run_probes
 from cli.server_checks import server_probes
+from face3d.extras import is_chosen
 from face3d.settings import Settings
 
 #: Free space that a stack and a few hundred assets need, bytes.
@@ -24,8 +25,9 @@ SECONDS = 3.7
 #: The whole command's time, from the start of its process.
 COMMAND_SECONDS = 4.4
 
-#: What loads machine code.
-LIBRARIES = ("simplejpeg", "pi_heif", "isal.isal_zlib", "psycopg", "ai_edge_litert.interpreter", "torch")
+#: What loads machine code: everywhere, and where stages run.
+SHARED_LIBRARIES = ("psycopg",)
+WORKER_LIBRARIES = ("simplejpeg", "pi_heif", "isal.isal_zlib", "ai_edge_litert.interpreter", "torch")
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -42,17 +44,23 @@ def _time_left() -> float:
 
 
 def machine_probes(settings: Settings) -> list[Probe]:
-    """Return what looks at this machine and at what is installed on it."""
-    return [
-        Probe(subject=subject, examine=examine, remedy=BUSY, late_is_wrong=False, modules=modules)
-        for subject, examine, modules in (
-            ("machine", lambda: examine_machine(settings), ()),
-            ("libraries", examine_libraries, ()),
+    """Return what looks at this machine and at what is installed; what stages need only where they run."""
+    runs_stages = is_chosen("worker")
+    libraries = (*SHARED_LIBRARIES, *(WORKER_LIBRARIES if runs_stages else ()))
+    found: list[tuple[str, Callable[[], Iterable[Finding]], tuple[str, ...]]] = [
+        ("machine", lambda: examine_machine(settings), ()),
+        ("libraries", lambda: examine_libraries(libraries), ()),
+    ]
+    if runs_stages:
+        found += [
             ("photo sandbox", lambda: [examine_sandbox(settings)], ("gpu_workers.decoding.client",)),
             ("models", lambda: examine_models(settings), ("gpu_workers.head.model.head_template",)),
             ("engine hrn", lambda: examine_engine_hrn(settings), ("gpu_workers.engines.hrn.files",)),
-            ("local stack", lambda: examine_stack(settings), ("compose.local.lock",)),
-        )
+        ]
+    found.append(("local stack", lambda: examine_stack(settings), ("compose.local.lock",)))
+    return [
+        Probe(subject=subject, examine=examine, remedy=BUSY, late_is_wrong=False, modules=modules)
+        for subject, examine, modules in found
     ]
 
 
@@ -85,16 +93,16 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
     )
 
 
-def examine_libraries() -> Iterator[Finding]:
-    """Yield findings on the libraries that load machine code, from a process of its own: it may crash."""
-    command = [sys.executable, "-c", _LOAD, *LIBRARIES]
+def examine_libraries(names: Sequence[str]) -> Iterator[Finding]:
+    """Yield findings on libraries that load machine code, from a process of its own: it may crash."""
+    command = [sys.executable, "-c", _LOAD, *names]
     late = False
     try:
         printed = subprocess.run(command, capture_output=True, check=False, timeout=SECONDS - 0.3).stdout
     except subprocess.TimeoutExpired as expired:
         printed, late = expired.stdout or b"", True
     answers = dict(line.split(" ", 1) for line in printed.decode().splitlines() if " " in line)
-    for name in LIBRARIES:
+    for name in names:
         subject = f"library {name.split('.')[0]}"
         if late and name not in answers:
             yield Finding(

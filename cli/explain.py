@@ -19,13 +19,13 @@ def register(app: typer.Typer) -> None:
 
 def explain(job: Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]) -> None:
     """Say where each stage of a job ran, what the router knew when it chose, and what was tried."""
-    from db import jobs
+    from db import queries
     from db.session import make_session_factory
     from db.workers import live_workers
 
     settings = get_settings()
     with make_session_factory(settings)() as session:
-        found = jobs.find(session, job)
+        found = queries.find(session, job)
         workers = live_workers(session, timeout_seconds=settings.worker_timeout_seconds)
         output.print(f"{found.id}  {found.state}  tier {found.tier}", markup=False)
         forced = found.options.get("gpu-type", "any")

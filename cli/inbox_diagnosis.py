@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cli.probing import Finding
-from db.jobs import find_hidden_photo
+from db.queries import find_hidden_photo
 from db.session import make_session_factory
 from db.subscriptions import list_subscriptions
 from face3d.settings import Settings

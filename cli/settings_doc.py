@@ -1,4 +1,4 @@
-"""docs/settings.md from the settings' own descriptions: `python -m cli.settings_doc`."""
+"""docs/reference/settings.md from the settings' own descriptions: `python -m cli.settings_doc`."""
 
 from pathlib import Path
 from types import NoneType
@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from face3d.settings import ROOT, Settings
 
-PAGE = ROOT / "docs" / "settings.md"
+PAGE = ROOT / "docs" / "reference" / "settings.md"
 
 _HEAD = """# Settings
 
@@ -66,5 +66,5 @@ def _kind(annotation: Any) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(settings_page())

@@ -46,7 +46,7 @@ def submit(
     photos: Annotated[list[Path], typer.Argument(help="Photos, one face each.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="Assets go to OUT/<job>/.")] = Path("out"),
     option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, several times (docs/options.md).")
+        list[str] | None, typer.Option(help="NAME=VALUE, several times (docs/reference/options.md).")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the assets.")] = True,
 ) -> None:

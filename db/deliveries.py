@@ -18,6 +18,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from db.statements import load_statement
+
 #: Messages on their way at once to all those endpoints together whose last answer did not come in time.
 HANGING_PLACES = 8
 #: Endpoints looked at in one claim.
@@ -73,39 +75,14 @@ class Outcome:
     timed_out: bool = False
 
 
-_FREE_ENDPOINTS = text("""
-    SELECT e.id, e.hangs, set_config('idle_in_transaction_session_timeout', :idle, true)
-      FROM webhook_endpoints e
-     WHERE e.enabled AND (e.paused_until IS NULL OR e.paused_until <= now())
-       AND (CAST(:only AS uuid[]) IS NULL OR e.id = ANY(CAST(:only AS uuid[])))
-       AND EXISTS (SELECT 1 FROM deliveries d WHERE d.endpoint_id = e.id AND d.state = 'pending'
-                      AND d.due_at <= now() AND (d.claimed_until IS NULL OR d.claimed_until <= now()))
-       AND (SELECT count(*) FROM deliveries d WHERE d.endpoint_id = e.id AND d.claimed_until > now())
-           < CASE WHEN e.hangs THEN 1 ELSE :places END
-     ORDER BY e.hangs, (SELECT min(d.due_at) FROM deliveries d
-                         WHERE d.endpoint_id = e.id AND d.state = 'pending')
-     LIMIT :endpoints FOR NO KEY UPDATE OF e SKIP LOCKED
-""")
+_FREE_ENDPOINTS = load_statement("find_free_endpoints")
 
 _HANGING = text("""
     SELECT count(*) FROM deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id
      WHERE e.hangs AND d.claimed_until > now()
 """)
 
-_CLAIM = text("""
-    WITH picked AS (
-        SELECT d.id FROM webhook_endpoints e CROSS JOIN LATERAL (
-            SELECT w.id FROM deliveries w
-             WHERE w.endpoint_id = e.id AND w.state = 'pending' AND w.due_at <= now()
-               AND (w.claimed_until IS NULL OR w.claimed_until <= now())
-             ORDER BY w.due_at, w.id
-             LIMIT greatest(0, CASE WHEN e.hangs THEN 1 ELSE :places END
-                - (SELECT count(*) FROM deliveries b WHERE b.endpoint_id = e.id AND b.claimed_until > now()))
-               FOR UPDATE SKIP LOCKED) d
-         WHERE e.id = ANY(CAST(:endpoints AS uuid[])))
-    UPDATE deliveries d SET claim = d.claim + 1, claimed_until = now() + make_interval(secs => :guard)
-      FROM picked WHERE d.id = picked.id RETURNING d.id, d.claim
-""")
+_CLAIM = load_statement("claim_deliveries")
 
 
 def claim_due(
@@ -149,26 +126,7 @@ def release(session: Session, claims: Sequence[Claim]) -> None:
         )
 
 
-_BEGIN = text("""
-    WITH begun AS (
-        UPDATE deliveries d
-           SET attempts = d.attempts + 1, begun = d.claim,
-               claimed_until = now() + make_interval(secs => :hold),
-               due_at = now() + make_interval(secs => greatest(:hold,
-                   coalesce((CAST(:waits AS float8[]))[d.attempts + 1], 0)))
-          FROM webhook_endpoints e
-         WHERE d.id = :id AND d.claim = :claim AND d.begun < d.claim AND d.state = 'pending'
-           AND d.claimed_until > now() AND d.attempts < :tries AND e.id = d.endpoint_id AND e.enabled
-     RETURNING d.id, d.endpoint_id, d.job_id, e.url, e.secret, e.previous_secrets, d.payload, d.created_at,
-               d.attempts),
-    noted AS (
-        INSERT INTO delivery_tries (delivery_id, number)
-        SELECT id, 1 + coalesce((SELECT max(number) FROM delivery_tries t WHERE t.delivery_id = begun.id), 0)
-          FROM begun RETURNING number)
-    SELECT begun.*, noted.number, now() AS at,
-           set_config('idle_in_transaction_session_timeout', :idle, true)
-      FROM begun, noted
-""")
+_BEGIN = load_statement("begin_delivery")
 
 #: The last try's worker died: there is none left.
 _END_SPENT = text("""

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from db import erasures
 from db.deliveries import forget_answers
-from db.jobs import cancel, check_id, lock, release_stages
+from db.lifecycle import cancel, lock, release_stages
 from db.locks import lock_endpoints
 from db.models import Attempt, Delivery, Job
+from db.queries import check_id
 from face3d.options import FREE_TEXT_OPTIONS, OPTION_NAMES
 from face3d.states import TERMINAL_JOB_STATES, JobState
 

@@ -14,15 +14,17 @@ from uuid import uuid4
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.jobs import end_job, redispatch
+from db.lifecycle import end_job, redispatch
 from db.locks import lock_job
 from db.results import StoredFile
+from db.statements import load_statement
 from db.webhooks import insert_deliveries
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.states import STAGES, JobState, Quality, StageName, StageState
+from face3d.worker_spec import WorkerSpec
 
 
-class Verdict(StrEnum):
+class Decision(StrEnum):
     """What a task that just started must do."""
 
     #: It holds the lease: work.
@@ -31,15 +33,6 @@ class Verdict(StrEnum):
     DONE = "done"
     #: Older dispatch, leased elsewhere, or the job ended: stop this copy of the chain.
     IGNORE = "ignore"
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerIdentity:
-    """Who works: written into the attempt."""
-
-    name: str
-    gpu_type: str
-    device: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +75,7 @@ _READ_STAGES = text(
     "  FROM stages WHERE job_id = :job_id"
 )
 
-_TAKE = text("""
-    WITH taken AS (
-        UPDATE stages
-           SET state = 'running', attempt = attempt + 1, lease = :lease,
-               lease_until = now() + make_interval(secs => :seconds), started_at = now(), finished_at = NULL
-         WHERE job_id = :job_id AND name = :stage
-     RETURNING job_id, name, attempt, lease, queue),
-    started AS (
-        UPDATE jobs SET state = 'running', started_at = coalesce(started_at, now())
-         WHERE id = :job_id AND state = 'accepted')
-    INSERT INTO attempts (job_id, stage, number, lease, worker, gpu_type, device, queue, engine)
-    SELECT job_id, name, attempt, lease, :worker, :gpu_type, :device, queue, :engine FROM taken
-""")
+_TAKE = load_statement("take_stage")
 
 
 def take(
@@ -103,23 +84,23 @@ def take(
     job_id: str,
     stage: StageName,
     dispatch: int,
-    worker: WorkerIdentity,
+    worker: WorkerSpec,
     seconds: float,
-) -> tuple[Verdict, LeasedJob | None]:
+) -> tuple[Decision, LeasedJob | None]:
     """Decide what a started task does, and lease the stage if it is to work; the caller commits."""
     job = session.execute(_LOCK_AND_READ, {"job_id": job_id}).one_or_none()
     if job is None or job.dispatch != dispatch or job.state not in (JobState.ACCEPTED, JobState.RUNNING):
-        return Verdict.IGNORE, None
+        return Decision.IGNORE, None
     stages = session.execute(_READ_STAGES, {"job_id": job_id, "stage": stage.value}).all()
     mine = next(one for one in stages if one.name == stage)
     if any(one.state != StageState.DONE for one in stages if one.ordinal < mine.ordinal):
-        return Verdict.IGNORE, None
+        return Decision.IGNORE, None
     if mine.state == StageState.DONE:
-        return Verdict.DONE, None
+        return Decision.DONE, None
     if mine.state != StageState.DISPATCHED:
         # Running and alive: its holder works. Running and run out: the relay gives the job a new dispatch
         # number in a moment; taking the stage here would hide a death from the poison count.
-        return Verdict.IGNORE, None
+        return Decision.IGNORE, None
     token = str(uuid4())
     session.execute(
         _TAKE,
@@ -134,7 +115,7 @@ def take(
             "engine": job.options.get("engine", ""),
         },
     )
-    return Verdict.WORK, LeasedJob(
+    return Decision.WORK, LeasedJob(
         lease=Lease(job_id=job_id, stage=stage, attempt=mine.attempt + 1, token=token, dispatch=dispatch),
         bucket=job.bucket,
         key=job.key,
@@ -171,28 +152,7 @@ def fence(lease: Lease) -> dict[str, Any]:
     }
 
 
-_COMMIT = text("""
-    WITH committed AS (
-        UPDATE stages SET state = 'done', lease = NULL, lease_until = NULL, prefix = :prefix,
-               finished_at = now()
-         WHERE job_id = :job_id AND name = :stage AND attempt = :attempt AND lease = :lease
-     RETURNING job_id, name, attempt, ordinal),
-    reported AS (
-        UPDATE attempts SET outcome = 'done', finished_at = now(), timings = CAST(:timings AS jsonb),
-               ran = CAST(:ran AS jsonb)
-         WHERE job_id = :job_id AND stage = :stage AND number = :attempt AND lease = :lease
-           AND EXISTS (SELECT 1 FROM committed)),
-    onward AS (
-        UPDATE stages s SET state = 'dispatched', dispatched_at = now(), queue = NULL
-          FROM committed c
-         WHERE s.job_id = c.job_id AND s.ordinal = c.ordinal + 1 AND s.state <> 'done'),
-    kept AS (
-        INSERT INTO artifacts (job_id, stage, attempt, name, bucket, size, sha256, content_type)
-        SELECT c.job_id, c.name, c.attempt, f.name, f.bucket, f.size, f.sha256, f.content_type
-          FROM committed c, jsonb_to_recordset(CAST(:files AS jsonb))
-               AS f (name text, bucket text, size bigint, sha256 text, content_type text))
-    SELECT ordinal FROM committed
-""")
+_COMMIT = load_statement("commit_stage")
 
 
 def complete(
@@ -238,20 +198,13 @@ def complete(
     return []
 
 
+_END_ATTEMPT = load_statement("end_attempt")
+
+
 def end_attempt(session: Session, lease: Lease, outcome: str, code: str, message: str) -> bool:
     """Give the lease back with an error; False when it was lost before."""
     released = session.execute(
-        text(
-            "WITH released AS ("
-            " UPDATE stages SET state = 'failed', lease = NULL, lease_until = NULL, finished_at = now(),"
-            "        failures = failures + CASE WHEN :outcome = 'failed' THEN 1 ELSE 0 END"
-            "  WHERE job_id = :job_id AND name = :stage AND attempt = :attempt AND lease = :lease"
-            " RETURNING 1)"
-            " UPDATE attempts SET outcome = :outcome, finished_at = now(), error_code = :code,"
-            "        error_message = :message"
-            "  WHERE job_id = :job_id AND stage = :stage AND number = :attempt"
-            "    AND EXISTS (SELECT 1 FROM released) RETURNING 1"
-        ),
+        _END_ATTEMPT,
         {**fence(lease), "outcome": outcome, "code": code, "message": message[:500]},
     )
     return released.scalar() is not None

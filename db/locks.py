@@ -21,7 +21,7 @@ LOCK_ORDER = (
     "delivery_tries",
     "workers",
     "relays",
-    "chores",
+    "periodic_tasks",
     "event_subscriptions",
     "sign_ins",
 )

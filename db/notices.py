@@ -1,4 +1,4 @@
-"""LISTEN/NOTIFY between the rooms that write work and the relay that publishes it."""
+"""LISTEN/NOTIFY between the packages that write work and the relay that publishes it."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session

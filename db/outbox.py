@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.jobs import redispatch
+from db.lifecycle import redispatch
 from db.locks import try_lock_job
+from db.statements import load_statement
+from face3d.queues import StageQueue, placed_queue
 from face3d.states import StageName
 
 
@@ -28,27 +30,11 @@ class Publication:
     due_at: datetime
 
 
-_CLAIM = text("""
-    WITH picked AS MATERIALIZED (
-        SELECT id, due_at FROM outbox WHERE due_at <= now() ORDER BY priority, id LIMIT :limit
-           FOR UPDATE SKIP LOCKED),
-    claimed AS (
-        UPDATE outbox o SET due_at = now() + make_interval(secs => :seconds)
-          FROM picked WHERE o.id = picked.id
-     RETURNING o.id, o.job_id, o.dispatch, o.priority, o.due_at AS claimed_until, picked.due_at)
-    SELECT c.id, c.job_id, c.dispatch, c.claimed_until, c.due_at,
-           (SELECT array_agg(s.name ORDER BY s.ordinal) FROM stages s JOIN jobs j ON j.id = s.job_id
-             WHERE s.job_id = c.job_id AND s.state <> 'done' AND j.dispatch = c.dispatch
-               AND j.state IN ('accepted', 'running')) AS names
-      FROM claimed c ORDER BY c.priority, c.id
-""")
+_CLAIM = load_statement("claim_outbox")
 
 
 def claim_publications(session: Session, *, limit: int, seconds: float) -> list[Publication]:
     """Claim due outbox rows and return what they ask for: interactive jobs first, then by age.
-
-    Rows are picked once, and stages looked up row by row: while statistics are stale, as after a thousand
-    uploads at once, the planner has repeated both for every row, for longer than a statement may take.
 
     The caller commits, then publishes, then calls `end_publications`: no row is locked meanwhile. Of a relay
     that dies or freezes in between the rows are due again after `seconds`; they are published twice then,
@@ -118,35 +104,26 @@ class OverdueDispatch:
     stage: StageName
     dispatch: int
     #: None: the publication never reached the router.
-    queue: str | None
+    queue: StageQueue | None
     #: A stage sent later to the same queue has started already.
     overtaken: bool
 
 
+_OVERDUE = load_statement("find_overdue_dispatches")
+
+
 def find_overdue(session: Session, *, older_than_seconds: float, limit: int = 500) -> list[OverdueDispatch]:
     """Return dispatched stages that nobody started, oldest first."""
-    rows = session.execute(
-        text(
-            "SELECT s.job_id, s.name, j.dispatch, s.queue, EXISTS ("
-            "   SELECT 1 FROM stages later WHERE later.queue = s.queue AND later.state = 'running'"
-            "      AND later.dispatched_at > s.dispatched_at)"
-            "  FROM stages s JOIN jobs j ON j.id = s.job_id"
-            " WHERE s.state = 'dispatched' AND j.state IN ('accepted', 'running')"
-            "   AND s.dispatched_at < now() - make_interval(secs => :age)"
-            "   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.job_id = j.id)"
-            # Stranded by its caller's own wish: it waits for a worker of that type, and must not hide others.
-            "   AND (s.queue IS NULL OR j.options->>'gpu-type' = 'any' OR EXISTS ("
-            "     SELECT 1 FROM workers w WHERE w.gpu_type = split_part(s.queue, '.', 2)"
-            "      AND w.heartbeat_at > now() - interval '1 minute'))"
-            " ORDER BY s.dispatched_at LIMIT :limit"
-        ),
-        {"age": older_than_seconds, "limit": limit},
-    )
+    rows = session.execute(_OVERDUE, {"age": older_than_seconds, "limit": limit})
     return [
         OverdueDispatch(
-            job_id=str(job_id), stage=StageName(stage), dispatch=dispatch, queue=queue, overtaken=overtaken
+            job_id=str(row.job_id),
+            stage=StageName(row.name),
+            dispatch=row.dispatch,
+            queue=placed_queue(row.name, row.gpu_type, row.priority_class),
+            overtaken=row.overtaken,
         )
-        for job_id, stage, dispatch, queue, overtaken in rows
+        for row in rows
     ]
 
 

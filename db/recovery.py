@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.jobs import end_job, redispatch
 from db.leases import Lease, end_attempt, fence
+from db.lifecycle import end_job, redispatch
 from db.locks import lock_job, try_lock_job
 from face3d.errors import ErrorCode, RefusedError
 from face3d.states import StageName

@@ -1,4 +1,4 @@
-"""What the relays did last: their rounds, and how each periodic work went; monitoring reads it."""
+"""What the relays did last: their rounds, and how each periodic task went; monitoring reads it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,11 +34,11 @@ def forget_silent_relays(session: Session) -> None:
     )
 
 
-def note_chore_started(session: Session, name: str, *, every_seconds: float, relay: str) -> None:
-    """Write that a relay began a periodic work: one that never ends is seen by it."""
+def note_task_started(session: Session, name: str, *, every_seconds: float, relay: str) -> None:
+    """Write that a relay began a periodic task: one that never ends is seen by it."""
     session.execute(
         text(
-            "INSERT INTO chores (name, every_seconds, relay) VALUES (:name, :every, :relay)"
+            "INSERT INTO periodic_tasks (name, every_seconds, relay) VALUES (:name, :every, :relay)"
             " ON CONFLICT (name) DO UPDATE SET every_seconds = excluded.every_seconds,"
             " relay = excluded.relay, started_at = now()"
         ),
@@ -46,8 +46,8 @@ def note_chore_started(session: Session, name: str, *, every_seconds: float, rel
     )
 
 
-def note_chore_ended(session: Session, name: str, *, error: str | None) -> None:
-    """Write how a periodic work ended.
+def note_task_ended(session: Session, name: str, *, error: str | None) -> None:
+    """Write how a periodic task ended.
 
     Args:
         error: the kind of what went wrong; None: it succeeded.
@@ -58,7 +58,7 @@ def note_chore_ended(session: Session, name: str, *, error: str | None) -> None:
         else "failures = failures + 1, failures_total = failures_total + 1, last_error = :error"
     )
     session.execute(
-        text(f"UPDATE chores SET {outcome} WHERE name = :name"),  # noqa: S608 - constants of ours
+        text(f"UPDATE periodic_tasks SET {outcome} WHERE name = :name"),  # noqa: S608 - constants of ours
         {"name": name, "error": error},
     )
 
@@ -74,8 +74,8 @@ class RelayFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChoreFacts:
-    """One periodic work, whichever relay did it."""
+class TaskFacts:
+    """One periodic task, whichever relay did it."""
 
     name: str
     every_seconds: float
@@ -105,17 +105,17 @@ def read_relays(session: Session) -> Sequence[RelayFacts]:
     return [RelayFacts(name=name, leads=leads, round_age=float(age)) for name, leads, age in rows]
 
 
-def read_chores(session: Session) -> Sequence[ChoreFacts]:
-    """Return the periodic works by name."""
+def read_tasks(session: Session) -> Sequence[TaskFacts]:
+    """Return the periodic tasks by name."""
     rows = session.execute(
         text(
             "SELECT name, every_seconds, extract(epoch FROM now() - started_at),"
             " extract(epoch FROM now() - succeeded_at), extract(epoch FROM succeeded_at),"
-            " failures, failures_total, last_error FROM chores ORDER BY name"
+            " failures, failures_total, last_error FROM periodic_tasks ORDER BY name"
         )
     )
     return [
-        ChoreFacts(
+        TaskFacts(
             name=name,
             every_seconds=float(every),
             started_age=max(0.0, float(started)),

@@ -3,8 +3,8 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.jobs import end_job, redispatch
 from db.leases import Lease, end_attempt
+from db.lifecycle import end_job, redispatch
 from db.locks import lock_job
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.states import AttemptOutcome, StageName

@@ -7,14 +7,16 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from face3d.queues import placed_queue, queue_name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
     """One look at the tables."""
 
-    #: (state, tier)
+    #: (state, priority class)
     jobs: Sequence[tuple[str, str, int]]
-    #: (queue, state): stages that are dispatched or running.
+    #: (queue's name, state): stages that are dispatched or running; `unplaced` for those without a queue.
     queues: Sequence[tuple[str, str, int]]
     #: (stage, GPU type, outcome): attempts of the last hour.
     attempts: Sequence[tuple[str, str, str, int]]
@@ -33,11 +35,7 @@ def read_statistics(session: Session) -> Statistics:
     ).one()
     return Statistics(
         jobs=_rows(session, "SELECT state, tier, count(*) FROM jobs GROUP BY state, tier ORDER BY 1, 2"),
-        queues=_rows(
-            session,
-            "SELECT coalesce(queue, 'unplaced'), state, count(*) FROM stages"
-            " WHERE state IN ('dispatched', 'running') GROUP BY queue, state ORDER BY 1, 2",
-        ),
+        queues=_queues(session),
         attempts=_rows(
             session,
             "SELECT stage, gpu_type, outcome, count(*) FROM attempts"
@@ -48,6 +46,18 @@ def read_statistics(session: Session) -> Statistics:
         outbox_age_seconds=float(age),
         deliveries=_rows(session, "SELECT state, count(*) FROM deliveries GROUP BY state ORDER BY 1"),
     )
+
+
+def _queues(session: Session) -> list[tuple[str, str, int]]:
+    rows = session.execute(
+        text(
+            "SELECT CASE WHEN gpu_type IS NOT NULL THEN name END AS stage, gpu_type, priority_class, state,"
+            "       count(*) AS stages FROM stages WHERE state IN ('dispatched', 'running')"
+            " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+        )
+    )
+    placed = [(placed_queue(row.stage, row.gpu_type, row.priority_class), row) for row in rows]
+    return [(queue_name(queue) if queue else "unplaced", row.state, row.stages) for queue, row in placed]
 
 
 def _rows(session: Session, statement: str) -> list[Any]:

@@ -7,8 +7,9 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.relay_health import ChoreFacts, RelayFacts, read_chores, read_relays
+from db.relay_health import RelayFacts, TaskFacts, read_relays, read_tasks
 from db.upkeep import Overdue, read_overdue
+from face3d.queues import DELIVERY_QUEUE, placed_queue, queue_name
 from face3d.settings import Settings
 
 Level = Literal["ok", "warn", "fail"]
@@ -19,8 +20,8 @@ RELAY_SECONDS = 15.0
 LATE_SECONDS = 30.0
 #: Photos that wait longer than this are worth a look, whatever the cause.
 WAIT_SECONDS = 600.0
-#: Periodic work is late when it did not succeed within so many of its pauses and this long.
-CHORE_PAUSES, CHORE_SECONDS = 3.0, 60.0
+#: A periodic task is late when it did not succeed within so many of its pauses and this long.
+TASK_PAUSES, TASK_SECONDS = 3.0, 60.0
 #: Retention runs each ten minutes.
 OVERDUE_WARN_SECONDS, OVERDUE_FAIL_SECONDS = 2 * 3600.0, 86400.0
 
@@ -64,7 +65,7 @@ class Facts:
     """One look at the rows."""
 
     relays: Sequence[RelayFacts]
-    chores: Sequence[ChoreFacts]
+    tasks: Sequence[TaskFacts]
     outbox_seconds: float
     #: How long the oldest webhook message that is due has been due.
     delivery_seconds: float
@@ -100,30 +101,38 @@ def read_facts(session: Session, settings: Settings) -> Facts:
     beats = session.scalars(
         text(
             "SELECT extract(epoch FROM now() - heartbeat_at) FROM workers"
-            " WHERE jsonb_exists(stages, 'delivery') ORDER BY heartbeat_at DESC"
-        )
+            " WHERE jsonb_exists(stages, :queue) ORDER BY heartbeat_at DESC"
+        ),
+        {"queue": DELIVERY_QUEUE},
     )
     queues = session.execute(
         text(
-            "SELECT s.queue, count(*), extract(epoch FROM now() - min(s.dispatched_at)), EXISTS ("
-            "   SELECT 1 FROM workers w WHERE w.gpu_type = split_part(s.queue, '.', 2)"
-            "      AND jsonb_exists(w.stages, split_part(s.queue, '.', 1)) AND w.state = 'ready'"
-            "      AND w.heartbeat_at > now() - make_interval(secs => :timeout))"
-            "  FROM stages s WHERE s.state = 'dispatched' AND s.queue IS NOT NULL"
-            " GROUP BY s.queue ORDER BY s.queue"
+            "SELECT s.name, s.gpu_type, s.priority_class, count(*) AS waiting,"
+            "       extract(epoch FROM now() - min(s.dispatched_at)) AS age, EXISTS ("
+            "   SELECT 1 FROM workers w WHERE w.gpu_type = s.gpu_type AND jsonb_exists(w.stages, s.name)"
+            "      AND w.state = 'ready' AND w.heartbeat_at > now() - make_interval(secs => :timeout)"
+            "  ) AS served"
+            "  FROM stages s WHERE s.state = 'dispatched' AND s.gpu_type IS NOT NULL"
+            " GROUP BY s.name, s.gpu_type, s.priority_class ORDER BY 1, 2, 3"
         ),
         {"timeout": settings.worker_timeout_seconds},
     )
     return Facts(
         relays=read_relays(session),
-        chores=read_chores(session),
+        tasks=read_tasks(session),
         outbox_seconds=max(0.0, float(outbox or 0)),
         delivery_seconds=max(0.0, float(delivery or 0)),
         delivery_workers=[float(age) for age in beats],
         receivers=ReceiverFacts(hanging=hanging, gone=gone, given_up=given_up),
         queues=[
-            QueueFacts(name=name, waiting=count, oldest_seconds=max(0.0, float(age)), served=served)
-            for name, count, age, served in queues
+            QueueFacts(
+                name=queue_name(queue),
+                waiting=row.waiting,
+                oldest_seconds=max(0.0, float(row.age)),
+                served=row.served,
+            )
+            for row in queues
+            if (queue := placed_queue(row.name, row.gpu_type, row.priority_class))
         ],
         overdue=read_overdue(session, retention_days=settings.retention_days),
         database_bytes=int(size),
@@ -133,7 +142,7 @@ def read_facts(session: Session, settings: Settings) -> Facts:
 def judge(facts: Facts, settings: Settings) -> Iterator[Symptom]:
     """Yield one symptom for each part of the whole, those that are well too."""
     yield _relay(facts)
-    yield from _chores(facts)
+    yield from _tasks(facts)
     yield _late("outbox", facts.outbox_seconds, "look at the relay's log: is the broker away?")
     yield _delivery_worker(facts, settings)
     yield _late("webhooks", facts.delivery_seconds, "look at the log of the delivery worker and of the relay")
@@ -160,26 +169,26 @@ def _relay(facts: Facts) -> Symptom:
     return Symptom(subject="relay", level="fail", detail=detail, remedy=remedy)
 
 
-def _chores(facts: Facts) -> Iterator[Symptom]:
-    """Yield one line on all that is well, and one on each periodic work that is not."""
+def _tasks(facts: Facts) -> Iterator[Symptom]:
+    """Yield one line on all that is well, and one on each periodic task that is not."""
     well = []
-    for chore in facts.chores:
-        limit = CHORE_PAUSES * chore.every_seconds + CHORE_SECONDS
-        age = chore.success_age
+    for task in facts.tasks:
+        limit = TASK_PAUSES * task.every_seconds + TASK_SECONDS
+        age = task.success_age
         last = "it never succeeded" if age is None else f"last success {_span(age)} ago"
-        late = chore.started_age > limit if age is None else age > limit
-        if not chore.failures and not late:
-            well.append(chore.name)
+        late = task.started_age > limit if age is None else age > limit
+        if not task.failures and not late:
+            well.append(task.name)
             continue
-        failed = f"failed {chore.failures} times in a row ({chore.last_error}); " if chore.failures else ""
+        failed = f"failed {task.failures} times in a row ({task.last_error}); " if task.failures else ""
         yield Symptom(
-            subject=f"relay: {chore.name}",
-            level="fail" if late or chore.failures > 1 else "warn",
+            subject=f"relay: {task.name}",
+            level="fail" if late or task.failures > 1 else "warn",
             detail=failed + last,
             remedy="look for `chore.failed` in the log of the leading relay",
         )
     if well:
-        yield Symptom(subject="relay's chores", level="ok", detail=", ".join(well))
+        yield Symptom(subject="relay's periodic tasks", level="ok", detail=", ".join(well))
 
 
 def _late(subject: str, seconds: float, remedy: str) -> Symptom:
@@ -252,7 +261,7 @@ def _retention(facts: Facts) -> Symptom:
     return Symptom(
         subject="retention",
         level="fail" if late > OVERDUE_FAIL_SECONDS else "warn",
-        detail=f"the oldest photo is {_span(late)} overdue; {failing} jobs cannot be tidied or erased",
+        detail=f"the oldest photo is {_span(late)} overdue; {failing} jobs cannot be cleaned up or erased",
         remedy="look for `retention.job_failed` and `tidying.job_failed` in the relay's log",
     )
 

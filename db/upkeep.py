@@ -1,4 +1,4 @@
-"""Which jobs the relay must end, tidy and erase, and which of them met an error the last time.
+"""Jobs that the relay must end, erase or collect garbage of, and which of them met an error the last time.
 
 A job that fails waits before it is tried again, so that a few of them never fill the window of a round.
 """
@@ -44,7 +44,7 @@ def age_seconds(retention_days: float) -> float | None:
     return retention_days * 86400.0 if retention_days > 0 else None
 
 
-def find_untidied(session: Session, *, settled_seconds: float, limit: int) -> list[str]:
+def find_uncollected(session: Session, *, settled_seconds: float, limit: int) -> list[str]:
     """Return ids of ended jobs whose artifacts are to be deleted, oldest first."""
     return _ids(
         session,
@@ -103,16 +103,16 @@ def note_success(session: Session, job_id: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Overdue:
-    """How far retention and tidying are behind."""
+    """How far retention and garbage collection are behind."""
 
     #: Seconds that the oldest photo lies there longer than the settings say; 0 without any.
     retention_seconds: float
-    #: Jobs with which the last try of tidying or erasing met an error.
+    #: Jobs with which the last try to collect their garbage or to erase them met an error.
     failing_jobs: int
 
 
 def read_overdue(session: Session, *, retention_days: float) -> Overdue:
-    """Return how far retention and tidying are behind."""
+    """Return how far retention and garbage collection are behind."""
     age = age_seconds(retention_days)
     late = session.execute(
         text(

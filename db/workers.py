@@ -9,7 +9,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from db.models import Worker
-from face3d.states import StageName, Tier
+from face3d.queues import StageQueue, placed_queue
+from face3d.states import PriorityClass, StageName
 
 
 def beat(
@@ -91,7 +92,7 @@ class TypeFacts:
     slots: int
     #: Largest memory among its workers, MB.
     memory_mb: float
-    #: Waiting attempts of the stage by tier value.
+    #: Waiting attempts of the stage by priority class.
     waiting: Mapping[str, int]
     #: Running attempts of any stage: they share the slots.
     running: int
@@ -110,16 +111,16 @@ def type_facts(session: Session, stage: StageName, *, timeout_seconds: float) ->
         {"age": timeout_seconds, "stage": stage.value},
     ).all()
     load: dict[str, dict[str, int]] = {}
-    for queue, state, count in session.execute(
+    for gpu_type, priority_class, state, count in session.execute(
         text(
-            "SELECT queue, state, count(*) FROM stages WHERE state IN ('dispatched', 'running')"
-            " AND queue IS NOT NULL AND (name = :stage OR state = 'running') GROUP BY queue, state"
+            "SELECT gpu_type, priority_class, state, count(*) FROM stages"
+            " WHERE state IN ('dispatched', 'running') AND gpu_type IS NOT NULL"
+            "   AND (name = :stage OR state = 'running') GROUP BY gpu_type, priority_class, state"
         ),
         {"stage": stage.value},
     ):
-        _, gpu_type, tier = queue.split(".")
-        place = load.setdefault(gpu_type, {"running": 0, **{tier.value: 0 for tier in Tier}})
-        place["running" if state == "running" else tier] += count
+        place = load.setdefault(gpu_type, {"running": 0, **{one.value: 0 for one in PriorityClass}})
+        place["running" if state == "running" else priority_class] += count
     service: dict[str, dict[str, float]] = {}
     for gpu_type, engine, seconds in session.execute(
         text(
@@ -137,7 +138,7 @@ def type_facts(session: Session, stage: StageName, *, timeout_seconds: float) ->
             gpu_type=gpu_type,
             slots=int(slots),
             memory_mb=float(memory),
-            waiting={tier.value: load.get(gpu_type, {}).get(tier.value, 0) for tier in Tier},
+            waiting={one.value: load.get(gpu_type, {}).get(one.value, 0) for one in PriorityClass},
             running=load.get(gpu_type, {}).get("running", 0),
             service_seconds=service.get(gpu_type, {}),
         )
@@ -152,16 +153,16 @@ def record_placement(
     stage: StageName,
     gpu_type: str,
     placement: Mapping[str, Any] | None = None,
-) -> Tier | None:
-    """Note where a dispatched stage is sent, `<stage>.<gpu type>.<tier>`, and why; return the job's tier.
+) -> StageQueue | None:
+    """Note where a dispatched stage is sent, and why; the job says in which priority class.
 
     Returns:
-        None: the job is gone.
+        The queue; None: the job is gone.
     """
-    row = session.execute(
+    priority_class = session.execute(
         text(
             "WITH placed AS (UPDATE stages s"
-            "   SET queue = concat_ws('.', s.name, CAST(:gpu_type AS text), j.tier), dispatched_at = now(),"
+            "   SET gpu_type = :gpu_type, priority_class = j.tier, dispatched_at = now(),"
             "       placement = CAST(:placement AS jsonb)"
             "  FROM jobs j WHERE j.id = s.job_id AND s.job_id = :job_id AND s.name = :stage"
             "   AND s.state = 'dispatched')"
@@ -174,7 +175,7 @@ def record_placement(
             "placement": json.dumps(dict(placement or {})),
         },
     ).scalar()
-    return None if row is None else Tier(row)
+    return placed_queue(stage, gpu_type, priority_class)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,7 @@ class StageRequest:
     """What a job asks of the router."""
 
     engine: str
-    tier: Tier
+    priority_class: PriorityClass
     gpu_type: str
     texture_size: int
     #: GPU types whose memory did not suffice.
@@ -203,7 +204,7 @@ def stage_request(session: Session, job_id: str, stage: StageName) -> StageReque
         return None
     return StageRequest(
         engine=row[0] or "",
-        tier=Tier(row[1]),
+        priority_class=PriorityClass(row[1]),
         gpu_type=row[2] or "any",
         texture_size=int(row[3] or 0),
         excluded=frozenset(row[4]),

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from face3d.errors import ErrorCode, RefusedError
-from face3d.states import Tier
+from face3d.states import PriorityClass
 
 #: Object metadata with this prefix carries options: `x-amz-meta-face3d-<option>`.
 METADATA_PREFIX = "face3d-"
@@ -45,7 +45,7 @@ class JobOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_to_kebab, populate_by_name=True)
 
     engine: EngineName = "anny"
-    tier: Tier = Tier.BATCH
+    tier: PriorityClass = PriorityClass.BATCH
     gpu_type: str = Field(default="any", description="any, or a GPU type's name")
     texture_size: TextureSize = 4096
     texture_format: TextureFormat = "png"
@@ -106,7 +106,7 @@ def allowed_values(option: str) -> str:
         case "engine":
             return ", ".join(get_args(EngineName))
         case "tier":
-            return ", ".join(tier.value for tier in Tier)
+            return ", ".join(tier.value for tier in PriorityClass)
         case "gpu-type":
             return ", ".join(("any", *GPU_TYPE_NAMES))
         case "texture-size":

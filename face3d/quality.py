@@ -1,7 +1,7 @@
 """What may speak against an asset: one table of reasons; the verdict follows from it and from nothing else.
 
 Whoever measures (an engine's stages) hands in values; the table says at which limit a value is a reason,
-in which words, and how much it weighs. docs/quality.md shows it, and a test compares both.
+in which words, and how much it weighs. docs/reference/quality.md shows it, and a test compares both.
 """
 
 from collections.abc import Iterable, Mapping
@@ -97,7 +97,7 @@ class QualityReason:
 
 
 _K = ReasonKind
-#: Limits and where they come from: docs/quality.md.
+#: Limits and where they come from: docs/reference/quality.md.
 REASONS: Mapping[ReasonCode, ReasonKind] = {
     ReasonCode.PHOTO_TURNED: _K(
         label="photo turned upright",

@@ -1,6 +1,6 @@
 """The one settings object: environment variables `FACE3D_*`, or a `.env`-style file named by FACE3D_ENV_FILE.
 
-docs/settings.md is made from the descriptions here; a test compares the two.
+docs/reference/settings.md is made from the descriptions here; a test compares the two.
 """
 
 import hashlib
@@ -15,6 +15,9 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from face3d.errors import ConfigurationError
+from face3d.queues import DELIVERY_QUEUE
+from face3d.states import STAGES
+from face3d.worker_spec import Pool, WorkerSpec
 
 #: The checkout (or the folder that holds the installed packages).
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,6 +184,25 @@ class Settings(BaseSettings):
         description="A card whose clocks are held down this long drains, and is back after as long without.",
     )
 
+    # -- one worker's process, as its launcher describes it: `worker` gathers them
+    worker_name: str | None = Field(
+        default=None, description="Name of this worker, `<what>@<host>`; `face3d worker` sets it."
+    )
+    device: str = Field(
+        default="cpu", description="Device of this process, cpu or cuda:<index>; `face3d worker` sets it."
+    )
+    stages: str = Field(
+        default="", description="What this worker serves, with commas; `face3d worker` sets it."
+    )
+    slots: int = Field(default=1, description="Tasks at once in this worker; `face3d worker` sets it.")
+    pool: Pool = Field(default="prefork", description="Celery's pool; `face3d worker` sets it.")
+    memory_share: float = Field(
+        default=1.0, description="Part of the device's memory that is this worker's; `face3d worker` sets it."
+    )
+    watch_dir: Path | None = Field(
+        default=None, description="Folder that the launcher watches; `face3d worker` sets it."
+    )
+
     # -- webhooks
     secret_key: SecretStr = Field(
         default=SecretStr(""),
@@ -211,6 +233,14 @@ class Settings(BaseSettings):
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: Literal["console", "json"] = Field(default="console", description="Form of a log line.")
+
+    @field_validator("stages")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        known = (*STAGES, DELIVERY_QUEUE)
+        if not set(value.split(",")) <= {"", *known}:
+            raise ValueError(f"a worker serves {', '.join(known)}")
+        return value
 
     @field_validator("*")
     @classmethod
@@ -246,6 +276,20 @@ class Settings(BaseSettings):
         if self.api_token.get_secret_value() and self.api_token == self.event_token:
             raise ValueError(f"api_token and event_token are the same: {HOW_TO_MAKE_ONE}")
         return self
+
+    @property
+    def worker(self) -> WorkerSpec:
+        """Return who this process is when it is a worker's."""
+        return WorkerSpec(
+            name=self.worker_name or f"worker-{os.getpid()}",
+            gpu_type=self.gpu_type or "cpu",
+            device=self.device,
+            stages=tuple(filter(None, self.stages.split(","))),
+            slots=self.slots,
+            pool=self.pool,
+            memory_share=self.memory_share,
+            watch_dir=self.watch_dir,
+        )
 
     def require_api_token(self) -> None:
         """Return if the web server may start.

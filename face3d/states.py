@@ -19,7 +19,7 @@ STAGES: tuple[StageName, ...] = tuple(StageName)
 GPU_STAGES: frozenset[StageName] = frozenset({StageName.PREPROCESS, StageName.GEOMETRY, StageName.TEXTURE})
 
 
-class Tier(StrEnum):
+class PriorityClass(StrEnum):
     """How urgent a job is."""
 
     #: Someone waits: the page, the API.

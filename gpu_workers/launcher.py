@@ -14,22 +14,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from face3d.errors import ConfigurationError, Face3DError
+from face3d.extras import require_extra
 from face3d.logs import configure_logs
+from face3d.queues import StageQueue, queue_name
 from face3d.settings import Settings, get_settings
-from face3d.states import GPU_STAGES, STAGES, StageName, Tier
+from face3d.states import GPU_STAGES, STAGES, PriorityClass, StageName
+from face3d.worker_spec import Pool, WorkerSpec
 from gpu_workers.decoding.client import check_sandbox
 from gpu_workers.gpu_catalog import GpuType, cpu_slots, gpu_type
 from gpu_workers.health import detect_gpu_type
 from gpu_workers.nvml import count_gpus
 from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.profiles import jobs_at_once, profile_of
-from gpu_workers.stage_heartbeats import WATCH_DIR, forget_running, oldest_seconds
+from gpu_workers.stage_heartbeats import forget_running, oldest_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -41,15 +44,8 @@ _RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 class WorkerPlan:
     """One Celery worker to run."""
 
-    name: str
-    queues: tuple[str, ...]
-    stages: tuple[StageName, ...]
-    slots: int
-    pool: str
-    device: str
-    gpu_type: str
-    #: Its part of the device's memory.
-    memory_share: float = 1.0
+    worker: WorkerSpec
+    queues: tuple[StageQueue, ...]
 
 
 def plan_workers(
@@ -82,38 +78,45 @@ def plan_workers(
         profile = profile_of(gpu.name)
         slots = cpu_slots() if gpu.name == "cpu" else jobs_at_once(gpu.memory_gb * 1024, profile)
     # CUDA does not survive a fork, and jobs of one process share passes: a GPU's tasks are threads.
-    pool = "prefork" if gpu.name == "cpu" else "threads"
-
+    pool: Pool = "prefork" if gpu.name == "cpu" else "threads"
     reserved = max(1, slots // 2) if interactive_slots else 0
 
-    def plan(label: str, tiers: Sequence[Tier], count: int) -> WorkerPlan:
+    def plan(label: str, classes: Sequence[PriorityClass], count: int) -> WorkerPlan:
         place = gpu.name if device == "cpu" else f"{gpu.name}-{device.replace(':', '')}"
-        return WorkerPlan(
+        worker = WorkerSpec(
             name=f"{label}{place}@{host}",
-            queues=tuple(f"{stage.value}.{gpu.name}.{tier.value}" for tier in tiers for stage in stages),
-            stages=tuple(stages),
+            gpu_type=gpu.name,
+            device=device,
+            stages=tuple(stage.value for stage in stages),
             slots=count,
             pool=pool,
-            device=device,
-            gpu_type=gpu.name,
             memory_share=count / (slots + reserved),
         )
+        queues = tuple(
+            StageQueue(stage=stage, gpu_type=gpu.name, priority_class=priority_class)
+            for priority_class in classes
+            for stage in stages
+        )
+        return WorkerPlan(worker=worker, queues=queues)
 
     if not interactive_slots:
-        return [plan("", (Tier.INTERACTIVE, Tier.BATCH), slots)]
+        return [plan("", (PriorityClass.INTERACTIVE, PriorityClass.BATCH), slots)]
     # RabbitMQ hands out messages for each queue apart, before a slot is free: a worker that consumed both
-    # tiers would hold an interactive message behind eight of the batch.
-    return [plan("", (Tier.BATCH,), slots), plan("interactive-", (Tier.INTERACTIVE,), reserved)]
+    # classes would hold an interactive message behind eight of the batch.
+    return [
+        plan("", (PriorityClass.BATCH,), slots),
+        plan("interactive-", (PriorityClass.INTERACTIVE,), reserved),
+    ]
 
 
 def worker_command(plan: WorkerPlan, log_level: str) -> list[str]:
     """Return the command line of a plan's Celery worker."""
     return [
         sys.executable, "-m", "celery", "-A", "tasks.app", "worker",
-        "--hostname", plan.name,
-        "--queues", ",".join(plan.queues),
-        "--pool", plan.pool,
-        "--concurrency", str(plan.slots),
+        "--hostname", plan.worker.name,
+        "--queues", ",".join(map(queue_name, plan.queues)),
+        "--pool", plan.worker.pool,
+        "--concurrency", str(plan.worker.slots),
         "--loglevel", log_level,
         "--without-gossip", "--without-mingle",
         "-E",
@@ -139,20 +142,14 @@ def library_environment(threads: int) -> dict[str, str]:
     }
 
 
-def worker_environment(plan: WorkerPlan) -> dict[str, str]:
-    """Return the environment by which a worker's processes know who they are."""
+def worker_environment(worker: WorkerSpec) -> dict[str, str]:
+    """Return the environment of a worker's processes: who they are, and how their libraries work."""
     cores = len(os.sched_getaffinity(0))
     # A lone photo on a small machine may use two cores; a GPU's host has nothing large to compute.
-    threads = max(min(cores, 2), cores // plan.slots) if plan.gpu_type == "cpu" else 1
+    threads = max(min(cores, 2), cores // worker.slots) if worker.gpu_type == "cpu" else 1
     return {
         **library_environment(threads),
-        "FACE3D_WORKER_NAME": plan.name,
-        "FACE3D_DEVICE": plan.device,
-        "FACE3D_GPU_TYPE": plan.gpu_type,
-        "FACE3D_STAGES": ",".join(stage.value for stage in plan.stages),
-        "FACE3D_SLOTS": str(plan.slots),
-        "FACE3D_POOL": plan.pool,
-        "FACE3D_MEMORY_SHARE": str(plan.memory_share),
+        **worker.environment(),
         # CUDA then counts the cards as NVML does.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
@@ -166,10 +163,11 @@ class Child:
     """
 
     def __init__(self, plan: WorkerPlan, log_level: str, limit_seconds: float) -> None:
-        self.plan = plan
+        self._plan = plan
         self._log_level = log_level
         self._limit_seconds = limit_seconds
         self._folder = Path(tempfile.mkdtemp(prefix="face3d-worker-"))
+        self._worker = replace(plan.worker, watch_dir=self._folder)
         self._deaths = 0
         self._start_at = 0.0
         self._started_at = 0.0
@@ -190,22 +188,22 @@ class Child:
             wait = _RESTART_SECONDS[min(self._deaths, len(_RESTART_SECONDS) - 1)]
             self._deaths += 1
             self._start_at = now + wait
-            log.error("worker.died", worker=self.plan.name, exit_code=code, restart_in=wait)
+            log.error("worker.died", worker=self._worker.name, exit_code=code, restart_in=wait)
         if now >= self._start_at:
             self._started_at = now
             self._process = subprocess.Popen(
-                worker_command(self.plan, self._log_level),
-                env={**os.environ, **worker_environment(self.plan), WATCH_DIR: str(self._folder)},
+                worker_command(self._plan, self._log_level),
+                env={**os.environ, **worker_environment(self._worker)},
             )
-            log.info("worker.started", worker=self.plan.name, pid=self._process.pid)
+            log.info("worker.started", worker=self._worker.name, pid=self._process.pid)
 
     def _end_overrun(self, process: subprocess.Popen[bytes]) -> None:
-        if self.plan.pool != "threads":
+        if not self._worker.has_threads:
             return
         seconds = oldest_seconds(self._folder)
         if seconds is not None and seconds > self._limit_seconds:
             # A thread cannot be killed. The leases run out, and the relay counts a death against the stage.
-            log.error("worker.overrun", worker=self.plan.name, seconds=round(seconds, 1))
+            log.error("worker.overrun", worker=self._worker.name, seconds=round(seconds, 1))
             process.kill()
 
     def terminate(self) -> None:
@@ -219,7 +217,7 @@ class Child:
             try:
                 self._process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.error("worker.killed", worker=self.plan.name)
+                log.error("worker.killed", worker=self._worker.name)
                 self._process.kill()
                 self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -265,8 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = get_settings()
     configure_logs(settings)
     try:
+        # Without it every child would die at its start, again and again.
+        require_extra("worker")
         plans = plans_from_arguments(chosen, settings)
-        if any(StageName.PREPROCESS in plan.stages for plan in plans):
+        if any(StageName.PREPROCESS in plan.worker.stages for plan in plans):
             check_sandbox(PhotoLimits.from_settings(settings))
     except Face3DError as error:
         log.error("worker.refused", reason=error.message)

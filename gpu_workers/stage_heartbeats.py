@@ -16,18 +16,9 @@ from pathlib import Path
 
 from face3d.states import StageName
 
-#: The environment variable that names the folder.
-WATCH_DIR = "FACE3D_WATCH_DIR"
-
 _SUFFIX = ".running"
 _WARM = ".warm"
 _UNFIT = "unfit"
-
-
-def watch_dir() -> Path | None:
-    """Return the folder that the launcher watches; None in a process that none started."""
-    name = os.environ.get(WATCH_DIR)
-    return Path(name) if name else None
 
 
 class RunningStages:

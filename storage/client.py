@@ -1,4 +1,4 @@
-"""The S3 client of every room: few verbs, pooled connections, errors of ours.
+"""The S3 client of every package: few verbs, pooled connections, errors of ours.
 
 A `Storage` may be made before a fork and shared by threads: connections are made on first use in each
 process. CPU a call counts (a job makes some twenty), so needless checksums and the `Expect: 100-continue`

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -88,6 +90,7 @@ def connect(config: StorageConfig, endpoint: str | None) -> Any:
         response_checksum_validation="when_required",
     )
     session = botocore.session.get_session()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     parsers = session.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=_parse_timestamp)
     try:
@@ -105,6 +108,12 @@ def connect(config: StorageConfig, endpoint: str | None) -> Any:
     if config.call_seconds is not None:
         _limit_calls(client, config.call_seconds)
     return client
+
+
+@lru_cache
+def _loader(data_path: str | None) -> Any:
+    """Return what reads botocore's descriptions of S3, once a process: most of a client's making is that."""
+    return botocore.loaders.create_loader(data_path)
 
 
 def _limit_calls(client: Any, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Errors of the storage room, beside `StorageUnavailable` of the common root.
+"""Errors of this package, beside `StorageUnavailable` of the common root.
 
 None of their messages holds a bucket, a key or a URL: keys are personal data.
 """

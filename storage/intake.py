@@ -8,7 +8,7 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.messages import ObjectCreated
 from face3d.options import JobOptions, is_text, options_from_metadata, parse_options
 from face3d.settings import Settings
-from face3d.states import Tier
+from face3d.states import PriorityClass
 from storage.client import Storage
 from storage.errors import ObjectMissing
 
@@ -19,9 +19,15 @@ DIRECTORY_TYPES = frozenset({"application/x-directory", "httpd/unix-directory"})
 MAX_CONTENT_TYPE = 255
 
 
-def option_defaults(settings: Settings, *, tier: Tier = Tier.BATCH) -> dict[str, str]:
+def option_defaults(
+    settings: Settings, *, priority_class: PriorityClass = PriorityClass.BATCH
+) -> dict[str, str]:
     """Return what holds where a caller says nothing: one truth for event, sweep and API."""
-    return {"engine": settings.engine, "texture-size": str(settings.texture_size), "tier": tier.value}
+    return {
+        "engine": settings.engine,
+        "texture-size": str(settings.texture_size),
+        "tier": priority_class.value,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

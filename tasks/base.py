@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db import leases, reruns
-from db.leases import Lease, LeasedJob, Verdict, WorkerIdentity
+from db.leases import Decision, Lease, LeasedJob
 from db.session import make_session_factory
 from face3d.errors import (
     ErrorCode,
@@ -38,19 +38,21 @@ from face3d.errors import (
     RetryableError,
 )
 from face3d.options import JobOptions
+from face3d.queues import StageQueue
 from face3d.settings import Settings, get_settings
 from face3d.states import STAGES, StageName
+from face3d.worker_spec import WorkerSpec
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.executor import DeviceExecutor
 from gpu_workers.health import read_memory_mb
 from gpu_workers.memory import is_out_of_memory
 from gpu_workers.profiles import Profile, effective_options, memory_budget_mb, profile_of
-from gpu_workers.stage_heartbeats import RunningStages, watch_dir
+from gpu_workers.stage_heartbeats import RunningStages
 from storage.client import Storage
 from tasks.artifacts import ArtifactStore, open_cache
+from tasks.chain import address_next
 from tasks.delivery_queue import publish_due
 from tasks.leasing import HeldLease, LeaseKeeper
-from tasks.routing import Placed, get_router, publish_next
 from tasks.stage_context import StageContext, StageOutput, StageUnreadable, Timings
 
 log = structlog.get_logger(__name__)
@@ -64,27 +66,18 @@ class Runtime:
     storage: Storage
     artifacts: ArtifactStore
     keeper: LeaseKeeper
-    worker: WorkerIdentity
+    worker: WorkerSpec
     running: RunningStages
     device: DeviceExecutor
     pid: int = field(default_factory=os.getpid)
-
-
-def worker_identity(settings: Settings) -> WorkerIdentity:
-    """Return who this process is; the launcher says it through the environment."""
-    return WorkerIdentity(
-        name=os.environ.get("FACE3D_WORKER_NAME", f"worker-{os.getpid()}"),
-        gpu_type=settings.gpu_type or "cpu",
-        device=os.environ.get("FACE3D_DEVICE", "cpu"),
-    )
 
 
 def make_runtime(settings: Settings) -> Runtime:
     """Return what a process needs to work on stages."""
     storage = Storage.from_settings(settings)
     cache = open_cache(settings)
-    worker = worker_identity(settings)
-    running = RunningStages(watch_dir())
+    worker = settings.worker
+    running = RunningStages(worker.watch_dir)
     return Runtime(
         settings=settings,
         storage=storage,
@@ -96,23 +89,24 @@ def make_runtime(settings: Settings) -> Runtime:
     )
 
 
-def make_executor(settings: Settings, worker: WorkerIdentity, running: RunningStages) -> DeviceExecutor:
+def make_executor(settings: Settings, worker: WorkerSpec, running: RunningStages) -> DeviceExecutor:
     """Return the way to this process's device: its memory budget and the jobs that share a pass."""
     budget = settings.memory_budget_mb
     if budget is None and worker.device != "cpu":
-        share = float(os.environ.get("FACE3D_MEMORY_SHARE", "1"))
-        budget = memory_budget_mb(share * read_memory_mb(worker.device), profile_of(worker.gpu_type))
+        budget = memory_budget_mb(
+            worker.memory_share * read_memory_mb(worker.device), profile_of(worker.gpu_type)
+        )
     return DeviceExecutor(
         budget_mb=budget,
-        largest_batch=largest_batch(settings),
+        largest_batch=largest_batch(worker),
         wait_seconds=settings.batch_wait_seconds,
         running=running.count,
     )
 
 
-def largest_batch(settings: Settings) -> int:
+def largest_batch(worker: WorkerSpec) -> int:
     """Return how many jobs may share a pass: forked CPU workers run one a process, with nobody to share."""
-    return int(os.environ.get("FACE3D_SLOTS", "1")) if worker_identity(settings).gpu_type != "cpu" else 1
+    return worker.slots if worker.gpu_type != "cpu" else 1
 
 
 def get_runtime(settings: Settings) -> Runtime:
@@ -154,7 +148,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         sessions = make_session_factory(runtime.settings)
         with structlog.contextvars.bound_contextvars(job_id=job_id, stage=stage.value, dispatch=dispatch):
             with sessions.begin() as session:
-                verdict, job = leases.take(
+                decision, job = leases.take(
                     session,
                     job_id=job_id,
                     stage=stage,
@@ -163,8 +157,8 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
                     seconds=runtime.settings.lease_seconds,
                 )
             if job is None:
-                log.info("stage.skipped", verdict=verdict.value)
-                if verdict is Verdict.DONE:
+                log.info("stage.skipped", decision=decision.value)
+                if decision is Decision.DONE:
                     return
                 raise Ignore
             held = runtime.keeper.hold(job.lease)
@@ -220,9 +214,9 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
                     quality=output.quality,
                 )
                 # One commit instead of two: the chain's next publication needs none of its own.
-                placed = self._place_following(session, job.lease)
-            if placed is not None:
-                publish_next(placed)
+                following = self._place_following(session, job.lease)
+            if following is not None:
+                address_next(self.request, following)
             self._send(runtime, sessions, endpoints)
             log.info("stage.done", seconds=round(time.perf_counter() - started, 3), **_steps(timings))
         except LeaseLost:
@@ -257,11 +251,12 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
             message = f"Stage {job.lease.stage.value} met an unexpected {type(error).__name__}."
             self._end(sessions, job.lease, RefusedError(ErrorCode.INTERNAL_ERROR, message))
 
-    def _place_following(self, session: Session, lease: Lease) -> Placed | None:
+    def _place_following(self, session: Session, lease: Lease) -> StageQueue | None:
         following = STAGES.index(lease.stage) + 1
         if following == len(STAGES):
             return None
-        return get_router().place_in(session, STAGES[following], lease.job_id)
+        queue: StageQueue = self.app.router.place_in(session, STAGES[following], lease.job_id)
+        return queue
 
     def _send(self, runtime: Runtime, sessions: sessionmaker[Session], endpoints: Sequence[str]) -> None:
         """Publish the webhook messages of a job that just ended; the relay sends those that get lost here."""

@@ -6,12 +6,9 @@ from amqp.exceptions import NotFound
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from face3d.options import GPU_TYPE_NAMES
+from face3d.queues import DELIVERY_QUEUE, all_queue_names
 from face3d.settings import BrokerKind, Settings
-from face3d.states import STAGES, StageName, Tier
-
-#: Webhook messages; not bound to a GPU type.
-DELIVERY_QUEUE = "delivery"
+from face3d.states import PriorityClass
 
 #: How long one answer of the broker to a publisher or to a question is waited for.
 PUBLISH_SECONDS = 5.0
@@ -27,17 +24,6 @@ _DEAD_LETTER_QUEUE = "face3d.dead"
 _DELIVERY_LIMIT = 10
 
 
-def queue_name(stage: StageName, gpu_type: str, tier: Tier) -> str:
-    """Return `<stage>.<gpu type>.<tier>`."""
-    return f"{stage.value}.{gpu_type}.{tier.value}"
-
-
-def all_queue_names() -> list[str]:
-    """Return every queue that a router may name."""
-    names = [queue_name(stage, gpu, tier) for stage in STAGES for gpu in GPU_TYPE_NAMES for tier in Tier]
-    return [*names, DELIVERY_QUEUE]
-
-
 def make_queue(name: str, kind: BrokerKind) -> Queue:
     """Return a queue as this kind of broker wants it declared."""
     arguments: dict[str, Any] = {}
@@ -51,8 +37,8 @@ def make_queue(name: str, kind: BrokerKind) -> Queue:
     return Queue(name, _EXCHANGE, routing_key=name, durable=True, queue_arguments=arguments or None)
 
 
-def message_priority(tier: Tier, kind: BrokerKind) -> int | None:
-    """Return the priority of a tier's messages.
+def message_priority(priority_class: PriorityClass, kind: BrokerKind) -> int | None:
+    """Return the priority of a class's messages.
 
     Valkey: 0 is the most urgent, and one consumer drains every queue's priority 0 before any 9, so urgency
     holds across queues. RabbitMQ's quorum queues take no priorities: there a slot of its own consumes the
@@ -60,7 +46,7 @@ def message_priority(tier: Tier, kind: BrokerKind) -> int | None:
     """
     if kind == "amqp":
         return None
-    return 0 if tier is Tier.INTERACTIVE else 9
+    return 0 if priority_class is PriorityClass.INTERACTIVE else 9
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:

@@ -4,34 +4,31 @@ import os
 import socket
 import sys
 
+from face3d.queues import DELIVERY_QUEUE
 from face3d.settings import get_settings
-from tasks.broker import DELIVERY_QUEUE
+from face3d.worker_spec import WorkerSpec
 
 _THREADS = 32
 
 
 def main() -> None:
     """Become a Celery worker of the delivery queue."""
-    name = f"delivery@{socket.gethostname()}"
-    os.environ |= {
-        "FACE3D_WORKER_NAME": name,
-        "FACE3D_STAGES": DELIVERY_QUEUE,
-        "FACE3D_SLOTS": str(_THREADS),
-        "FACE3D_GPU_TYPE": "cpu",
-        "FACE3D_DEVICE": "cpu",
-    }
-    os.execv(  # noqa: S606 - no shell is meant
+    worker = WorkerSpec(
+        name=f"delivery@{socket.gethostname()}", stages=(DELIVERY_QUEUE,), slots=_THREADS, pool="threads"
+    )
+    os.execve(  # noqa: S606 - no shell is meant
         sys.executable,
         [
             sys.executable, "-m", "celery", "-A", "tasks.app", "worker",
-            "--hostname", name,
+            "--hostname", worker.name,
             "--queues", DELIVERY_QUEUE,
-            "--pool", "threads",
-            "--concurrency", str(_THREADS),
+            "--pool", worker.pool,
+            "--concurrency", str(worker.slots),
             "--loglevel", get_settings().log_level,
             "--without-gossip", "--without-mingle",
             "-E",
         ],
+        {**os.environ, **worker.environment()},
     )  # fmt: skip
 
 

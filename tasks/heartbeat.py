@@ -3,7 +3,6 @@
 The heart also decides when the worker takes no more work: on SIGTERM, and by itself when its device is unfit.
 """
 
-import os
 import threading
 import time
 from typing import Any
@@ -16,12 +15,11 @@ from db.session import make_session_factory
 from face3d.errors import ConfigurationError
 from face3d.outages import Outage
 from face3d.settings import Settings, get_settings
-from face3d.states import STAGES
+from face3d.worker_spec import WorkerSpec
 from gpu_workers.health import HealthJudge, describe_host, open_probe
-from gpu_workers.stage_heartbeats import read_unfit, watch_dir
+from gpu_workers.stage_heartbeats import read_unfit
 from tasks.artifacts import open_cache
-from tasks.base import get_runtime, worker_identity
-from tasks.broker import DELIVERY_QUEUE
+from tasks.base import get_runtime
 from tasks.warmup import check_engine, cold_start_seconds, wait_until_warm, warm_up
 
 log = structlog.get_logger(__name__)
@@ -33,25 +31,21 @@ _HAND_BACK_SECONDS = 3.0
 class Heart:
     """Beats in a thread until it is stopped."""
 
-    def __init__(
-        self, app: Celery, settings: Settings, *, stages: list[str], slots: int, queues: list[str]
-    ) -> None:
+    def __init__(self, app: Celery, settings: Settings, *, queues: list[str]) -> None:
         self._app = app
         self._settings = settings
-        self._stages = stages
-        self._slots = slots
         self._queues = queues
         self._stopping = False
         #: Why the worker takes no work, by its own decision.
         self._unfit: str | None = None
         self._stopped = threading.Event()
-        self._identity = worker_identity(settings)
+        self._worker = settings.worker
         self._cache = open_cache(settings)
-        self._probe = open_probe(self._identity.device)
+        self._probe = open_probe(self._worker.device)
         self._reading = self._probe.read()
         self._judge = HealthJudge(throttle_seconds=settings.throttle_seconds)
         self._threads = [threading.Thread(target=self._run, name="heartbeat", daemon=True)]
-        if _has_threads() and settings.selftest_seconds > 0:
+        if _warms_itself(self._worker) and settings.selftest_seconds > 0:
             self._threads.append(threading.Thread(target=self._test, name="self-test", daemon=True))
 
     def start(self) -> None:
@@ -73,7 +67,7 @@ class Heart:
         self._threads[0].join(timeout=5)
         try:
             with make_session_factory(self._settings).begin() as session:
-                workers.remove(session, self._identity.name)
+                workers.remove(session, self._worker.name)
         except Exception:
             log.warning("heartbeat.farewell_failed", exc_info=True)
 
@@ -81,7 +75,7 @@ class Heart:
         try:
             sessions = make_session_factory(self._settings)
             with sessions() as session:
-                held = recovery.held_by(session, worker=self._identity.name)
+                held = recovery.held_by(session, worker=self._worker.name)
             for lease in held:
                 with sessions.begin() as session:
                     handed = recovery.hand_back(session, lease)
@@ -91,10 +85,10 @@ class Heart:
             log.warning("worker.hand_back_failed", exc_info=True)
 
     def _run(self) -> None:
-        outage, untidy = Outage(log, "heartbeat"), Outage(log, "cache")
+        outage, cache = Outage(log, "heartbeat"), Outage(log, "cache")
         # Forked children warm up while this process consumes already; a threads pool did it before.
-        if set(self._stages) & set(STAGES) and not _has_threads():
-            wait_until_warm(self._slots, self._stopped)
+        if self._worker.serves_stages and not self._worker.has_threads:
+            wait_until_warm(self._worker, self._stopped)
         while not self._stopped.is_set():
             started = time.monotonic()
             try:
@@ -107,9 +101,9 @@ class Heart:
                 # A relay sweeps its own host only, and a worker without work puts nothing in.
                 self._cache.sweep()
             except OSError as error:
-                untidy.failed(error)
+                cache.failed(error)
             else:
-                untidy.ended()
+                cache.ended()
             self._stopped.wait(max(0.0, self._settings.heartbeat_seconds - (time.monotonic() - started)))
 
     def _beat(self) -> None:
@@ -119,7 +113,7 @@ class Heart:
             # The card fell off the bus: what it last said is all there is.
             self._judge.condemn(error.message)
         reading = self._reading
-        fault = read_unfit(watch_dir())
+        fault = read_unfit(self._worker.watch_dir)
         if fault is not None:
             self._judge.condemn(fault)
         self._obey(self._judge.judge(reading))
@@ -128,11 +122,11 @@ class Heart:
         with make_session_factory(self._settings).begin() as session:
             workers.beat(
                 session,
-                name=self._identity.name,
-                gpu_type=self._identity.gpu_type,
-                device=self._identity.device,
-                stages=self._stages,
-                slots=self._slots,
+                name=self._worker.name,
+                gpu_type=self._worker.gpu_type,
+                device=self._worker.device,
+                stages=self._worker.stages,
+                slots=self._worker.slots,
                 memory_mb=reading.memory_total_mb,
                 state="ready" if reason is None else "draining",
                 reason=reason,
@@ -150,7 +144,7 @@ class Heart:
             command = "add_consumer" if reason is None else "cancel_consumer"
             for queue in self._queues:
                 self._app.control.broadcast(
-                    command, arguments={"queue": queue}, destination=[self._identity.name]
+                    command, arguments={"queue": queue}, destination=[self._worker.name]
                 )
             log.warning("worker.fit" if reason is None else "worker.unfit", reason=reason or self._unfit)
         self._unfit = reason
@@ -165,29 +159,19 @@ class Heart:
 _heart: Heart | None = None
 
 
-def served_stages() -> list[str]:
-    """Return what this worker serves, as whoever started it says: stages, or the delivery queue."""
-    known = {*STAGES, DELIVERY_QUEUE}
-    return [name for name in os.environ.get("FACE3D_STAGES", "").split(",") if name in known]
-
-
-def _has_threads() -> bool:
-    return os.environ.get("FACE3D_POOL") == "threads"
-
-
-def _serves_stages() -> bool:
-    return bool(set(served_stages()) & set(STAGES))
+def _warms_itself(worker: WorkerSpec) -> bool:
+    """Tell whether this process runs the stages itself, and not children that it forks."""
+    return worker.serves_stages and worker.has_threads
 
 
 @signals.worker_ready.connect
 def _start(sender: Any, **_: Any) -> None:
     global _heart  # noqa: PLW0603 - one worker a process
-    stages = served_stages()
-    if not stages:
+    settings = get_settings()
+    if not settings.worker.stages:
         return
     queues = [queue.name for queue in sender.app.amqp.queues.consume_from.values()]
-    slots = int(os.environ.get("FACE3D_SLOTS", "1"))
-    _heart = Heart(sender.app, get_settings(), stages=stages, slots=slots, queues=queues)
+    _heart = Heart(sender.app, settings, queues=queues)
     _heart.start()
 
 
@@ -206,13 +190,13 @@ def _stop(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _warm_child(**_: Any) -> None:
     """Make a forked child ready before it takes work."""
-    if _serves_stages():
+    if get_settings().worker.serves_stages:
         warm_up(get_settings())
 
 
 @signals.worker_init.connect
 def _warm_process(**_: Any) -> None:
     """Make the process of a threads pool ready before it consumes; one that forks must stay cold."""
-    if _serves_stages() and _has_threads():
+    if _warms_itself(get_settings().worker):
         warm_up(get_settings())
         get_runtime(get_settings())

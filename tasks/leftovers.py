@@ -11,7 +11,7 @@ from itertools import islice
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs
+from db import queries
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
 from storage.client import Storage
@@ -108,7 +108,7 @@ def _unknown(
     sessions: sessionmaker[Session], bucket: str, found: Sequence[ObjectVersion]
 ) -> list[ObjectVersion]:
     with sessions() as session:
-        known = jobs.known_uploads(session, bucket, [(one.key, one.etag) for one in found])
+        known = queries.known_uploads(session, bucket, [(one.key, one.etag) for one in found])
     return [one for one in found if (one.key, one.etag) not in known]
 
 

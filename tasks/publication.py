@@ -7,9 +7,9 @@ go on.
 
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 import structlog
-from celery import Celery
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
@@ -19,6 +19,9 @@ from db.outbox import Publication
 from face3d.errors import RetryableError
 from tasks.broker import PUBLISH_SECONDS
 from tasks.chain import job_chain
+
+if TYPE_CHECKING:
+    from tasks.app import App
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +42,7 @@ class BrokerUnavailable(RetryableError):
     """The broker takes no messages."""
 
 
-def publish_chains(app: Celery, sessions: sessionmaker[Session]) -> int:
+def publish_chains(app: "App", sessions: sessionmaker[Session]) -> int:
     """Publish the chains that are due; return how many were claimed, `BATCH` at most.
 
     Raises:
@@ -77,7 +80,7 @@ def publish_chains(app: Celery, sessions: sessionmaker[Session]) -> int:
     return len(claimed)
 
 
-def _publish(app: Celery, publication: Publication) -> bool:
+def _publish(app: "App", publication: Publication) -> bool:
     """Publish one chain; False when it cannot be, for a reason of its own.
 
     Raises:
@@ -85,7 +88,8 @@ def _publish(app: Celery, publication: Publication) -> bool:
     """
     job_id = publication.job_id
     try:
-        job_chain(app, publication).apply_async(retry_policy={"max_retries": 1})
+        first = app.router.place(publication.stages[0], job_id)
+        job_chain(app, publication, first).apply_async(retry_policy={"max_retries": 1})
     except Exception as error:
         if isinstance(error, OperationalError) or (
             isinstance(error, DBAPIError) and error.connection_invalidated

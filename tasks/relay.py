@@ -1,4 +1,4 @@
-"""`face3d relay`: carries what the database decided to the broker, and mends what got lost.
+"""`face3d relay`: carries what the database decided to the broker, and repairs what got lost.
 
 Any number may run. Publishing claims rows with SKIP LOCKED, so relays share it; the periodic work is done by
 the one that leads. Woken by NOTIFY, and by a poll where no notice came. It waits for nobody's row lock, and
@@ -28,18 +28,19 @@ from db.session import make_session_factory
 from face3d.errors import Face3DError
 from face3d.logs import configure_logs
 from face3d.outages import Outage
+from face3d.queues import StageQueue, queue_name
 from face3d.sealing import SecretBox
 from face3d.settings import Settings, get_settings
 from storage.client import Storage
 from tasks.artifacts import open_cache
 from tasks.broker import declare_dead_letters, drop_connections, queue_depth, restore_bindings
-from tasks.chores import Chore, do_due
 from tasks.delivery_queue import publish_due
 from tasks.leadership import Leadership, connect
 from tasks.leasing import SecondLook
 from tasks.leftovers import abort_stale_uploads, age_inbox
+from tasks.periodic import PeriodicTask, do_due
 from tasks.publication import BATCH, BrokerUnavailable, publish_chains
-from tasks.retention import ROUND, end_endless, erase_expired, tidy_jobs
+from tasks.retention import ROUND, collect_garbage, end_endless, erase_expired
 from tasks.sweep import sweep_inbox
 
 log = structlog.get_logger(__name__)
@@ -88,7 +89,7 @@ def _each(items: Sequence[_Item], act: Callable[[_Item], bool], failed: str) -> 
     return count
 
 
-def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings: Settings) -> int:
+def repair_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings: Settings) -> int:
     """Publish chains again whose message got lost; return how many.
 
     A message counts as lost when its queue is empty, when a later one of the same queue started, when its
@@ -112,28 +113,31 @@ def mend_lost_dispatches(app: Celery, sessions: sessionmaker[Session], settings:
             for item in overdue
             for request in [workers.stage_request(session, item.job_id, item.stage)]
         }
-    depths: dict[str, int] = {}
+    depths: dict[StageQueue, int] = {}
     lost = []
     for item in overdue:
-        if item.queue is None or item.overtaken:
+        queue = item.queue
+        if queue is None or item.overtaken:
             lost.append(item)
             continue
-        if item.queue not in depths:
-            depths[item.queue] = queue_depth(app, item.queue)
-        gpu_type = item.queue.split(".")[1]
-        elsewhere = served[item.stage] - {gpu_type}
-        stranded = gpu_type not in served[item.stage] and bool(elsewhere) and forced[item.job_id] == "any"
-        if depths[item.queue] == 0 or stranded:
+        if queue not in depths:
+            depths[queue] = queue_depth(app, queue_name(queue))
+        elsewhere = served[item.stage] - {queue.gpu_type}
+        stranded = (
+            queue.gpu_type not in served[item.stage] and bool(elsewhere) and forced[item.job_id] == "any"
+        )
+        if depths[queue] == 0 or stranded:
             lost.append(item)
 
     def send_again(item: OverdueDispatch) -> bool:
         with sessions.begin() as session:
             sent = outbox.redispatch_lost(session, item)
         if sent:
-            log.warning("dispatch.lost", job_id=item.job_id, stage=item.stage.value, queue=item.queue)
+            queue = queue_name(item.queue) if item.queue else None
+            log.warning("dispatch.lost", job_id=item.job_id, stage=item.stage.value, queue=queue)
         return sent
 
-    return _each(lost, send_again, "dispatch.not_mended")
+    return _each(lost, send_again, "dispatch.not_repaired")
 
 
 class SweepIncomplete(Face3DError):
@@ -152,23 +156,23 @@ class Relay:
         self._stopping = threading.Event()
         self._notices: psycopg.Connection | None = None
         self._leadership = Leadership(settings)
-        self._chores_at = 0.0
+        self._tasks_at = 0.0
         self._blind_until = 0.0
         self._round_began = time.monotonic()
         self._second_look = SecondLook(settings)
         self._publish_at = 0.0
         self._urgent = [
-            Chore("expire_leases", min(settings.lease_seconds / 12, 2.5), self._expire_leases),
-            Chore("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._mend),
+            PeriodicTask("expire_leases", min(settings.lease_seconds / 12, 2.5), self._expire_leases),
+            PeriodicTask("lost_dispatches", min(settings.lost_dispatch_seconds / 3, 5.0), self._repair),
         ]
         self._slow = [
-            Chore("sweep_inbox", settings.sweep_seconds, self._sweep),
-            Chore("forget_dead_workers", 60.0, self._forget_dead_workers),
-            Chore("sweep_cache", 60.0, self._cache.sweep),
-            Chore("tidy_jobs", 60.0, self._tidy_jobs),
-            Chore("retention", 600.0, self._retention),
-            Chore("leftovers", 3600.0, self._leftovers),
-            Chore("seal_secrets", 600.0, self._seal_secrets),
+            PeriodicTask("sweep_inbox", settings.sweep_seconds, self._sweep),
+            PeriodicTask("forget_dead_workers", 60.0, self._forget_dead_workers),
+            PeriodicTask("sweep_cache", 60.0, self._cache.sweep),
+            PeriodicTask("tidy_jobs", 60.0, self._collect_garbage),
+            PeriodicTask("retention", 600.0, self._retention),
+            PeriodicTask("leftovers", 3600.0, self._leftovers),
+            PeriodicTask("seal_secrets", 600.0, self._seal_secrets),
         ]
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._round_told_at = 0.0
@@ -183,22 +187,22 @@ class Relay:
         self._stopping.set()
 
     def run(self) -> None:
-        """Publish and mend until stopped; faults of database or broker are logged and outlived."""
+        """Publish and repair until stopped; faults of database or broker are logged and outlived."""
         log.info("relay.started")
         # Listing a large bucket takes minutes: not in the thread that publishes.
-        slow = threading.Thread(target=self._run_slow_chores, name="slow-chores", daemon=True)
+        slow = threading.Thread(target=self._run_slow_tasks, name="slow-tasks", daemon=True)
         slow.start()
         while not self._stopping.is_set():
             try:
                 self._wait()
                 self._notice_pause()
                 self._publish()
-                if time.monotonic() >= self._chores_at:
-                    self._chores_at = time.monotonic() + min(1.0, self._settings.relay_poll_seconds)
+                if time.monotonic() >= self._tasks_at:
+                    self._tasks_at = time.monotonic() + min(1.0, self._settings.relay_poll_seconds)
                     leads = self._leadership.ask()
                     self._tell_round(leads=leads)
                     if leads:
-                        self._do_chores(self._urgent)
+                        self._do_tasks(self._urgent)
                 self._outage.ended()
             except Exception as error:
                 self._outage.failed(error)
@@ -220,10 +224,10 @@ class Relay:
         if self._round_began - before > _RENEWAL_SECONDS:
             self._blind()
 
-    def _run_slow_chores(self) -> None:
+    def _run_slow_tasks(self) -> None:
         while not self._stopping.wait(0.5):
             if self._leadership:
-                self._do_chores(self._slow)
+                self._do_tasks(self._slow)
 
     def _publish(self) -> None:
         """Publish all that is due; without the broker the rest of the round goes on."""
@@ -246,7 +250,7 @@ class Relay:
             self._publish_at = time.monotonic() + _BROKER_PAUSE_SECONDS
 
     def _wait(self) -> None:
-        """Wait for a notice, for the poll's time, or for the next chore."""
+        """Wait for a notice, for the poll's time, or for the next periodic task."""
         if self._notices is None or self._notices.closed:
             self._notices = connect(self._settings)
             self._notices.execute(f"LISTEN {RELAY_CHANNEL}")
@@ -254,8 +258,8 @@ class Relay:
         for _ in self._notices.notifies(timeout=self._settings.relay_poll_seconds, stop_after=1):
             pass
 
-    def _do_chores(self, chores: Sequence[Chore]) -> None:
-        do_due(chores, self._sessions, self._name, self._stopping.is_set)
+    def _do_tasks(self, tasks: Sequence[PeriodicTask]) -> None:
+        do_due(tasks, self._sessions, self._name, self._stopping.is_set)
 
     def _tell_round(self, *, leads: bool) -> None:
         """Write that this relay made a round, every other second."""
@@ -283,8 +287,8 @@ class Relay:
             return
         expire_leases(self._sessions, self._settings, self._second_look)
 
-    def _mend(self) -> None:
-        mend_lost_dispatches(self._app, self._sessions, self._settings)
+    def _repair(self) -> None:
+        repair_lost_dispatches(self._app, self._sessions, self._settings)
 
     def _sweep(self) -> None:
         result = sweep_inbox(self._storage, self._sessions, self._settings)
@@ -297,8 +301,8 @@ class Relay:
             workers.forget_dead(session, silent_seconds=600.0)
             relay_health.forget_silent_relays(session)
 
-    def _tidy_jobs(self) -> bool:
-        return tidy_jobs(self._storage, self._sessions, self._settings, self._cache) == ROUND
+    def _collect_garbage(self) -> bool:
+        return collect_garbage(self._storage, self._sessions, self._settings, self._cache) == ROUND
 
     def _retention(self) -> bool:
         ended = end_endless(self._storage, self._sessions, self._settings)

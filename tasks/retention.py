@@ -9,7 +9,7 @@ from dataclasses import asdict
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import erasures, job_erasure, jobs, upkeep
+from db import erasures, job_erasure, lifecycle, upkeep
 from face3d.errors import Face3DError
 from face3d.settings import Settings
 from storage.client import Storage
@@ -29,7 +29,7 @@ _GIVE_UP = 10
 ROUND = 500
 
 
-def tidy_jobs(
+def collect_garbage(
     storage: Storage,
     sessions: sessionmaker[Session],
     settings: Settings,
@@ -41,27 +41,27 @@ def tidy_jobs(
     """Delete what ended jobs no longer need, and what attempts left that no row names.
 
     A ready job keeps its asset, an erased one nothing. A failed or cancelled job begins anew when it is
-    retried. Returns how many jobs were tidied.
+    retried. Returns how many jobs that was done for.
 
     Raises:
-        StorageUnavailable: the storage answers nobody; what was tidied before stays so.
+        StorageUnavailable: the storage answers nobody; what was deleted before stays so.
     """
     with sessions() as session:
-        ids = upkeep.find_untidied(session, settled_seconds=settled_seconds, limit=limit)
+        ids = upkeep.find_uncollected(session, settled_seconds=settled_seconds, limit=limit)
 
-    def tidy(job_id: str) -> None:
+    def collect(job_id: str) -> None:
         # Under the job's lock: a retry must not find its artifacts half gone.
         with sessions.begin() as session:
-            asset_prefix = jobs.begin_tidying(session, job_id)
+            asset_prefix = lifecycle.begin_collection(session, job_id)
             if asset_prefix is None:
                 return
             storage.delete_prefix(settings.bucket_work, job_prefix(job_id))
             storage.delete_prefix(settings.bucket_assets, job_prefix(job_id), keep=asset_prefix or None)
             cache.forget(job_id)
-            jobs.end_tidying(session, job_id, work_bucket=settings.bucket_work)
+            lifecycle.end_collection(session, job_id, work_bucket=settings.bucket_work)
             upkeep.note_success(session, job_id)
 
-    done = _each("tidying.job_failed", ids, tidy, storage, sessions, settings)
+    done = _each("tidying.job_failed", ids, collect, storage, sessions, settings)
     if done:
         log.info("jobs.tidied", count=done)
     return done
@@ -126,7 +126,7 @@ def end_endless(
 
     def end(job_id: str) -> None:
         with sessions.begin() as session:
-            if jobs.end_overdue(session, job_id, days=settings.retention_days):
+            if lifecycle.end_overdue(session, job_id, days=settings.retention_days):
                 log.warning("job.never_finished", job_id=job_id)
 
     return _each("retention.job_failed", ids, end, storage, sessions, settings)

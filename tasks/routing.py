@@ -1,6 +1,7 @@
 """Where a stage runs: the GPU type with the earliest expected finish.
 
-`choose_gpu_type` is pure; `route` is what Celery asks each time it publishes a task.
+`choose_gpu_type` is pure; `Router.place` commits a choice before a message goes out, `Router.route` is what
+Celery asks as it goes.
 """
 
 import math
@@ -13,14 +14,16 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.jobs import JobNotFound
+from db.queries import JobNotFound
 from db.session import make_session_factory
 from db.workers import StageRequest, TypeFacts, record_placement, stage_request, type_facts
-from face3d.settings import Settings, get_settings
-from face3d.states import StageName, Tier
+from face3d.queues import DELIVERY_QUEUE, StageQueue, queue_name, read_queue_name
+from face3d.settings import Settings
+from face3d.states import PriorityClass, StageName
 from gpu_workers.gpu_catalog import relative_speed
 from gpu_workers.profiles import expected_peak_mb
-from tasks.broker import DELIVERY_QUEUE, message_priority, queue_name
+from tasks.broker import message_priority
+from tasks.chain import TASK_PREFIX
 
 #: Seconds that a stage takes on the reference card when nobody measured it yet.
 PRIOR_SECONDS: Mapping[StageName, float] = {
@@ -33,13 +36,14 @@ PRIOR_SECONDS: Mapping[StageName, float] = {
 #: Facts older than this are asked again.
 FACTS_SECONDS = 1.0
 
-#: Expected seconds from dispatch to finish that a tier should meet on a type before earlier finish counts.
-LATENCY_BOUND_SECONDS: Mapping[Tier, float] = {Tier.INTERACTIVE: 5.0, Tier.BATCH: 600.0}
+#: Expected seconds from dispatch to finish that a class should meet on a type before earlier finish counts.
+LATENCY_BOUND_SECONDS: Mapping[PriorityClass, float] = {
+    PriorityClass.INTERACTIVE: 5.0,
+    PriorityClass.BATCH: 600.0,
+}
 
 #: How long the publication of one chain waits for a stage's row: transactions take milliseconds.
 _LOCK_MILLISECONDS = 500
-
-_TASK_PREFIX = "face3d."
 
 _CPU_STAGE = "The stage runs on cpu workers only."
 
@@ -63,14 +67,14 @@ def service_seconds(facts: TypeFacts, stage: StageName, engine: str) -> float:
     return PRIOR_SECONDS[stage] / relative_speed(facts.gpu_type)
 
 
-def expected_finish(facts: TypeFacts, stage: StageName, engine: str, tier: Tier) -> float:
+def expected_finish(facts: TypeFacts, stage: StageName, engine: str, priority_class: PriorityClass) -> float:
     """Return the seconds until a stage sent to a type now is expected to be finished.
 
     Waiting work of the same urgency is ahead of it; a batch also waits for everything interactive.
     """
-    ahead = facts.waiting.get(Tier.INTERACTIVE.value, 0)
-    if tier is Tier.BATCH:
-        ahead += facts.waiting.get(Tier.BATCH.value, 0)
+    ahead = facts.waiting.get(PriorityClass.INTERACTIVE.value, 0)
+    if priority_class is PriorityClass.BATCH:
+        ahead += facts.waiting.get(PriorityClass.BATCH.value, 0)
     service = service_seconds(facts, stage, engine)
     busy = max(0, facts.running + ahead + 1 - facts.slots)
     return service * (1.0 + busy / max(facts.slots, 1))
@@ -81,12 +85,12 @@ def choose_gpu_type(
     *,
     stage: StageName,
     engine: str,
-    tier: Tier,
+    priority_class: PriorityClass,
     forced: str = "any",
     memory_mb: float = 0.0,
     excluded: Collection[str] = (),
 ) -> Placement:
-    """Choose a type: those within the tier's latency bound first, then the earliest expected finish.
+    """Choose a type: those within the class's latency bound first, then the earliest expected finish.
 
     A forced type is obeyed even when no worker serves it now: the stage waits for one. Without any live
     worker the stage waits on `cpu`, which every installation has.
@@ -95,7 +99,7 @@ def choose_gpu_type(
         memory_mb: what the stage needs.
         excluded: types whose memory did not suffice for this job; taken when there is no other.
     """
-    expected = {fact.gpu_type: expected_finish(fact, stage, engine, tier) for fact in facts}
+    expected = {fact.gpu_type: expected_finish(fact, stage, engine, priority_class) for fact in facts}
     if forced != "any":
         return Placement(gpu_type=forced, expected_seconds=expected, why="The job's option gpu-type says so.")
     fitting = {fact.gpu_type for fact in facts if fact.memory_mb >= memory_mb} - set(excluded)
@@ -103,16 +107,16 @@ def choose_gpu_type(
     if not candidates:
         why = "No live worker serves this stage; it waits on cpu."
         return Placement(gpu_type="cpu", expected_seconds={}, why=why)
-    bound = LATENCY_BOUND_SECONDS[tier]
+    bound = LATENCY_BOUND_SECONDS[priority_class]
     best = min(candidates, key=lambda name: (candidates[name] > bound, candidates[name], name))
     if len(candidates) == 1:
         why = "The only type whose live workers serve this stage."
         if len(expected) > 1:
             why = "The only type that serves this stage and has the memory."
     elif candidates[best] <= bound:
-        why = f"Earliest expected finish within the {tier.value} bound of {bound:g} s."
+        why = f"Earliest expected finish within the {priority_class.value} bound of {bound:g} s."
     else:
-        why = f"Earliest expected finish; no type keeps the {tier.value} bound of {bound:g} s."
+        why = f"Earliest expected finish; no type keeps the {priority_class.value} bound of {bound:g} s."
     return Placement(gpu_type=best, expected_seconds=expected, why=why)
 
 
@@ -122,7 +126,7 @@ def describe_placement(
     """Return what the stage's row keeps of a placement: the facts of every candidate at that moment."""
     return {
         "why": placement.why,
-        "bound_seconds": LATENCY_BOUND_SECONDS[request.tier],
+        "bound_seconds": LATENCY_BOUND_SECONDS[request.priority_class],
         "candidates": [
             {
                 "gpu_type": fact.gpu_type,
@@ -140,16 +144,6 @@ def describe_placement(
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Placed:
-    """Where a job's stage was placed."""
-
-    stage: StageName
-    job_id: str
-    queue: str
-    tier: Tier
-
-
 class Router:
     """Places stages by facts at most a second old."""
 
@@ -158,8 +152,8 @@ class Router:
         self._lock = threading.Lock()
         self._facts: dict[StageName, tuple[float, list[TypeFacts]]] = {}
 
-    def place(self, stage: StageName, job_id: str) -> tuple[str, Tier]:
-        """Return the queue for a job's stage and the job's tier, and note the queue in the stage's row.
+    def place(self, stage: StageName, job_id: str) -> StageQueue:
+        """Return the queue for a job's stage, and note it in the stage's row.
 
         Raises:
             JobNotFound: the job is gone.
@@ -168,20 +162,46 @@ class Router:
         with make_session_factory(self._settings).begin() as session:
             # Whoever froze with the row in hand must not hold up the publications that wait behind this one.
             session.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
-            placed = self.place_in(session, stage, job_id)
-        return placed.queue, placed.tier
+            return self.place_in(session, stage, job_id)
 
-    def place_in(self, session: Session, stage: StageName, job_id: str) -> Placed:
+    def place_in(self, session: Session, stage: StageName, job_id: str) -> StageQueue:
         """Do what `place` does in the caller's transaction.
 
         Raises:
             JobNotFound: the job is gone.
         """
         gpu_type, why = self._choose(session, stage, job_id)
-        tier = record_placement(session, job_id=job_id, stage=stage, gpu_type=gpu_type, placement=why)
-        if tier is None:
+        queue = record_placement(session, job_id=job_id, stage=stage, gpu_type=gpu_type, placement=why)
+        if queue is None:
             raise JobNotFound
-        return Placed(stage=stage, job_id=job_id, queue=queue_name(stage, gpu_type, tier), tier=tier)
+        return queue
+
+    def route(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],  # noqa: ARG002 - Celery's signature
+        options: Mapping[str, Any],
+        task: object = None,  # noqa: ARG002
+        **_: Any,
+    ) -> dict[str, Any] | None:
+        """Return what Celery shall add to a message that is published: queue, and priority where one counts.
+
+        A stage's message that names its queue was placed before. Others are placed now: the step behind a
+        stage that was done already, or behind a task of an older release.
+        """
+        if not name.startswith(TASK_PREFIX):
+            return None
+        label = name.removeprefix(TASK_PREFIX)
+        if label == "deliver":
+            return {"queue": DELIVERY_QUEUE}
+        named = options.get("queue")
+        queue = self.place(StageName(label), str(args[0])) if named is None else read_queue_name(named.name)
+        if queue is None:
+            return None
+        priority = message_priority(queue.priority_class, self._settings.broker_kind)
+        to = {} if named is not None else {"queue": queue_name(queue)}
+        return to if priority is None else {**to, "priority": priority}
 
     def _choose(self, session: Session, stage: StageName, job_id: str) -> tuple[str, dict[str, Any]]:
         """Return the GPU type for a stage, and what is kept of the reasons."""
@@ -197,7 +217,7 @@ class Router:
             facts,
             stage=placed,
             engine=request.engine,
-            tier=request.tier,
+            priority_class=request.priority_class,
             forced=request.gpu_type,
             memory_mb=expected_peak_mb(placed, request.engine, request.texture_size),
             excluded=request.excluded,
@@ -214,7 +234,9 @@ class Router:
         if request.gpu_type != "any":
             facts = [fact for fact in facts if fact.gpu_type in ("cpu", request.gpu_type)]
         stage = StageName.PREPROCESS
-        placement = choose_gpu_type(facts, stage=stage, engine=request.engine, tier=request.tier)
+        placement = choose_gpu_type(
+            facts, stage=stage, engine=request.engine, priority_class=request.priority_class
+        )
         why = describe_placement(placement, facts, stage, request)
         return placement.gpu_type, {**why, "profile": profile}
 
@@ -225,49 +247,3 @@ class Router:
                 facts = type_facts(session, stage, timeout_seconds=self._settings.worker_timeout_seconds)
                 self._facts[stage] = (time.monotonic(), facts)
         return facts
-
-
-_router: Router | None = None
-
-#: Of each thread: the placement that was committed with the stage before, and is published next.
-_next = threading.local()
-
-
-def get_router() -> Router:
-    """Return the process's router."""
-    global _router  # noqa: PLW0603 - one router a process
-    if _router is None:
-        _router = Router(get_settings())
-    return _router
-
-
-def publish_next(placed: Placed) -> None:
-    """Let the publication of this stage, which follows in this thread, use a placement already committed."""
-    _next.placed = placed
-
-
-def _take_next(stage: StageName, job_id: str) -> Placed | None:
-    placed: Placed | None = getattr(_next, "placed", None)
-    _next.placed = None
-    return placed if placed is not None and (placed.stage, placed.job_id) == (stage, job_id) else None
-
-
-def route(
-    name: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],  # noqa: ARG001 - Celery's signature
-    options: Mapping[str, Any],  # noqa: ARG001
-    task: object = None,  # noqa: ARG001
-    **_: Any,
-) -> dict[str, Any] | None:
-    """Celery's router function: a queue for each task at the moment when it is published."""
-    if not name.startswith(_TASK_PREFIX):
-        return None
-    label = name.removeprefix(_TASK_PREFIX)
-    if label == "deliver":
-        return {"queue": DELIVERY_QUEUE}
-    stage, job_id = StageName(label), str(args[0])
-    placed = _take_next(stage, job_id)
-    queue, tier = (placed.queue, placed.tier) if placed else get_router().place(stage, job_id)
-    priority = message_priority(tier, get_settings().broker_kind)
-    return {"queue": queue} if priority is None else {"queue": queue, "priority": priority}

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from db.leases import Lease, LeasedJob, WorkerIdentity
+from db.leases import Lease, LeasedJob
 from db.results import StoredFile
 from face3d.errors import ArtifactUnreadable
 from face3d.options import JobOptions
 from face3d.settings import Settings
 from face3d.states import Quality, StageName
+from face3d.worker_spec import WorkerSpec
 from gpu_workers.engines.base import Engine
 from gpu_workers.executor import DeviceExecutor
 from storage.client import Storage
@@ -65,7 +66,7 @@ class StageContext:
     storage: Storage
     artifacts: ArtifactStore
     engine: Engine
-    worker: WorkerIdentity
+    worker: WorkerSpec
     held: HeldLease
     timings: Timings
     sessions: sessionmaker[Session]

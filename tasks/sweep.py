@@ -9,13 +9,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs
+from db import queries
 from face3d.errors import StorageUnavailable
-from face3d.messages import ObjectCreated
 from face3d.settings import Settings
 from storage.client import Storage
-from storage.intake import option_defaults, read_upload
 from storage.sweep import find_unknown
+from tasks.intake import accept_object
 
 log = structlog.get_logger(__name__)
 
@@ -42,13 +41,14 @@ def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Set
 
     def known(pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         with sessions() as session:
-            return jobs.known_uploads(session, settings.bucket_inbox, pairs)
+            return queries.known_uploads(session, settings.bucket_inbox, pairs)
 
     made = 0
     errors: Counter[str] = Counter()
     for event in find_unknown(storage, settings.bucket_inbox, known):
         try:
-            made += _accept(storage, sessions, settings, event)
+            accepted = accept_object(storage, sessions, settings, event, source="sweep")
+            made += accepted is not None and accepted.created
         except StorageUnavailable:
             # This object's fault, or everybody's? The bucket answers for the second.
             storage.ping(settings.bucket_inbox)
@@ -66,25 +66,3 @@ def sweep_inbox(storage: Storage, sessions: sessionmaker[Session], settings: Set
         # Kinds only: texts may hold keys, which are personal.
         log.error("sweep.failed", count=errors.total(), errors=dict(errors))
     return SweepResult(made=made, failures=errors.total())
-
-
-def _accept(
-    storage: Storage, sessions: sessionmaker[Session], settings: Settings, event: ObjectCreated
-) -> bool:
-    """Make the job of one object, and tell whether there was none."""
-    upload = read_upload(storage, event, defaults=option_defaults(settings), max_bytes=settings.max_bytes)
-    if upload is None:
-        return False
-    with sessions.begin() as session:
-        return jobs.accept(
-            session,
-            bucket=upload.bucket,
-            key=upload.key,
-            etag=upload.etag,
-            size=upload.size,
-            content_type=upload.content_type,
-            options=upload.options,
-            refusal=upload.refusal,
-            source="sweep",
-            modified_at=upload.modified_at,
-        ).created

@@ -6,11 +6,12 @@ import time
 import structlog
 
 from face3d.settings import Settings
+from face3d.worker_spec import WorkerSpec
 from gpu_workers.engines.registry import load_engine
 from gpu_workers.profiles import apply_profile, profile_of
 from gpu_workers.selftest import find_fault
-from gpu_workers.stage_heartbeats import count_warm, tell_unfit, tell_warm, watch_dir
-from tasks.base import largest_batch, worker_identity
+from gpu_workers.stage_heartbeats import count_warm, tell_unfit, tell_warm
+from tasks.base import largest_batch
 
 log = structlog.get_logger(__name__)
 
@@ -34,16 +35,16 @@ def warm_up(settings: Settings) -> None:
     try:
         _warm_up(settings)
     finally:
-        tell_warm(watch_dir())
+        tell_warm(settings.worker.watch_dir)
 
 
 def _warm_up(settings: Settings) -> None:
     global _cold_start  # noqa: PLW0603 - one a process
     started = time.perf_counter()
-    identity = worker_identity(settings)
+    worker = settings.worker
     try:
-        load_engine(settings.engine, settings, identity.device)
-        apply_profile(profile_of(identity.gpu_type))
+        load_engine(settings.engine, settings, worker.device)
+        apply_profile(profile_of(worker.gpu_type))
     except Exception:
         # Jobs that need it will say so, by code; others may use another engine.
         log.exception("engine.unavailable", engine=settings.engine)
@@ -51,18 +52,18 @@ def _warm_up(settings: Settings) -> None:
     # The first run of a kernel compiles or loads it: the test warms what it tests.
     fault = check_engine(settings)
     if fault is not None:
-        tell_unfit(watch_dir(), fault)
+        tell_unfit(worker.watch_dir, fault)
     _cold_start = round(time.perf_counter() - started, 3)
     log.info("worker.warm", engine=settings.engine, cold_start_seconds=_cold_start)
 
 
-def wait_until_warm(processes: int, stopped: threading.Event) -> None:
-    """Wait until so many forked processes of this worker have warmed up; not where no launcher started it.
+def wait_until_warm(worker: WorkerSpec, stopped: threading.Event) -> None:
+    """Wait until all forked processes of this worker have warmed up; not where no launcher started it.
 
     Args:
         stopped: ends the wait.
     """
-    folder = watch_dir()
+    folder, processes = worker.watch_dir, worker.slots
     if folder is None:
         return
     deadline = time.monotonic() + _WARM_SECONDS
@@ -74,8 +75,9 @@ def wait_until_warm(processes: int, stopped: threading.Event) -> None:
 
 def check_engine(settings: Settings) -> str | None:
     """Run the golden self-test on this process's device; return what is wrong, or None."""
-    engine = load_engine(settings.engine, settings, worker_identity(settings).device)
-    fault = find_fault(engine, settings.model_dir, largest_batch=largest_batch(settings))
+    worker = settings.worker
+    engine = load_engine(settings.engine, settings, worker.device)
+    fault = find_fault(engine, settings.model_dir, largest_batch=largest_batch(worker))
     if fault is not None:
         log.error("selftest.failed", reason=fault)
     return fault

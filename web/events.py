@@ -8,13 +8,11 @@ from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, IntegrityError
 
-from db.jobs import accept
 from face3d.errors import Face3DError, InvalidEvent
-from face3d.messages import ObjectCreated
 from storage.errors import ObjectRefused
 from storage.event_json import SubscriptionRequest
 from storage.events import parse_events
-from storage.intake import option_defaults, read_upload
+from tasks.intake import accept_object
 from web.auth import require_events
 from web.context import Context, ContextOf
 from web.problems import PROBLEMS, Problem
@@ -79,7 +77,9 @@ def receive_event(
             continue
         report.events += 1
         try:
-            job_id = _accept(context, event)
+            accepted = accept_object(
+                context.storage, context.sessions, context.settings, event, source="event"
+            )
         except ObjectRefused as error:
             refused[KEY_REFUSED] += 1
             reasons.append(error)
@@ -96,7 +96,7 @@ def receive_event(
                 break
             continue
         else:
-            report.jobs += [job_id] if job_id else []
+            report.jobs += [accepted.job_id] if accepted else []
         in_a_row = 0
     for asked in announced.subscriptions:
         try:
@@ -119,27 +119,3 @@ def _take_subscription(context: Context, asked: SubscriptionRequest, report: Eve
         report.confirmed_subscription = asked.topic
     else:
         report.pending_subscription = asked.topic
-
-
-def _accept(context: Context, event: ObjectCreated) -> str | None:
-    upload = read_upload(
-        context.storage,
-        event,
-        defaults=option_defaults(context.settings),
-        max_bytes=context.settings.max_bytes,
-    )
-    if upload is None:
-        return None
-    with context.sessions.begin() as session:
-        return accept(
-            session,
-            bucket=upload.bucket,
-            key=upload.key,
-            etag=upload.etag,
-            size=upload.size,
-            content_type=upload.content_type,
-            options=upload.options,
-            refusal=upload.refusal,
-            source="event",
-            modified_at=upload.modified_at,
-        ).job_id

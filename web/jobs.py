@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from db.jobs import JobNotFound, cancel, find, find_by_photo, list_jobs, retry
+from db.lifecycle import cancel, retry
 from db.models import Job
+from db.queries import JobNotFound, find, find_by_photo, list_jobs
 from face3d.states import JobState
 from gpu_workers.serving.png_stream import iterate_apart
 from storage.layout import as_path

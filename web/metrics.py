@@ -73,14 +73,14 @@ class Snapshot(Collector):
         yield _gauge(
             "face3d_relay_last_round_seconds", "Since a relay's last round.", ("relay", "leads"), rounds
         )
-        successes = [(chore.name, chore.success_time or 0.0) for chore in facts.chores]
+        successes = [(task.name, task.success_time or 0.0) for task in facts.tasks]
         yield _gauge(
             "face3d_chore_last_success_timestamp_seconds",
             "When the relay's periodic work last succeeded; 0: never.",
             ("chore",),
             successes,
         )
-        failures = [(chore.name, chore.failures) for chore in facts.chores]
+        failures = [(task.name, task.failures) for task in facts.tasks]
         yield _gauge("face3d_chore_failures", "Failures in a row.", ("chore",), failures)
         waiting = [(queue.name, queue.oldest_seconds) for queue in facts.queues]
         yield _gauge("face3d_queue_oldest_seconds", "Age of what waits longest.", ("queue",), waiting)

@@ -17,7 +17,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from db.delivery_list import DeliveryNotFound, NotRedeliverable
-from db.jobs import JobNotFound, WrongJobState
+from db.lifecycle import WrongJobState
+from db.queries import JobNotFound
 from db.session import DatabaseUnavailable
 from db.subscriptions import SubscriptionNotFound
 from db.webhooks import EndpointDisabled, EndpointNotFound

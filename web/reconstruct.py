@@ -1,6 +1,7 @@
 """`POST /v1/reconstruct`: one photo in, its map out, one request; no queue and no storage behind it.
 
-A process of its own beside the job API: `python -m web.reconstruct`. The card's worker code does the work.
+A process of its own beside the job API: `python -m web.reconstruct`. The card's worker code does the work:
+this process, unlike the job API's, needs extra `worker` too.
 """
 
 import argparse
@@ -15,8 +16,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from starlette.types import ASGIApp
 
-from assets.png import Piece
 from face3d.errors import ErrorCode, Face3DError
+from face3d.extras import ExtraMissing, require_extra
 from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.launcher import library_environment
@@ -30,6 +31,7 @@ from web.problems import install_handlers
 from web.server import serve
 
 if TYPE_CHECKING:
+    from assets.png import Piece
     from gpu_workers.serving.in_process import OneShotReconstructor
 
 log = structlog.get_logger(__name__)
@@ -78,7 +80,7 @@ def create_reconstruct_app(
     return app
 
 
-async def _send(first: Piece, others: AsyncGenerator[Piece]) -> AsyncIterator[bytes | memoryview]:
+async def _send(first: "Piece", others: "AsyncGenerator[Piece]") -> AsyncIterator[bytes | memoryview]:
     """Yield an answer's bytes; where it cannot be ended, the connection ends without the last chunk."""
     async with aclosing(others):
         try:
@@ -102,6 +104,10 @@ def main() -> None:
         "--allow-host", action="append", default=[], metavar="NAME", help="a proxy's Host, beside loopback's"
     )
     arguments = parser.parse_args()
+    try:
+        require_extra("worker")
+    except ExtraMissing as error:
+        parser.exit(1, f"error {ErrorCode.ENGINE_UNAVAILABLE}: {error.message}\n")
     os.environ.update(library_environment(1 if arguments.device != "cpu" else len(os.sched_getaffinity(0))))
     # Only now: numeric libraries read the environment when they are loaded.
     from gpu_workers.decoding.client import check_sandbox

@@ -10,10 +10,10 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 
-from db.jobs import API_SOURCE, accept
+from db.acceptance import API_SOURCE, accept
 from face3d.errors import StorageUnavailable
 from face3d.options import METADATA_PREFIX, OPTION_NAMES, allowed_values, is_text, parse_options
-from face3d.states import Tier
+from face3d.states import PriorityClass
 from storage.erasure import erase_object
 from storage.intake import option_defaults, refuse_size
 from storage.layout import upload_key
@@ -111,7 +111,7 @@ def accept_upload(context: Context, form: PhotoForm) -> str:
     """
     settings = context.settings
     given = {name: text for name, value in form.options.items() if (text := value.strip())}
-    raw = {"tier": Tier.INTERACTIVE.value, **given}
+    raw = {"tier": PriorityClass.INTERACTIVE.value, **given}
     options = parse_options(raw, defaults=option_defaults(settings))
     key = upload_key()
     etag = context.storage.put(

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, Field
 
-from db.jobs import API_SOURCE
+from db.acceptance import API_SOURCE
 from db.models import Artifact, Job, Stage
-from face3d.states import JobState, Quality, StageName, StageState, Tier
+from face3d.states import JobState, PriorityClass, Quality, StageName, StageState
 from web.problems import Problem
 
 #: A running stage never claims to be done.
@@ -61,7 +61,7 @@ class JobView(BaseModel):
     name: str | None = Field(
         description="The photo's file: as it was uploaded here, or the end of its key; null once erased."
     )
-    tier: Tier
+    tier: PriorityClass
     source: str = Field(description="How the photo came: event, sweep or api.")
     quality: Quality | None = Field(description="Verdict of the quality report, once ready.")
     error: Problem | None = Field(description="Why it failed.")
@@ -108,7 +108,7 @@ def view_job(
         percent=100.0 if job.state == JobState.READY else _overall(stages, typical_seconds),
         ref=job.ref,
         name=_name(job),
-        tier=Tier(job.tier),
+        tier=PriorityClass(job.tier),
         source=job.source,
         quality=Quality(job.quality) if job.quality else None,
         error=_error(job),

@@ -1,8 +1,8 @@
 """ModelScope's pipeline on nvdiffrast and PyTorch3D themselves, in a process of its own.
 
 Its modules are imported once a process, with one rasteriser or the other. Nothing of the two is installed or
-asked for by Face3D: who has them measures them (docs/engines.md). TensorFlow is not asked here either: the
-face mask is onnxruntime's, as in the engine.
+asked for by Face3D: who has them measures them (docs/how-to/engines.md). TensorFlow is not asked here either:
+the face mask is onnxruntime's, as in the engine.
 """
 
 import json

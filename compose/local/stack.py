@@ -22,6 +22,7 @@ from compose.local.seaweedfs import seaweedfs_items
 from compose.local.service import Service, Step
 from compose.local.supervisor import Supervisor
 from compose.local.valkey import valkey_items
+from face3d.extras import require_extra
 from face3d.settings import Settings, default_state_dir
 
 SERVERS = frozenset({"postgres", "valkey", "seaweedfs"})
@@ -99,6 +100,7 @@ class Stack:
             StackFailed: something did not start; its log's end is in the message.
             ConfigurationError: this machine does not allow it.
         """
+        require_extra("local")
         folder = make_state_dir(self._folder)
         self._lock = lock.acquire(folder)
         try:

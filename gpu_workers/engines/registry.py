@@ -40,7 +40,7 @@ def _build_engine(name: str, settings: Settings, device: str) -> Engine:
             try:
                 from gpu_workers.engines.anny.engine import AnnyEngine
             except ImportError as error:
-                raise EngineUnavailable("Engine anny needs a library that is not installed.") from error
+                raise EngineUnavailable("Engine anny needs extra worker, which is not installed.") from error
             return AnnyEngine(settings.model_dir, settings.landmark_model, device)
         case "hrn":
             from gpu_workers.engines.hrn.environment import check_environment

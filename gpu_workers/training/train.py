@@ -1,4 +1,4 @@
-"""Train the face network on rendered heads. See docs/training.md.
+"""Train the face network on rendered heads. See docs/how-to/training.md.
 
     python -m gpu_workers.training.train --textures FILE --model-dir DIR --out DIR \\
         --minutes 8 --resume

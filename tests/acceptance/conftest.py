@@ -19,6 +19,7 @@ from cli.demo import astronaut
 from compose.local import Stack, temporary_state_dir
 from face3d.settings import Settings
 from tests.integration.pipeline import until
+from tests.ports import stack_ports
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Customer:
 SAID: list[tuple[str, int]] = []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     folder = temporary_state_dir()
 
@@ -98,13 +99,13 @@ def stack() -> Iterator[Stack]:
         "texture_size": "1024",
     }
     try:
-        with Stack(folder, overrides=overrides, report=note) as running:
+        with Stack(folder, overrides=overrides, ports=stack_ports(), report=note) as running:
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def customer(stack: Stack) -> Iterator[Customer]:
     settings = stack.settings
     s3 = boto3.client(

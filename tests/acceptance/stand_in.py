@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import select
 
-from db.leases import Verdict, WorkerIdentity, complete, fail, take
+from db.leases import Decision, complete, fail, take
 from db.models import Job
 from db.results import StoredFile
 from db.session import make_session_factory
@@ -20,10 +20,11 @@ from face3d.errors import ErrorCode, RefusedError
 from face3d.quality import ReasonCode, judge
 from face3d.settings import Settings
 from face3d.states import STAGES, JobState, StageName
+from face3d.worker_spec import WorkerSpec
 from storage.client import Storage
 from storage.layout import artifact_prefix, asset_key, asset_prefix
 
-WORKER = WorkerIdentity(name="stand-in", gpu_type="cpu", device="CPU")
+WORKER = WorkerSpec(name="stand-in", gpu_type="cpu", device="CPU")
 
 #: What speaks against every head of the stand-in.
 REASONS = [
@@ -137,10 +138,10 @@ class StandIn:
     def _run(self, job: Job) -> None:
         for stage in STAGES:
             with self._sessions.begin() as session:
-                verdict, leased = take(
+                decision, leased = take(
                     session, job_id=job.id, stage=stage, dispatch=job.dispatch, worker=WORKER, seconds=60
                 )
-            if verdict is not Verdict.WORK or leased is None:
+            if decision is not Decision.WORK or leased is None:
                 return
             time.sleep(self._stage_seconds)
             with self._sessions.begin() as session:

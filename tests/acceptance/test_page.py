@@ -14,6 +14,7 @@ from compose.local import SERVERS, Stack, temporary_state_dir
 from face3d.settings import Settings
 from tests.acceptance.chromium import Browser, find_chromium
 from tests.acceptance.stand_in import REASONS, StandIn, make_glb
+from tests.ports import stack_ports
 
 pytestmark = [
     pytest.mark.browser,
@@ -35,7 +36,7 @@ def studio() -> Iterator[Settings]:
     folder = temporary_state_dir()
     try:
         with (
-            Stack(folder, services=SERVERS | {"web"}) as stack,
+            Stack(folder, services=SERVERS | {"web"}, ports=stack_ports()) as stack,
             StandIn(stack.settings, glb=make_glb(texture=TEXTURE)),
         ):
             yield stack.settings

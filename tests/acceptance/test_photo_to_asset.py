@@ -16,6 +16,9 @@ from PIL import Image
 from face3d.head import ARKIT_NAMES
 from tests.acceptance.conftest import Customer
 
+#: One stack, in one process.
+pytestmark = pytest.mark.xdist_group("stack")
+
 
 @pytest.fixture(scope="module")
 def job(customer: Customer, portrait: bytes) -> dict[str, Any]:

@@ -1,8 +1,13 @@
 """Ready means ready: what the stack says when it is up."""
 
+import pytest
+
 from compose.local import Stack
 from gpu_workers.gpu_catalog import cpu_slots
 from tests.acceptance.conftest import SAID
+
+#: One stack, in one process.
+pytestmark = pytest.mark.xdist_group("stack")
 
 
 def test_the_workers_are_called_ready_when_every_process_is_warm(stack: Stack) -> None:

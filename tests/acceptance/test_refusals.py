@@ -8,6 +8,9 @@ from PIL import Image
 
 from tests.acceptance.conftest import Customer
 
+#: One stack, in one process.
+pytestmark = pytest.mark.xdist_group("stack")
+
 
 def jpeg(image: Image.Image) -> bytes:
     """Return a picture as JPEG."""

@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from compose.local import SERVERS, Stack, temporary_state_dir
 from compose.local.orphans import RunRecord, stop_orphans
-from compose.local.ports import is_free
 from compose.local.rabbitmq import find_program, rabbitmq_service
 from compose.local.supervisor import Supervisor
 from db.session import make_session_factory
 from face3d.settings import Settings
 from tests.integration.lock_order import LockRecorder
+from tests.ports import free_ports, stack_ports
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def server_stack() -> Iterator[Stack]:
     """PostgreSQL (migrated), Valkey and SeaweedFS (three buckets), under the supervisor."""
     folder = temporary_state_dir()
     try:
-        with Stack(folder, services=SERVERS) as stack:
+        with Stack(folder, services=SERVERS, ports=stack_ports()) as stack:
             yield stack
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -47,15 +47,22 @@ def clean_servers(servers: Settings) -> Settings:
 
 
 def empty_database(settings: Settings) -> None:
-    """Delete all rows of all tables but Alembic's."""
+    """Delete all rows of all tables but Alembic's; numbers begin at 1 again.
+
+    With rows in few tables, deleting them takes a hundredth of the time of TRUNCATE, which makes files anew.
+    """
     engine = create_engine(settings.database_url.get_secret_value())
     try:
         with engine.begin() as connection:
+            # No trigger and no foreign key has a say in the order; nothing waits for the disk.
+            connection.execute(text("SET LOCAL session_replication_role = replica"))
+            connection.execute(text("SET LOCAL synchronous_commit = off"))
             query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-            names = [name for name in connection.scalars(text(query)) if name != "alembic_version"]
-            if names:
-                tables = ", ".join(f'"{name}"' for name in names)
-                connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+            for name in connection.scalars(text(query)).all():
+                if name != "alembic_version":
+                    connection.execute(text(f'DELETE FROM "{name}"'))
+            numbers = "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
+            connection.execute(text(numbers))
     finally:
         engine.dispose()
 
@@ -96,12 +103,12 @@ def rabbitmq() -> Iterator[str]:
     if program is None:
         pytest.skip("rabbitmq-server is not installed")
     folder = temporary_state_dir()
-    chosen = [port for port in range(13_000, 13_900) if is_free(port)][:4]
-    service = rabbitmq_service(program, folder, (chosen[0], chosen[1], chosen[2], chosen[3]))
+    port, management, distribution, name_server = free_ports(4)
+    service = rabbitmq_service(program, folder, (port, management, distribution, name_server))
     supervisor = Supervisor([service], RunRecord(state_dir=folder, run_id=folder.name))
     try:
         supervisor.start()
-        yield f"amqp://guest:guest@127.0.0.1:{chosen[0]}//"
+        yield f"amqp://guest:guest@127.0.0.1:{port}//"
     finally:
         supervisor.stop()
         # Its name server, a daemon.

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import deliveries, jobs, webhooks
+from db import acceptance, deliveries, webhooks
 from db.deliveries import Claim, Outcome, Outgoing
 from face3d.errors import ErrorCode, RefusedError
 
-#: The schedule of docs/operations.md, seconds.
+#: The schedule of docs/how-to/operations.md, seconds.
 WAITS = (5.0, 30.0, 120.0, 600.0, 3600.0, 14400.0, 43200.0)
 GUARD, HOLD, PLACES = 60.0, 15.0, 2
 
@@ -31,7 +31,7 @@ def add_messages(sessions: sessionmaker[Session], count: int, prefix: str = "pho
     made = []
     for number in range(count):
         with sessions.begin() as session:
-            accepted = jobs.accept(
+            accepted = acceptance.accept(
                 session,
                 bucket="inbox",
                 key=f"{prefix}-{number}.jpg",

@@ -2,19 +2,20 @@
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, leases, outbox
-from db.leases import LeasedJob, Verdict, WorkerIdentity
+from db import acceptance, leases, outbox
+from db.leases import Decision, LeasedJob
 from db.outbox import Publication
 from db.results import StoredFile
 from face3d.options import parse_options
 from face3d.states import STAGES, Quality, StageName
+from face3d.worker_spec import WorkerSpec
 
-WORKER = WorkerIdentity(name="w@test", gpu_type="cpu", device="cpu")
+WORKER = WorkerSpec(name="w@test", gpu_type="cpu", device="cpu")
 
 
-def accept(sessions: sessionmaker[Session], key: str = "a.jpg", **options: str) -> jobs.Accepted:
+def accept(sessions: sessionmaker[Session], key: str = "a.jpg", **options: str) -> acceptance.Accepted:
     with sessions.begin() as session:
-        return jobs.accept(
+        return acceptance.accept(
             session,
             bucket="inbox",
             key=key,
@@ -37,7 +38,7 @@ def publish(sessions: sessionmaker[Session]) -> list[Publication]:
 
 def take(
     sessions: sessionmaker[Session], job_id: str, stage: StageName, dispatch: int = 1, seconds: float = 30
-) -> tuple[Verdict, LeasedJob | None]:
+) -> tuple[Decision, LeasedJob | None]:
     with sessions.begin() as session:
         return leases.take(
             session, job_id=job_id, stage=stage, dispatch=dispatch, worker=WORKER, seconds=seconds
@@ -55,7 +56,7 @@ def complete(sessions: sessionmaker[Session], job: LeasedJob) -> None:
 
 def run_all(sessions: sessionmaker[Session], job_id: str) -> None:
     for stage in STAGES:
-        verdict, job = take(sessions, job_id, stage)
-        assert verdict is Verdict.WORK
+        decision, job = take(sessions, job_id, stage)
+        assert decision is Decision.WORK
         assert job is not None
         complete(sessions, job)

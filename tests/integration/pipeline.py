@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,14 +16,18 @@ from typing import Any
 import psutil
 from sqlalchemy import text
 
-from db import jobs, webhooks
+from db import acceptance, queries, webhooks
 from db.models import Job
 from db.session import make_session_factory
 from face3d.options import parse_options
+from face3d.queues import StageQueue, queue_name
 from face3d.settings import ROOT, Settings
-from face3d.states import STAGES, TERMINAL_JOB_STATES, Tier
+from face3d.states import STAGES, TERMINAL_JOB_STATES, PriorityClass
 from storage.client import Storage
-from tasks.broker import queue_name
+from tests.integration.warm_python import WarmProcess, warm_python
+
+#: A process that a test started.
+AnyProcess = WarmProcess | subprocess.Popen[bytes]
 
 #: Short enough for a test; the ratios are those of the defaults.
 QUICK = {
@@ -94,17 +97,16 @@ class Pipeline:
     logs: Path
     environment: Mapping[str, str]
     receiver: Receiver = field(default_factory=Receiver)
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[WarmProcess] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sessions = make_session_factory(self.settings)
         self.storage = Storage.from_settings(self.settings)
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a Python process with the pipeline's settings."""
-        log = (self.logs / f"{len(self.processes)}-{arguments[1].replace('.', '_')}.log").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
+    def start(self, *arguments: str, **environment: str) -> WarmProcess:
+        """Start a Python module as `python -m` does, with the pipeline's settings."""
+        process = warm_python().start(
+            arguments,
             cwd=ROOT,
             env={
                 **os.environ,
@@ -112,28 +114,29 @@ class Pipeline:
                 "FACE3D_ENV_FILE": str(self.env_file),
                 **environment,
             },
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            log=self.logs / f"{len(self.processes)}-{arguments[1].replace('.', '_')}.log",
         )
-        log.close()
         self.processes.append(process)
         return process
 
-    def start_relay(self) -> subprocess.Popen[bytes]:
+    def start_relay(self) -> WarmProcess:
         """Start a relay."""
         return self.start("-m", "tasks.relay")
 
-    def start_delivery(self) -> subprocess.Popen[bytes]:
+    def start_delivery(self) -> WarmProcess:
         """Start a delivery worker."""
         return self.start("-m", "tasks.delivery_worker")
 
     def start_worker(
         self, name: str, *, wait: str = "", gpu_type: str = "cpu", slots: int = 2, stages: str | None = None
-    ) -> subprocess.Popen[bytes]:
+    ) -> WarmProcess:
         """Start a stage worker and wait for its heartbeat; `wait` as in slow_worker."""
         served = stages.split(",") if stages else [stage.value for stage in STAGES]
         queues = [
-            queue_name(stage, gpu_type, tier) for tier in Tier for stage in STAGES if stage.value in served
+            queue_name(StageQueue(stage=stage, gpu_type=gpu_type, priority_class=priority_class))
+            for priority_class in PriorityClass
+            for stage in STAGES
+            if stage.value in served
         ]
         process = self.start(
             "-m", "celery", "-A", "tests.integration.slow_worker", "worker", "-n", f"{name}@test",
@@ -161,7 +164,7 @@ class Pipeline:
         """PUT a photo and accept it as an event would; return the job's id."""
         etag = self.storage.put(self.settings.bucket_inbox, key, data, content_type="image/jpeg")
         with self.sessions.begin() as session:
-            return jobs.accept(
+            return acceptance.accept(
                 session,
                 bucket=self.settings.bucket_inbox,
                 key=key,
@@ -175,7 +178,7 @@ class Pipeline:
     def job(self, job_id: str) -> Job:
         """Return a job with its stages and attempts."""
         with self.sessions() as session:
-            return jobs.find(session, job_id)
+            return queries.find(session, job_id)
 
     def wait_for_stage(self, job_id: str, stage: str, state: str, seconds: float = 30) -> None:
         """Wait until a stage is in a state."""
@@ -227,7 +230,7 @@ def until(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def tree(process: AnyProcess) -> list[psutil.Process]:
     """Return a process and all its descendants."""
     try:
         parent = psutil.Process(process.pid)
@@ -236,7 +239,7 @@ def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
-def kill_tree(process: subprocess.Popen[bytes]) -> None:
+def kill_tree(process: AnyProcess) -> None:
     """Kill a process and all its descendants with SIGKILL."""
     if process.poll() is None:
         # A child that it forks meanwhile would live on, with its connections.
@@ -248,7 +251,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def frozen(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def frozen(process: AnyProcess) -> Iterator[None]:
     """Freeze a process tree, and thaw it at the end."""
     members = tree(process)
     for one in members:

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from compose.local.ports import is_free
 from compose.local.programs import ROOT
 from face3d.settings import Settings
+from tests.ports import free_ports
 
 PHOTO = b"p" * 50_000
 
@@ -69,7 +69,7 @@ def web_process(
 ) -> Iterator[WebProcess]:
     """Run a web server on a free port with a stack's settings and, where stated, few file descriptors."""
     limit = f"ulimit -n {descriptors}; " if descriptors else ""
-    port = next(port for port in range(14_100, 14_900) if is_free(port))
+    (port,) = free_ports(1)
     log = folder / "web.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(

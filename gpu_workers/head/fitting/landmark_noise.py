@@ -1,7 +1,7 @@
 """How MediaPipe's landmarks miss the points of our head: bias, correlated error, what the scores are worth.
 
 `assumed_errors` is what the engine works with. `gpu_workers.training.measure_landmarks` measures
-the same arrays on renders of random heads; docs/accuracy.md says why they are not used yet.
+the same arrays on renders of random heads; docs/explanation/accuracy.md says why they are not used yet.
 
 Everything is in units of the outer-eye distance, in a picture whose eyes are level: x right, y down, z away
 from the camera and relative to the skin landmarks' mean.

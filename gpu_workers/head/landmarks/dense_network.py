@@ -1,6 +1,6 @@
 """The face network: a square crop of a face to 628 points with depth, and how sure it is of each.
 
-A small ResNet, trained only on rendered heads (gpu_workers/training, docs/training.md). It
+A small ResNet, trained only on rendered heads (gpu_workers/training, docs/how-to/training.md). It
 answers with a Gaussian over all coordinates at once: mean, a deviation of each point in the picture and in
 depth, and a correlation of low rank, for the errors of neighbouring points are hardly independent: a jaw seen
 too wide is too wide as a whole. Points rather than shape coefficients, so that neither a change of the basis
@@ -30,8 +30,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from face3d.errors import EngineUnavailable
 
-#: The trained network, part of the package (docs/training.md); the number changes whenever the plan or the
-#: points do.
+#: The trained network, part of the package (docs/how-to/training.md); the number changes whenever the plan or
+#: the points do.
 FACE_NETWORK_FILE = "face_network_v1.safetensors"
 FACE_NETWORK = Path(__file__).parent / "data" / FACE_NETWORK_FILE
 FACE_NETWORK_SHA256 = "54b690932c0e84287bd36d0dbf70b6e78f66ad3eb48c7dc15b78377464905b6e"

@@ -15,8 +15,8 @@ from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS, SKIN_L
 _MAX_DISAGREEMENT = 0.08
 #: The network's deviations hold on rendered heads, and photos are not quite that: how much larger they are
 #: taken to be. On a face that looks straight ahead the landmarks alone did better, on turned ones both
-#: together (docs/accuracy.md): up to the first yaw, degrees, the network is not asked, from the second on it
-#: has its full word.
+#: together (docs/explanation/accuracy.md): up to the first yaw, degrees, the network is not asked, from the
+#: second on it has its full weight.
 _CAUTION = 2.5
 _YAW_FROM, _YAW_FULL = 4.0, 9.0
 

@@ -41,7 +41,7 @@ _SCALE_RANGE = (0.75, 1.3)
 #: Offsets longer than this share of the eye distance are outliers and shortened.
 _MAX_OFFSET = 0.05
 #: How much of an offset is the head's and not the detector's error: the slope of true on seen offsets over
-#: 101 rendered random heads (docs/accuracy.md), rounded.
+#: 101 rendered random heads (docs/explanation/accuracy.md), rounded.
 _BELIEF, _LID_BELIEF, _LIP_BELIEF = 0.25, 0.65, 0.5
 #: How much of the offsets' difference between the two sides is believed.
 _ASYMMETRY = 0.5

@@ -8,11 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import deliveries, jobs, leases, migrate, recovery, relay_health, webhooks
-from db.leases import Verdict, WorkerIdentity
+from db import acceptance, deliveries, leases, lifecycle, migrate, queries, recovery, relay_health, webhooks
+from db.leases import Decision
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.settings import Settings
 from face3d.states import STAGES, StageName
+from face3d.worker_spec import WorkerSpec
 from storage.client import Storage
 from tasks.sweep import sweep_inbox
 from tests.integration.job_rows import WORKER, accept, complete, publish, run_all, take
@@ -54,7 +55,7 @@ def test_a_worker_that_must_end_gives_its_leases_back_and_nobody_elses(
             job_id=other,
             stage=StageName.PREPROCESS,
             dispatch=1,
-            worker=WorkerIdentity(name="other@test", gpu_type="cpu", device="cpu"),
+            worker=WorkerSpec(name="other@test", gpu_type="cpu", device="cpu"),
             seconds=30,
         )
     with sessions.begin() as session:
@@ -63,11 +64,11 @@ def test_a_worker_that_must_end_gives_its_leases_back_and_nobody_elses(
     with pytest.raises(LeaseLost):
         complete(sessions, job)
     with sessions() as session:
-        stage = jobs.find(session, mine).stages[0]
+        stage = queries.find(session, mine).stages[0]
         assert (stage.state, stage.failures, stage.worker_deaths) == ("dispatched", 0, 0)
-        assert jobs.find(session, other).stages[0].state == "running"
-    verdict, again = take(sessions, mine, StageName.PREPROCESS, dispatch=2)
-    assert (verdict, again is not None) == (Verdict.WORK, True)
+        assert queries.find(session, other).stages[0].state == "running"
+    decision, again = take(sessions, mine, StageName.PREPROCESS, dispatch=2)
+    assert (decision, again is not None) == (Decision.WORK, True)
 
 
 def test_the_same_photo_is_one_job_even_when_events_race(sessions: sessionmaker[Session]) -> None:
@@ -82,7 +83,7 @@ def test_a_refused_option_makes_a_failed_job_that_tells_its_webhook(sessions: se
     with sessions.begin() as session:
         webhooks.add_endpoint(session, "http://127.0.0.1:9/hook")
     with sessions.begin() as session:
-        accepted = jobs.accept(
+        accepted = acceptance.accept(
             session,
             bucket="inbox",
             key="a.jpg",
@@ -94,7 +95,7 @@ def test_a_refused_option_makes_a_failed_job_that_tells_its_webhook(sessions: se
             source="event",
         )
     with sessions() as session:
-        job = jobs.find(session, accepted.job_id)
+        job = queries.find(session, accepted.job_id)
         assert (job.state, job.error_code, job.error_value) == ("failed", "bad_option", "9")
         assert session.execute(text("SELECT event_type FROM deliveries")).scalar() == "asset.failed"
     assert not publish(sessions)
@@ -145,20 +146,20 @@ def test_a_job_ends_ready_once_with_one_delivery(sessions: sessionmaker[Session]
     job_id = accept(sessions, ref="mine").job_id
     run_all(sessions, job_id)
     with sessions() as session:
-        job = jobs.find(session, job_id)
+        job = queries.find(session, job_id)
         assert (job.state, job.quality, job.ref) == ("ready", "good", "mine")
         assert job.asset_prefix == f"{job_id}/packaging/1/"
         payload = session.execute(text("SELECT payload FROM deliveries")).scalar_one()
     assert payload["type"] == "asset.ready"
     assert payload["data"]["ref"] == "mine"
-    assert take(sessions, job_id, StageName.PACKAGING)[0] is Verdict.IGNORE
+    assert take(sessions, job_id, StageName.PACKAGING)[0] is Decision.IGNORE
 
 
 def test_only_one_of_two_copies_of_a_message_works(sessions: sessionmaker[Session]) -> None:
     job_id = accept(sessions).job_id
     with ThreadPoolExecutor(4) as pool:
-        verdicts = [v for v, _ in pool.map(lambda _: take(sessions, job_id, StageName.PREPROCESS), range(4))]
-    assert sorted(verdicts) == [Verdict.IGNORE] * 3 + [Verdict.WORK]
+        decisions = [v for v, _ in pool.map(lambda _: take(sessions, job_id, StageName.PREPROCESS), range(4))]
+    assert sorted(decisions) == [Decision.IGNORE] * 3 + [Decision.WORK]
 
 
 def test_a_done_stage_lets_the_chain_go_on_and_an_old_dispatch_does_not(
@@ -168,9 +169,9 @@ def test_a_done_stage_lets_the_chain_go_on_and_an_old_dispatch_does_not(
     _, job = take(sessions, job_id, StageName.PREPROCESS)
     assert job is not None
     complete(sessions, job)
-    assert take(sessions, job_id, StageName.PREPROCESS)[0] is Verdict.DONE
-    assert take(sessions, job_id, StageName.PREPROCESS, dispatch=0)[0] is Verdict.IGNORE
-    assert take(sessions, job_id, StageName.TEXTURE)[0] is Verdict.IGNORE
+    assert take(sessions, job_id, StageName.PREPROCESS)[0] is Decision.DONE
+    assert take(sessions, job_id, StageName.PREPROCESS, dispatch=0)[0] is Decision.IGNORE
+    assert take(sessions, job_id, StageName.TEXTURE)[0] is Decision.IGNORE
 
 
 def test_a_lost_lease_cannot_commit_fail_or_renew(sessions: sessionmaker[Session]) -> None:
@@ -192,7 +193,7 @@ def test_a_lost_lease_cannot_commit_fail_or_renew(sessions: sessionmaker[Session
         assert leases.renew(session, heir.lease, 30)
     complete(sessions, heir)
     with sessions() as session:
-        assert jobs.find(session, job_id).stages[0].prefix == f"{job_id}/preprocess/2/"
+        assert queries.find(session, job_id).stages[0].prefix == f"{job_id}/preprocess/2/"
 
 
 def test_retryable_errors_are_retried_with_growing_waits_and_then_end_the_job(
@@ -219,7 +220,7 @@ def test_retryable_errors_are_retried_with_growing_waits_and_then_end_the_job(
         assert again == (dispatch < 3)
     assert waits == [1, 4]
     with sessions() as session:
-        job_row = jobs.find(session, job_id)
+        job_row = queries.find(session, job_id)
         assert (job_row.state, job_row.error_code) == ("failed", "storage_unavailable")
 
 
@@ -230,19 +231,19 @@ def test_a_failed_job_can_be_retried_and_a_ready_one_cannot(sessions: sessionmak
     with sessions.begin() as session:
         leases.fail(session, job.lease, RefusedError(ErrorCode.NO_FACE, "No face."))
     with sessions.begin() as session:
-        jobs.retry(session, job_id)
+        lifecycle.retry(session, job_id)
     (publication,) = publish(sessions)
     assert (publication.dispatch, publication.stages) == (2, STAGES)
-    verdict, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
-    assert verdict is Verdict.WORK
+    decision, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
+    assert decision is Decision.WORK
     assert job is not None
     complete(sessions, job)
     for stage in STAGES[1:]:
         _, job = take(sessions, job_id, stage, dispatch=2)
         assert job is not None
         complete(sessions, job)
-    with pytest.raises(jobs.WrongJobState), sessions.begin() as session:
-        jobs.retry(session, job_id)
+    with pytest.raises(lifecycle.WrongJobState), sessions.begin() as session:
+        lifecycle.retry(session, job_id)
 
 
 def test_a_restarted_database_costs_nobody_a_request(
@@ -266,5 +267,5 @@ def test_one_object_that_the_database_cannot_hold_does_not_stop_the_sweep(
         storage.put(clean_servers.bucket_inbox, key, b"x", content_type="image/jpeg", metadata=metadata)
     assert sweep_inbox(storage, sessions, clean_servers).made == 2
     with sessions() as session:
-        found = {job.key: job.error_code for job in jobs.list_jobs(session)}
+        found = {job.key: job.error_code for job in queries.list_jobs(session)}
     assert found == {"a.jpg": "bad_option", "b.jpg": None}

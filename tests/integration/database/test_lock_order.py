@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs
+from db import lifecycle
 from db.locks import lock_job, try_lock_job
 from db.session import make_engine
 from face3d.settings import Settings
@@ -38,7 +38,7 @@ def two_jobs(session: Session, job_id: str, other: str) -> None:
 
 
 def in_order(session: Session, job_id: str, other: str) -> None:
-    jobs.cancel(session, job_id)
+    lifecycle.cancel(session, job_id)
     try_lock_job(session, other)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from compose.local import Stack
-from db import job_erasure, jobs, leases, recovery, webhooks
+from db import job_erasure, leases, lifecycle, queries, recovery, webhooks
 from db.leases import LeasedJob
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.settings import Settings
@@ -35,7 +35,7 @@ RACE = 12.0
 SLOWEST = 5.0
 
 #: What an operation answers when another one was there before it.
-EXPECTED = (jobs.JobNotFound, jobs.WrongJobState, LeaseLost, webhooks.EndpointNotFound)
+EXPECTED = (queries.JobNotFound, lifecycle.WrongJobState, LeaseLost, webhooks.EndpointNotFound)
 
 
 class Racers:
@@ -64,11 +64,11 @@ class Racers:
 
     def cancel(self) -> None:
         with self.sessions.begin() as session:
-            jobs.cancel(session, self.any_job())
+            lifecycle.cancel(session, self.any_job())
 
     def retry(self) -> None:
         with self.sessions.begin() as session:
-            jobs.retry(session, self.any_job())
+            lifecycle.retry(session, self.any_job())
 
     def erase(self) -> None:
         job_id = self.any_job()
@@ -193,5 +193,5 @@ def test_nobody_waits_for_a_lock_in_vain(
     for log in tmp_path.glob("*.log"):
         told = log.read_text(errors="replace")
         for fault in ("relay.round.failed", "chore_failed", "not_published", "put_off", "DeadlockDetected",
-                      "LockNotAvailable", "not_expired", "not_mended"):  # fmt: skip
+                      "LockNotAvailable", "not_expired", "not_repaired"):  # fmt: skip
             assert fault not in told, f"{fault} in {log.name}"

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, reruns
-from db.leases import Verdict
+from db import lifecycle, queries, reruns
+from db.leases import Decision
 from face3d.errors import LeaseLost
 from face3d.states import StageName
 from tests.integration.job_rows import accept, complete, take
@@ -13,8 +13,8 @@ from tests.integration.job_rows import accept, complete, take
 
 def rerun(sessions: sessionmaker[Session], job_id: str, stage: StageName, from_stage: StageName) -> bool:
     """Take a stage's lease, and let an earlier one run again."""
-    verdict, job = take(sessions, job_id, stage, dispatch(sessions, job_id))
-    assert verdict is Verdict.WORK
+    decision, job = take(sessions, job_id, stage, dispatch(sessions, job_id))
+    assert decision is Decision.WORK
     assert job is not None
     with sessions.begin() as session:
         return reruns.rerun(session, job.lease, from_stage, message="The artifact is damaged.")
@@ -22,7 +22,7 @@ def rerun(sessions: sessionmaker[Session], job_id: str, stage: StageName, from_s
 
 def dispatch(sessions: sessionmaker[Session], job_id: str) -> int:
     with sessions() as session:
-        return jobs.find(session, job_id).dispatch
+        return queries.find(session, job_id).dispatch
 
 
 def run(sessions: sessionmaker[Session], job_id: str, *stages: StageName) -> None:
@@ -51,7 +51,7 @@ def test_the_stage_and_all_that_was_made_from_it_run_again(sessions: sessionmake
     run(sessions, job_id, StageName.PREPROCESS, StageName.GEOMETRY, StageName.TEXTURE)
     assert rerun(sessions, job_id, StageName.PACKAGING, StageName.GEOMETRY)
     with sessions() as session:
-        job = jobs.find(session, job_id)
+        job = queries.find(session, job_id)
         states = [(stage.state, stage.prefix is not None, stage.failures) for stage in job.stages]
     assert states == [
         ("done", True, 0),
@@ -60,11 +60,11 @@ def test_the_stage_and_all_that_was_made_from_it_run_again(sessions: sessionmake
         ("waiting", False, 0),
     ]
     assert job.dispatch == 2
-    verdict, _ = take(sessions, job_id, StageName.GEOMETRY, dispatch=1)
-    assert verdict is Verdict.IGNORE, "the chain of before is a copy too many"
+    decision, _ = take(sessions, job_id, StageName.GEOMETRY, dispatch=1)
+    assert decision is Decision.IGNORE, "the chain of before is a copy too many"
     run(sessions, job_id, StageName.GEOMETRY, StageName.TEXTURE, StageName.PACKAGING)
     with sessions() as session:
-        assert jobs.find(session, job_id).state == "ready"
+        assert queries.find(session, job_id).state == "ready"
 
 
 def test_workers_of_two_versions_do_not_write_for_ever_what_the_other_cannot_read(
@@ -83,12 +83,12 @@ def test_workers_of_two_versions_do_not_write_for_ever_what_the_other_cannot_rea
     run(sessions, job_id, StageName.PREPROCESS)
     assert not rerun(sessions, job_id, StageName.GEOMETRY, StageName.PREPROCESS)
     with sessions() as session:
-        job = jobs.find(session, job_id)
+        job = queries.find(session, job_id)
     assert (job.state, job.error_code) == ("failed", "artifact_unreadable")
     assert (job.error_value, job.error_limit) == ("13 times", "12 times")
     # The fleet is of one version now: a person asks again, and the count begins anew.
     with sessions.begin() as session:
-        jobs.retry(session, job_id)
+        lifecycle.retry(session, job_id)
     assert rerun(sessions, job_id, StageName.GEOMETRY, StageName.PREPROCESS)
 
 
@@ -98,8 +98,8 @@ def test_who_lost_the_lease_lets_nothing_run_again(sessions: sessionmaker[Sessio
     _, job = take(sessions, job_id, StageName.GEOMETRY)
     assert job is not None
     with sessions.begin() as session:
-        jobs.cancel(session, job_id)
+        lifecycle.cancel(session, job_id)
     with pytest.raises(LeaseLost), sessions.begin() as session:
         reruns.rerun(session, job.lease, StageName.PREPROCESS, message="The artifact is damaged.")
     with sessions() as session:
-        assert jobs.find(session, job_id).stages[0].state == "done"
+        assert queries.find(session, job_id).stages[0].state == "done"

@@ -1,18 +1,18 @@
-"""What is erased and tidied: rows, objects and the host's cache."""
+"""What is erased and collected: rows, objects and the host's cache."""
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs, leases
-from db.leases import Verdict
+from db import acceptance, leases, lifecycle, queries
+from db.leases import Decision
 from face3d.errors import ErrorCode, LeaseLost, RefusedError
 from face3d.options import JobOptions
 from face3d.settings import Settings
 from face3d.states import StageName
 from storage.client import Storage
 from tasks.artifacts import open_cache
-from tasks.retention import erase_expired, erase_job, tidy_jobs
+from tasks.retention import collect_garbage, erase_expired, erase_job
 from tests.integration.job_rows import accept, complete, run_all, take
 
 
@@ -22,7 +22,7 @@ def test_erasing_forgets_the_person_and_the_objects(
     storage = Storage.from_settings(clean_servers)
     etag = storage.put(clean_servers.bucket_inbox, "marlene.jpg", b"photo", content_type="image/jpeg")
     with sessions.begin() as session:
-        job_id = jobs.accept(
+        job_id = acceptance.accept(
             session,
             bucket=clean_servers.bucket_inbox,
             key="marlene.jpg",
@@ -38,7 +38,7 @@ def test_erasing_forgets_the_person_and_the_objects(
     cache.put(f"{job_id}/preprocess/1/result.safetensors", b"her face")
     erase_job(storage, sessions, clean_servers, cache, job_id)
     with sessions() as session:
-        job = jobs.find(session, job_id)
+        job = queries.find(session, job_id)
         assert job.state == "erased"
         dump = str(session.execute(text("SELECT row_to_json(jobs) FROM jobs")).scalar())
     assert "marlene" not in dump.lower()
@@ -61,10 +61,12 @@ def test_retention_erases_what_is_old(sessions: sessionmaker[Session], clean_ser
     storage.ensure_bucket("inbox")
     assert erase_expired(storage, sessions, settings, open_cache(settings)) == 1
     with sessions() as session:
-        assert (jobs.find(session, old).state, jobs.find(session, new).state) == ("erased", "ready")
+        assert (queries.find(session, old).state, queries.find(session, new).state) == ("erased", "ready")
 
 
-def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clean_servers: Settings) -> None:
+def test_a_retry_after_its_garbage_was_collected_begins_anew(
+    sessions: sessionmaker[Session], clean_servers: Settings
+) -> None:
     storage = Storage.from_settings(clean_servers)
     job_id = accept(sessions).job_id
     _, job = take(sessions, job_id, StageName.PREPROCESS)
@@ -77,20 +79,20 @@ def test_a_retry_after_tidying_begins_anew(sessions: sessionmaker[Session], clea
     for name in ("preprocess/1/result.safetensors", "geometry/1/abandoned.safetensors"):
         storage.put(clean_servers.bucket_work, f"{job_id}/{name}", b"x", content_type="a/b")
     cache = open_cache(clean_servers)
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=60) == 0
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 0
+    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=60) == 0
+    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 0
     assert not list(storage.list(clean_servers.bucket_work))
     with sessions.begin() as session:
-        jobs.retry(session, job_id)
-    assert take(sessions, job_id, StageName.GEOMETRY, dispatch=2)[0] is Verdict.IGNORE
-    verdict, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
-    assert verdict is Verdict.WORK
+        lifecycle.retry(session, job_id)
+    assert take(sessions, job_id, StageName.GEOMETRY, dispatch=2)[0] is Decision.IGNORE
+    decision, job = take(sessions, job_id, StageName.PREPROCESS, dispatch=2)
+    assert decision is Decision.WORK
     assert job is not None
     assert job.prefixes == {}
 
 
-def test_what_a_worker_wrote_after_an_erasure_goes_when_the_job_is_tidied(
+def test_what_a_worker_wrote_after_an_erasure_goes_when_its_garbage_is_collected(
     sessions: sessionmaker[Session], clean_servers: Settings
 ) -> None:
     storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
@@ -102,7 +104,7 @@ def test_what_a_worker_wrote_after_an_erasure_goes_when_the_job_is_tidied(
         complete(sessions, job)
     storage.put(clean_servers.bucket_work, f"{job_id}/preprocess/1/late.bin", b"x", content_type="a/b")
     storage.put(clean_servers.bucket_assets, f"{job_id}/1/late.bin", b"x", content_type="a/b")
-    assert tidy_jobs(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, clean_servers, cache, settled_seconds=-1) == 1
     assert not list(storage.list(clean_servers.bucket_work))
     assert not list(storage.list(clean_servers.bucket_assets))
 
@@ -117,7 +119,7 @@ def test_erasing_one_of_two_jobs_keeps_the_photo_that_the_other_needs(
     for options in (JobOptions(), JobOptions(texture_size=1024)):
         with sessions.begin() as session:
             made.append(
-                jobs.accept(
+                acceptance.accept(
                     session,
                     bucket=inbox,
                     key="a.jpg",
@@ -139,7 +141,7 @@ def test_erasing_a_refused_job_forgets_what_the_caller_wrote(
 ) -> None:
     storage, cache = Storage.from_settings(clean_servers), open_cache(clean_servers)
     with sessions.begin() as session:
-        job_id = jobs.accept(
+        job_id = acceptance.accept(
             session,
             bucket=clean_servers.bucket_inbox,
             key="a.jpg",

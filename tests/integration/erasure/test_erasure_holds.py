@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import jobs
-from db.jobs import Accepted
+from db import acceptance, queries
+from db.acceptance import Accepted
 from face3d.messages import ObjectCreated
 from face3d.settings import Settings
 from storage.client import Storage
 from storage.intake import Upload, option_defaults, read_upload
 from tasks.artifacts import open_cache
 from tasks.leftovers import age_inbox
-from tasks.retention import erase_expired, erase_job, tidy_jobs
+from tasks.retention import collect_garbage, erase_expired, erase_job
 from tasks.sweep import sweep_inbox
 from tests.integration.job_rows import run_all
 
@@ -54,7 +54,7 @@ def look_at(storage: Storage, settings: Settings, key: str) -> Upload:
 
 def accept(sessions: sessionmaker[Session], upload: Upload) -> Accepted:
     with sessions.begin() as session:
-        return jobs.accept(
+        return acceptance.accept(
             session,
             bucket=upload.bucket,
             key=upload.key,
@@ -159,7 +159,7 @@ def test_no_version_is_left_of_an_erased_photo_nor_of_its_asset(
     assert {one.key for one in storage.versions(inbox)} == {FRONT + ".more"}
 
 
-def test_tidying_leaves_no_version_of_what_a_job_no_longer_needs(
+def test_garbage_collection_leaves_no_version_of_what_a_job_no_longer_needs(
     sessions: sessionmaker[Session], versioned: Settings, storage: Storage
 ) -> None:
     settings = versioned
@@ -167,10 +167,10 @@ def test_tidying_leaves_no_version_of_what_a_job_no_longer_needs(
     job_id = accept(sessions, look_at(storage, settings, FRONT)).job_id
     run_all(sessions, job_id)
     with sessions() as session:
-        asset = str(jobs.find(session, job_id).asset_prefix)
+        asset = str(queries.find(session, job_id).asset_prefix)
     storage.put(settings.bucket_work, f"{job_id}/geometry/1/x", b"x", content_type="a/b")
     for prefix in (asset, f"{job_id}/99/"):
         storage.put(settings.bucket_assets, f"{prefix}head.glb", b"x", content_type="a/b")
-    assert tidy_jobs(storage, sessions, settings, open_cache(settings), settled_seconds=-1) == 1
+    assert collect_garbage(storage, sessions, settings, open_cache(settings), settled_seconds=-1) == 1
     assert not list(storage.versions(settings.bucket_work))
     assert [one.key for one in storage.versions(settings.bucket_assets)] == [f"{asset}head.glb"]

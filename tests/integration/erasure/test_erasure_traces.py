@@ -13,7 +13,7 @@ from compose.local import Stack
 from face3d.settings import Settings
 from storage.client import Storage
 from tasks.artifacts import open_cache
-from tasks.retention import erase_job, tidy_jobs
+from tasks.retention import collect_garbage, erase_job
 from tests.integration.pipeline import Pipeline, open_pipeline, until
 from tests.web_client import TestClient
 from web.app import create_app
@@ -59,7 +59,7 @@ def test_no_marker_is_left_anywhere(pipeline: Pipeline) -> None:
     cache = open_cache(settings)
     for job_id in ids(pipeline):
         erase_job(storage, pipeline.sessions, settings, cache, job_id)
-    assert tidy_jobs(storage, pipeline.sessions, settings, cache, settled_seconds=-1) == 5
+    assert collect_garbage(storage, pipeline.sessions, settings, cache, settled_seconds=-1) == 5
     left = everything(pipeline)
     assert {field for field, marker in MARKERS.items() if marker in left} == set()
     assert len(ids(pipeline)) == 5

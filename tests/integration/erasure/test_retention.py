@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import job_erasure, jobs, upkeep, webhooks
+from db import acceptance, job_erasure, lifecycle, queries, upkeep, webhooks
 from face3d.errors import StorageUnavailable
 from face3d.options import JobOptions
 from face3d.settings import Settings
@@ -14,7 +14,7 @@ from storage.client import Storage
 from storage.connection import StorageConfig
 from tasks.artifacts import HostCache, open_cache
 from tasks.leftovers import abort_stale_uploads, age_inbox
-from tasks.retention import end_endless, erase_expired, tidy_jobs
+from tasks.retention import collect_garbage, end_endless, erase_expired
 from tests.integration.job_rows import accept, run_all
 
 #: Every object is older than this.
@@ -74,7 +74,7 @@ def age(sessions: sessionmaker[Session], job_id: str, column: str, *, days: int,
 
 def states(sessions: sessionmaker[Session], *ids: str) -> list[str]:
     with sessions() as session:
-        return [jobs.find(session, job_id).state for job_id in ids]
+        return [queries.find(session, job_id).state for job_id in ids]
 
 
 def forget_waits(sessions: sessionmaker[Session]) -> None:
@@ -113,18 +113,18 @@ def test_one_erasure_that_fails_does_not_end_retention_for_those_behind_it(
     assert (overdue.failing_jobs, overdue.retention_seconds) == (0, 0.0)
 
 
-def test_one_job_that_cannot_be_tidied_does_not_keep_the_others_artifacts(
+def test_one_job_whose_garbage_stays_does_not_keep_the_others_artifacts(
     sessions: sessionmaker[Session], settings: Settings, storage: Stubborn, cache: HostCache
 ) -> None:
     first, second = make_old(sessions, "1.jpg", "2.jpg", days=1)
     for job_id in (first, second):
         storage.put(settings.bucket_work, f"{job_id}/geometry/1/x", b"x", content_type="a/b")
     storage.keeps = {first}
-    assert tidy_jobs(storage, sessions, settings, cache) == 1
+    assert collect_garbage(storage, sessions, settings, cache) == 1
     assert [info.key for info in storage.list(settings.bucket_work)] == [f"{first}/geometry/1/x"]
     storage.keeps = set()
     forget_waits(sessions)
-    assert tidy_jobs(storage, sessions, settings, cache) == 1
+    assert collect_garbage(storage, sessions, settings, cache) == 1
     assert not list(storage.list(settings.bucket_work))
 
 
@@ -145,8 +145,8 @@ def test_an_erasure_that_broke_off_is_ended_by_the_relay(
     job_id = accept(sessions).job_id
     with sessions.begin() as session:
         job_erasure.begin_erasure(session, job_id)
-    with sessions.begin() as session, pytest.raises(jobs.WrongJobState, match="being erased"):
-        jobs.retry(session, job_id)
+    with sessions.begin() as session, pytest.raises(lifecycle.WrongJobState, match="being erased"):
+        lifecycle.retry(session, job_id)
     assert erase_expired(storage, sessions, settings, cache) == 0
     age(sessions, job_id, "erasure_asked_at", days=0, minutes=10)
     assert erase_expired(storage, sessions, settings, cache) == 1
@@ -162,12 +162,12 @@ def test_a_job_that_never_ends_fails_and_is_erased_once_its_webhook_went_out(
     for job_id in (stuck, retried):
         age(sessions, job_id, "created_at", days=31)
     with sessions.begin() as session:
-        jobs.cancel(session, retried)
-        jobs.retry(session, retried)
+        lifecycle.cancel(session, retried)
+        lifecycle.retry(session, retried)
     assert end_endless(storage, sessions, settings) == 1
     assert states(sessions, stuck, retried, young) == ["failed", "accepted", "accepted"]
     with sessions() as session:
-        job = jobs.find(session, stuck)
+        job = queries.find(session, stuck)
         assert job.error_code == "never_finished"
         payloads = session.scalars(text("SELECT payload FROM deliveries")).all()
     assert [payload["data"]["error"]["code"] for payload in payloads] == ["never_finished"]
@@ -211,7 +211,7 @@ def test_what_intake_passes_over_goes_when_it_is_old_and_a_job_s_photo_stays(
         etag = storage.put("inbox", key, key.encode(), content_type="image/jpeg")
         if key.endswith("/photo.jpg"):
             with sessions.begin() as session:
-                jobs.accept(
+                acceptance.accept(
                     session,
                     bucket="inbox",
                     key=key,

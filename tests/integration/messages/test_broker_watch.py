@@ -12,6 +12,8 @@ from face3d.settings import Settings
 from tests.integration.web_process import frozen
 from web.watch import BROKER_TIMEOUT_SECONDS, BrokerQuestion
 
+pytestmark = pytest.mark.slow
+
 
 def connections(port: int) -> int:
     """Return how many connections of this process lead to a port."""

@@ -5,14 +5,12 @@ message is done with, and the database knows what is left to do.
 """
 
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from celery import Celery
 from kombu import Connection
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
@@ -20,15 +18,15 @@ from sqlalchemy.engine import make_url
 from compose.local import Stack
 from db.models import Job
 from face3d.settings import Settings
-from tasks import routing
-from tasks.app import make_app
+from tasks.app import App, make_app
 from tasks.broker import declare_dead_letters, queue_depth
 from tasks.chain import job_chain
-from tasks.relay import expire_leases, mend_lost_dispatches
+from tasks.relay import expire_leases, repair_lost_dispatches
 from tests.integration.conftest import empty_broker, empty_database
 from tests.integration.job_rows import accept, publish
 from tests.integration.pipeline import QUICK, Pipeline, kill_tree, until
 from tests.integration.tcp_proxy import Proxy
+from tests.integration.warm_python import WarmProcess
 
 FIRST, SECOND, DEAD = "preprocess.cpu.batch", "geometry.cpu.batch", "face3d.dead"
 
@@ -41,13 +39,13 @@ class Bench:
     """One broker with a worker of the first stage, which is reached through a proxy."""
 
     pipeline: Pipeline
-    app: Celery
+    app: App
     proxy: Proxy
     taken: Path
     settings: Settings
-    worker: subprocess.Popen[bytes] | None = None
+    worker: WarmProcess | None = None
 
-    def start_worker(self, name: str) -> subprocess.Popen[bytes]:
+    def start_worker(self, name: str) -> WarmProcess:
         """Start a worker and wait for its heartbeat."""
         process = self.pipeline.start(
             "-m", "celery", "-A", "tests.integration.ending_worker", "worker", "-n", f"{name}@test",
@@ -68,7 +66,8 @@ class Bench:
         """Publish a job whose first task ends so; return the ids of job and task."""
         job_id = accept(self.pipeline.sessions, f"{time.monotonic()}.jpg", engine="null", ref=ending).job_id
         (publication,) = publish(self.pipeline.sessions)
-        result = job_chain(self.app, publication).apply_async(**options)
+        first = self.app.router.place(publication.stages[0], job_id)
+        result = job_chain(self.app, publication, first).apply_async(**options)
         while result.parent is not None:
             result = result.parent
         return job_id, result.id
@@ -109,9 +108,6 @@ def bench(
         url = SecretStr(request.getfixturevalue("rabbitmq"))
         settings = settings.model_copy(update={"broker_url": url})
     settings = settings.model_copy(update={"lost_dispatch_seconds": 0.0, "worker_timeout_seconds": 30.0})
-    patch = pytest.MonkeyPatch()
-    patch.setattr(routing, "get_settings", lambda: settings)
-    patch.setattr(routing, "_router", None)
     limits = {"FACE3D_STAGE_LIMIT_SECONDS": str(LIMIT), "FACE3D_MAX_ATTEMPTS": "3"}
     pipeline = Pipeline(settings, server_stack.layout.env_file, folder, {**QUICK, **limits})
     app = make_app(settings)
@@ -124,7 +120,6 @@ def bench(
     finally:
         pipeline.close()
         proxy.close()
-        patch.undo()
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +194,7 @@ def test_a_task_that_ends_before_it_holds_the_lease(bench: Bench, ending: str) -
     taken_once(bench, job_id)
     assert bench.depths() == (0, 0, 0)
     assert (bench.job(job_id).state, bench.job(job_id).stages[0].state) == ("accepted", "dispatched")
-    assert mend_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) == 1
+    assert repair_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) == 1
     assert bench.job(job_id).dispatch == 2
     publish(bench.pipeline.sessions)
 
@@ -251,7 +246,7 @@ def test_a_task_that_an_operator_revokes_before_it_starts(bench: Bench) -> None:
     time.sleep(1.0)
     assert bench.takes(job_id) == []
     assert bench.depths() == (0, 2, 0)
-    assert mend_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) >= 1
+    assert repair_lost_dispatches(bench.app, bench.pipeline.sessions, bench.settings) >= 1
     assert bench.job(job_id).dispatch == 2
     publish(bench.pipeline.sessions)
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.integration.pipeline import (
     open_pipeline,
     until,
 )
+from tests.integration.warm_python import WarmProcess
 
 #: What the posing workers serve: photos are decoded on the CPU unless a test says otherwise.
 GPU_STAGES = "geometry,texture"
@@ -42,7 +42,7 @@ def launch(
     slots: int = 1,
     stages: str = GPU_STAGES,
     **environment: str,
-) -> subprocess.Popen[bytes]:
+) -> WarmProcess:
     """Start a launcher whose worker poses as a GPU type, and wait for its heartbeat."""
     process = pipeline.start(
         "-m", "tests.integration.slow_launcher", "--device", "cpu", "--gpu-type", gpu_type,
@@ -108,6 +108,7 @@ def test_sigterm_lets_the_running_stage_finish_and_takes_no_other(pipeline: Pipe
     assert attempts(pipeline, second, "geometry") == [("t4", "done")]
 
 
+@pytest.mark.slow
 def test_what_cannot_finish_in_time_is_given_back_and_counts_as_no_death(pipeline: Pipeline) -> None:
     strong = launch(pipeline, "h100", wait="geometry=60", FACE3D_DRAIN_SECONDS="5")
     job_id = pipeline.submit()
@@ -121,6 +122,7 @@ def test_what_cannot_finish_in_time_is_given_back_and_counts_as_no_death(pipelin
     assert pipeline.job(job_id).stages[1].worker_deaths == 0
 
 
+@pytest.mark.slow
 def test_a_stuck_stage_costs_its_process_and_the_launcher_starts_another(pipeline: Pipeline) -> None:
     limits = {"FACE3D_STAGE_LIMIT_SECONDS": "2", "FACE3D_OVERRUN_GRACE_SECONDS": "0.5"}
     launcher = launch(pipeline, "h100", wait="geometry=60", **limits)
@@ -163,6 +165,7 @@ def test_an_unfit_worker_drains_itself_and_says_why(
     assert "golden self-test failed" in text
 
 
+@pytest.mark.slow
 def test_a_throttled_worker_rests_and_comes_back_by_itself(pipeline: Pipeline, tmp_path: Path) -> None:
     hot = tmp_path / "hot"
     launch(pipeline, "h100", FACE3D_TEST_HOT=str(hot), FACE3D_THROTTLE_SECONDS="1")
@@ -242,7 +245,7 @@ def test_metrics_tell_of_jobs_queues_and_workers(pipeline: Pipeline) -> None:
     assert pipeline.wait_for_end(done).state == "ready"
     pipeline.wait_for_stage(waiting, "geometry", "dispatched")
     until(
-        lambda: pipeline.query("SELECT 1 FROM stages WHERE queue = 'geometry.a100.batch'"),
+        lambda: pipeline.query("SELECT 1 FROM stages WHERE name = 'geometry' AND gpu_type = 'a100'"),
         "it is placed",
         seconds=10,
     )

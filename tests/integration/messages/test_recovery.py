@@ -44,6 +44,7 @@ def test_worker_killed_in_the_middle_of_a_stage(pipeline: Pipeline, stage: str) 
     assert attempts[stage] == ["lost", "done"]
 
 
+@pytest.mark.slow
 def test_worker_frozen_past_its_lease_loses(pipeline: Pipeline) -> None:
     sleeper = pipeline.start_worker("sleeper", wait="geometry=1.5")
     job_id = pipeline.submit()
@@ -95,6 +96,7 @@ def test_message_delivered_twice(pipeline: Pipeline) -> None:
     assert [stage.attempt for stage in pipeline.job(job_id).stages] == [1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_poisonous_photo_fails_its_job_and_spares_the_next(pipeline: Pipeline) -> None:
     job_id = pipeline.submit()
     for number in (1, 2, 3):
@@ -130,19 +132,19 @@ def test_webhook_is_retried_under_one_id(pipeline: Pipeline) -> None:
 
 
 def test_cancelled_job_stays_cancelled(pipeline: Pipeline) -> None:
-    from db import jobs
+    from db import lifecycle
 
     pipeline.start_worker("plain", wait="geometry=2")
     job_id = pipeline.submit()
     pipeline.wait_for_stage(job_id, "geometry", "running")
     with pipeline.sessions.begin() as session:
-        jobs.cancel(session, job_id)
+        lifecycle.cancel(session, job_id)
     time.sleep(3.5)
     job = pipeline.job(job_id)
     assert job.state == "cancelled"
     assert job.stages[1].state == "waiting"
     with pipeline.sessions.begin() as session:
-        jobs.retry(session, job_id)
+        lifecycle.retry(session, job_id)
     assert_one_asset_and_one_webhook(pipeline, job_id)
 
 

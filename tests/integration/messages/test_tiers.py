@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compose.local import Stack
-from db import jobs
+from db import acceptance
 from face3d.options import parse_options
 from face3d.settings import Settings
 from face3d.states import STAGES
@@ -39,7 +39,7 @@ def submit_batch(pipeline: Pipeline) -> None:
     etag = pipeline.storage.put(bucket, "batch.jpg", b"x" * 1000, content_type="image/jpeg")
     with pipeline.sessions.begin() as session:
         for number in range(BATCH):
-            jobs.accept(
+            acceptance.accept(
                 session,
                 bucket=bucket,
                 key="batch.jpg",
@@ -93,6 +93,7 @@ def test_on_valkey(valkey: Pipeline) -> None:
     check_no_waiting(valkey, workers=1, slots=SLOTS)
 
 
+@pytest.mark.slow
 @pytest.mark.rabbitmq
 def test_on_rabbitmq(amqp: Pipeline) -> None:
     # The interactive queues have a worker of their own, with one slot.

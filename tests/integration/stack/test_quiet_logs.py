@@ -155,7 +155,7 @@ def test_a_relay_that_starts_while_rabbitmq_is_away_lives_and_does_the_rest(
     )
     try:
         relay = made.start_relay()
-        swept = "SELECT 1 FROM chores WHERE name = 'sweep_inbox' AND succeeded_at IS NOT NULL"
+        swept = "SELECT 1 FROM periodic_tasks WHERE name = 'sweep_inbox' AND succeeded_at IS NOT NULL"
         until(lambda: bool(made.query(swept)), "the sweep is made", seconds=30)
         until(lambda: "relay.broker.failed" in events(made, "relay"), "the relay tells", seconds=20)
         before = len(events(made, "relay"))

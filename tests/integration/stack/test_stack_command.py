@@ -35,6 +35,15 @@ def _face3d(environment: dict[str, str], *arguments: str) -> "subprocess.Complet
     )
 
 
+def _ask_doctor(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Ask as the command itself says where the machine is too busy for an answer in time: again."""
+    for _ in range(5):
+        answer = _face3d(environment, "doctor")
+        if "in time" not in answer.stdout:
+            break
+    return answer
+
+
 @contextlib.contextmanager
 def _start_up(environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
     """A `face3d up` that a failed test leaves no process of behind."""
@@ -88,7 +97,7 @@ def test_up_status_doctor_and_ctrl_c(environment: dict[str, str]) -> None:
         assert status.returncode == 0
         assert server in status.stdout
 
-        doctor = _face3d(environment, "doctor").stdout
+        doctor = _ask_doctor(environment).stdout
         for subject in (
             *("PostgreSQL", "schema", "broker (redis)", "bucket", "web server", "workers"),
             *("relay", "delivery worker", "outbox", "webhooks", "queues", "retention", "database size"),
@@ -103,7 +112,7 @@ def test_up_status_doctor_and_ctrl_c(environment: dict[str, str]) -> None:
 
 
 def test_doctor_without_servers_says_what_to_do(environment: dict[str, str]) -> None:
-    result = _face3d(environment, "doctor")
+    result = _ask_doctor(environment)
     assert result.returncode == 1
     assert re.search(r"^wrong PostgreSQL", result.stdout, re.MULTILINE)
     assert "face3d up" in result.stdout

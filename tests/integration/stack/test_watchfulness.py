@@ -99,7 +99,7 @@ def test_a_sweep_that_fails_is_told_until_it_succeeds(
     env_file = server_stack.layout.env_file
     settings = {"FACE3D_BUCKET_INBOX": "appears-later", "FACE3D_SWEEP_SECONDS": "0.5"}
     with open_pipeline(clean_servers, env_file, tmp_path, **settings) as pipeline:
-        failures = "SELECT 1 FROM chores WHERE name = 'sweep_inbox' AND failures > 1"
+        failures = "SELECT 1 FROM periodic_tasks WHERE name = 'sweep_inbox' AND failures > 1"
         until(lambda: bool(pipeline.query(failures)), "the sweep fails twice", seconds=30)
         expect(env_file, "relay: sweep_inbox", "wrong failed")
         told = dict(metric(pipeline, "face3d_chore_failures"))
@@ -117,7 +117,7 @@ def test_a_sweep_that_fails_is_told_until_it_succeeds(
 def test_a_queue_that_nobody_serves_is_told(pipeline: Pipeline, server_stack: Stack) -> None:
     for number in range(3):
         pipeline.submit(f"{number}.jpg", **{"gpu-type": "t4"})
-    waiting = "SELECT count(*) FROM stages WHERE state = 'dispatched' AND queue LIKE '%.batch'"
+    waiting = "SELECT count(*) FROM stages WHERE state = 'dispatched' AND priority_class = 'batch'"
     until(lambda: pipeline.query(waiting)[0][0] == 3, "three photos wait", seconds=20)
     with pipeline.sessions.begin() as session:
         session.execute(text("UPDATE stages SET dispatched_at = dispatched_at - interval '5 minutes'"))

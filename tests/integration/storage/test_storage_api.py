@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from db.jobs import known_uploads
+from db.queries import known_uploads
 from db.session import make_session_factory
 from face3d.settings import Settings
 from storage.client import Storage

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from cli.inbox_diagnosis import examine_inbox
-from db import jobs
+from db import acceptance, queries
 from db.session import DatabaseUnavailable
 from face3d.errors import StorageUnavailable
 from face3d.settings import Settings
@@ -116,7 +116,7 @@ def put_odd_objects(storage: Storage, settings: Settings) -> None:
 
 def errors_by_key(sessions: sessionmaker[Session]) -> dict[str, str | None]:
     with sessions() as session:
-        return {job.key: job.error_code for job in jobs.list_jobs(session)}
+        return {job.key: job.error_code for job in queries.list_jobs(session)}
 
 
 EXPECTED = {
@@ -171,14 +171,14 @@ def test_an_object_that_fails_is_counted_and_told_without_its_key(
 ) -> None:
     for key in ("private-1.jpg", "private-2.jpg", "private-3.jpg", "private-4.jpg", "z.jpg"):
         storage.put(settings.bucket_inbox, key, PHOTO, content_type="image/jpeg")
-    real = jobs.accept
+    real = acceptance.accept
 
-    def accept(session: Session, **values: Any) -> jobs.Accepted:
+    def accept(session: Session, **values: Any) -> acceptance.Accepted:
         # What the database's own driver refuses: a lone surrogate, a NUL.
         odd = {"private-1.jpg": "\ud800", "private-2.jpg": "a\x00b"}.get(values["key"])
         return real(session, **{**values, **({"content_type": odd} if odd else {})})
 
-    monkeypatch.setattr(jobs, "accept", accept)
+    monkeypatch.setattr("tasks.intake.accept", accept)
     broken = Broken(
         settings, {"private-3.jpg": StorageUnavailable(), "private-4.jpg": RuntimeError("private-4.jpg")}
     )
@@ -195,13 +195,13 @@ def test_what_the_database_refuses_of_one_record_costs_no_other_its_job(
 ) -> None:
     for key in ("1.jpg", "2.jpg", "good.jpg"):
         storage.put(settings.bucket_inbox, key, PHOTO, content_type="image/jpeg")
-    real = jobs.accept
+    real = acceptance.accept
 
-    def accept(session: Session, **values: Any) -> jobs.Accepted:
+    def accept(session: Session, **values: Any) -> acceptance.Accepted:
         odd = {"1.jpg": "\ud800", "2.jpg": "a\x00b"}.get(values["key"])
         return real(session, **{**values, **({"content_type": odd} if odd else {})})
 
-    monkeypatch.setattr("web.events.accept", accept)
+    monkeypatch.setattr("tasks.intake.accept", accept)
     answer = announce(client, settings, "1.jpg", "2.jpg", "good.jpg")
     assert (answer.status_code, len(answer.json()["jobs"])) == (200, 1)
     assert answer.json()["refused"] == {"not_storable": 2}
@@ -236,12 +236,12 @@ def test_a_database_that_is_away_ends_the_sweep_as_a_whole(
     storage.put(settings.bucket_inbox, "a.jpg", PHOTO, content_type="image/jpeg")
     away = create_engine("postgresql+psycopg://face3d@127.0.0.1:9/face3d")
 
-    def accept(session: Session, **_: Any) -> jobs.Accepted:
+    def accept(session: Session, **_: Any) -> acceptance.Accepted:
         sessions.configure(bind=away)
         session.execute(text("SELECT 1 / 0"))
         raise AssertionError
 
-    monkeypatch.setattr(jobs, "accept", accept)
+    monkeypatch.setattr("tasks.intake.accept", accept)
     bind = sessions.kw["bind"]
     try:
         with pytest.raises(OperationalError):
@@ -400,7 +400,7 @@ def test_an_upload_is_the_apis_and_keeps_its_files_name(
     assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
     assert client.get(f"/v1/jobs/{job['id']}").json()["name"] is None
     with sessions() as session:
-        assert jobs.find(session, job["id"]).name is None
+        assert queries.find(session, job["id"]).name is None
 
 
 class Receiver(ThreadingHTTPServer):
@@ -488,7 +488,7 @@ def test_in_a_bucket_with_versions_each_content_is_one_job_by_event_and_sweep(
     hear(2)
     assert sweep_inbox(storage, sessions, settings).made == 0
     with sessions() as session:
-        assert sorted((job.key, job.etag) for job in jobs.list_jobs(session)) == sorted(
+        assert sorted((job.key, job.etag) for job in queries.list_jobs(session)) == sorted(
             (key, etag) for etag in etags
         )
 

@@ -51,7 +51,7 @@ def test_the_whole_request_has_one_deadline(behaviour: Behaviour) -> None:
     server = Server(behaviour)
     started = time.monotonic()
     outcome = try_url(server.url)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 3
     assert outcome.timed_out
     assert (outcome.status, outcome.error) == (None, "The receiver did not answer in time.")
     server.close()
@@ -61,7 +61,7 @@ def test_a_refusal_that_trickles_is_a_refusal_within_the_deadline() -> None:
     server = Server(trickle_refusal)
     started = time.monotonic()
     outcome = try_url(server.url)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 3
     assert (outcome.status, outcome.error, outcome.timed_out) == (500, "HTTP 500", False)
     assert set(outcome.answer or "") == {"a"}
     server.close()

@@ -1,6 +1,6 @@
 """head.obj, head.mtl and the pictures that they name, read back by plain readers of our own.
 
-What Blender, three.js and pymeshlab made of a real head stands in docs/consumers.md.
+What Blender, three.js and pymeshlab made of a real head stands in docs/reference/consumers.md.
 """
 
 import io

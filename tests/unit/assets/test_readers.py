@@ -1,7 +1,7 @@
 """What other programs do with head.glb: one is asked here, the large ones were asked by hand.
 
 Debian's assimp 5.2.5, Open3D 0.20.0, VTK 9.7.2, f3d 4.0.0 and trimesh 5.2.0 read all vertices of a real
-head.glb, head_lod1.glb and head_lod2.glb on 1 December 2026 (docs/consumers.md).
+head.glb, head_lod1.glb and head_lod2.glb on 1 December 2026 (docs/reference/consumers.md).
 """
 
 from dataclasses import replace

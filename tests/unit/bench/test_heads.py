@@ -1,8 +1,12 @@
 """Heads of many photos: files for a scoring script, and the landmarks found again on the render."""
 
+import pytest
+
 from bench.quality.heads import bench_heads, find_photos
 from face3d.options import JobOptions
 from tests.unit.head.head_support import astronaut, model_dir, png
+
+pytestmark = pytest.mark.heavy
 
 
 def test_each_folder_gives_a_head_that_stands_where_its_photo_shows_it(tmp_path):

@@ -1,12 +1,15 @@
 """The figures of texture quality: where the right answer is known, and those of the astronaut."""
 
 import numpy as np
+import pytest
 from skimage.color import rgb2lab
 
 from bench.quality.textures import light_like, measure_border, measure_seams, measure_texture
 from face3d.options import JobOptions
 from gpu_workers.engines.null.head import make_head
 from tests.unit.head.head_support import engine, head_data, prepared_astronaut
+
+pytestmark = pytest.mark.heavy
 
 
 def test_light_of_the_albedos_own_kind_is_found_again() -> None:

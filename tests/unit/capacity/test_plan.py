@@ -17,6 +17,8 @@ from cli.plan import read_seconds
 from face3d.errors import ConfigurationError
 from face3d.settings import ROOT
 
+pytestmark = pytest.mark.heavy
+
 PACKAGING = ServiceTime(name="packaging", place="host", median=1.0)
 
 
@@ -185,7 +187,7 @@ def test_the_command_says_what_is_claimed() -> None:
     "command", ["face3d plan --check", "face3d plan --photos-per-day 2000 --burst 100 --bur"]
 )
 def test_the_page_shows_what_the_command_prints(command: str) -> None:
-    lines = (ROOT / "docs" / "planning.md").read_text().splitlines()
+    lines = (ROOT / "docs" / "how-to" / "planning.md").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith(f"    {command}"))
     assert lines[at + 2] == "```text"
     shown = lines[at + 3 : lines.index("```", at)]

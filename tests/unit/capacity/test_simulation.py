@@ -47,6 +47,7 @@ def test_md1_wait_is_half_of_mm1() -> None:
     assert outcome.latency.mean() - 1.0 == pytest.approx(0.7 / (2 * 0.3), rel=0.06)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("servers", "load"), [(2, 0.7), (5, 0.8)])
 def test_mmc_wait_is_erlang_c(servers: int, load: float) -> None:
     """M/M/c: the mean wait is ErlangC / (c mu - lambda)."""

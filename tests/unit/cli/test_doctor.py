@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from cli import diagnosis, server_checks
 from cli.probing import Finding, Probe, run_probes
-from db.relay_health import ChoreFacts, RelayFacts
+from db.relay_health import RelayFacts, TaskFacts
 from db.symptoms import Facts, QueueFacts, ReceiverFacts, Symptom, judge
 from db.upkeep import Overdue
 from face3d.settings import Settings
@@ -45,6 +45,7 @@ def test_an_old_schema_s_remedy_is_a_module_that_exists(monkeypatch: pytest.Monk
     assert find_spec(match[1])
 
 
+@pytest.mark.heavy
 def test_a_server_that_could_not_be_asked_in_time_is_not_called_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,15 +107,25 @@ def test_what_hangs_is_told_and_keeps_nobody_waiting() -> None:
     ]
 
 
-def test_a_library_that_ends_the_process_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "LIBRARIES", ("json", "no_such_module", "antigravity.nothing"))
-    found = {finding.subject: finding for finding in diagnosis.examine_libraries()}
+def test_where_no_stage_runs_nothing_is_asked_about_what_stages_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(diagnosis, "is_chosen", lambda extra: extra != "worker")
+    monkeypatch.setattr(diagnosis, "examine_libraries", asked.append)
+    probes = {probe.subject: probe for probe in diagnosis.machine_probes(Settings())}
+    assert set(probes) == {"machine", "libraries", "local stack"}
+    probes["libraries"].examine()
+    assert asked == [("psycopg",)]
+
+
+def test_a_library_that_ends_the_process_is_a_finding() -> None:
+    names = ("json", "no_such_module", "antigravity.nothing")
+    found = {finding.subject: finding for finding in diagnosis.examine_libraries(names)}
     assert found["library json"].ok
     assert not found["library no_such_module"].ok
     assert "no_such_module" in found["library no_such_module"].detail
 
 
-CHORE = ChoreFacts(
+TASK = TaskFacts(
     name="sweep_inbox",
     every_seconds=60,
     started_age=5,
@@ -129,7 +140,7 @@ WELL = Facts(
         RelayFacts(name="a:1", leads=True, round_age=1),
         RelayFacts(name="b:2", leads=False, round_age=1),
     ],
-    chores=[CHORE],
+    tasks=[TASK],
     outbox_seconds=0,
     delivery_seconds=0,
     delivery_workers=[0.5],
@@ -204,8 +215,8 @@ def test_periodic_work_that_fails_or_does_not_end_is_told(
 ) -> None:
     from dataclasses import replace
 
-    chore = replace(CHORE, failures=failures, success_age=success_age, started_age=600, last_error="Away")
-    found = examine(chores=[chore])
+    task = replace(TASK, failures=failures, success_age=success_age, started_age=600, last_error="Away")
+    found = examine(tasks=[task])
     assert found["relay: sweep_inbox"].level == level
     assert ("Away" in found["relay: sweep_inbox"].detail) == (failures > 0)
 

@@ -51,6 +51,20 @@ def test_every_process_of_the_local_stack_runs_there_too() -> None:
         assert modules[program] in _service(names.get(program, program))
 
 
+def test_only_workers_run_the_image_with_torch() -> None:
+    for name in ("web", "relay", "delivery", "flower", "prepare"):
+        assert "<<: *face3d\n" in _service(name)
+    for name in ("worker-cpu", "worker-gpu"):
+        assert "<<: *worker\n" in _service(name)
+    stages = re.findall(r"^FROM \S+ AS (\S+)", (FOLDER / "Dockerfile").read_text(), re.MULTILINE)
+    for anchor, image in (("face3d", "web"), ("worker", "worker")):
+        block = re.search(rf"^x-{anchor}: &{anchor}\n((?:  .*\n)+)", TEXT, re.MULTILINE)
+        assert block
+        assert f"image: face3d-{image}\n" in block.group(1)
+        assert f"target: {image}\n" in block.group(1)
+        assert image in stages
+
+
 def test_no_password_has_a_default() -> None:
     for name in re.findall(r"\$\{(\w*(?:PASSWORD|TOKEN|KEY)\w*)(:[^}]*)?\}", TEXT):
         assert name[1] == ":?", f"{name[0]} must be set by the operator"

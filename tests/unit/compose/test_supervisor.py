@@ -194,6 +194,7 @@ def test_services_stop_before_what_they_need(tmp_path: Path, make: Make) -> None
     assert (tmp_path / "order").read_text().split() == ["client", "server"]
 
 
+@pytest.mark.heavy
 def test_a_process_that_ignores_the_stop_signal_is_killed_with_its_children(
     tmp_path: Path, make: Make
 ) -> None:
@@ -251,6 +252,7 @@ def test_a_record_of_another_boot_counts_nothing(tmp_path: Path) -> None:
     assert load_record(tmp_path) is None
 
 
+@pytest.mark.heavy
 def test_the_lock_names_its_holder(tmp_path: Path) -> None:
     assert find_holder(tmp_path) is None
     with acquire(tmp_path) as held:

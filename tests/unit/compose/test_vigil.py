@@ -160,6 +160,7 @@ def stand_in(folder: Path, script: str) -> Service:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("stop", ["ends when told", "ignores the signal", "is frozen"])
 def test_a_running_process_that_does_no_work_is_replaced(
     stop: str, tmp_path: Path, make: Callable[..., Supervisor]
@@ -182,6 +183,7 @@ def test_a_running_process_that_does_no_work_is_replaced(
     assert any(line.startswith("storage has done no work for") for line in said)
 
 
+@pytest.mark.heavy
 def test_a_service_that_nobody_asks_is_left_running(tmp_path: Path, make: Callable[..., Supervisor]) -> None:
     service = dataclasses.replace(stand_in(tmp_path, "touch works; exec sleep 60"), work=None)
     supervisor = make(service)

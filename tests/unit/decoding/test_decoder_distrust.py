@@ -47,12 +47,14 @@ def small_memory(size: int) -> Pixels:
     return plain_memory(size)
 
 
+@pytest.mark.heavy
 def test_the_stand_in_can_be_honest(stand_in) -> None:
     stand_in("honest")
     decoded = decode_photo(photo(), LIMITS)
     assert (decoded.rgb.shape, decoded.format, decoded.focal_35mm) == ((2, 4, 3), "PNG", None)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", [*WRONG_FIELDS, *WRONG_BYTES, "dies", "half a reply"])
 def test_what_cannot_be_is_refused(kind: str, stand_in) -> None:
     stand_in(kind)
@@ -70,6 +72,7 @@ def test_a_photo_that_uses_all_its_time_is_told_so(stand_in) -> None:
     assert (caught.value.code, caught.value.limit) == (ErrorCode.IMAGE_TOO_LARGE, "0.3 s")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["324 megapixels", "a header of 4 GB", "dies"])
 def test_the_next_photo_works(kind: str, stand_in, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(kind)
@@ -79,6 +82,7 @@ def test_the_next_photo_works(kind: str, stand_in, monkeypatch: pytest.MonkeyPat
     assert np.array_equal(decode_photo(photo(), LIMITS).rgb, PICTURE)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("kind", "data"), [("silence", LARGE), ("half a reply and silence", photo())])
 def test_silence_ends(kind: str, data: bytes, stand_in) -> None:
     stand_in(kind)

@@ -131,6 +131,7 @@ def refused_by(layers: Layers) -> set[str]:
     return refused
 
 
+@pytest.mark.heavy
 def test_nothing_gets_through_and_every_format_decodes(tmp_path: Path) -> None:
     everything = photos()
     reachable = (
@@ -201,6 +202,7 @@ def lacking(kind: str) -> Layers:
     return Layers(**{**EVERYTHING, **({"landlock": 0} if kind == "Landlock" else {"seccomp": False})})
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["Landlock", "seccomp"])
 def test_required_takes_no_photo_where_a_layer_is_missing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Layers, "from_dict", classmethod(lambda cls, fields: lacking(kind)))

@@ -199,6 +199,7 @@ def test_decompression_bomb_is_refused_by_its_header():
     assert refusal(png_bomb(2**31 - 1, 2**31 - 1)) is ErrorCode.IMAGE_TOO_LARGE
 
 
+@pytest.mark.heavy
 def test_memory_is_limited_and_the_next_photo_works():
     hungry = encode(Image.new("1", (7000, 7000)), "PNG")
     assert refusal(hungry, PhotoLimits(decode_memory_mb=180)) is ErrorCode.IMAGE_TOO_LARGE
@@ -225,6 +226,7 @@ def test_a_file_that_kills_two_decoders_is_refused(monkeypatch):
     assert len(set(asked)) == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("side", [60, 1200], ids=["a small file", "one that fills the pipe"])
 def test_a_decoder_that_gets_no_time_is_ended_and_the_photo_is_not_blamed(side):
     hurried = PhotoLimits(decode_seconds=0.2)
@@ -239,6 +241,7 @@ def test_a_decoder_that_gets_no_time_is_ended_and_the_photo_is_not_blamed(side):
     assert np.array_equal(decode_photo(good, LIMITS).rgb, noise)
 
 
+@pytest.mark.heavy
 def test_a_file_that_uses_all_its_time_is_refused(monkeypatch):
     good, hurried = encode(PICTURE, "PNG"), PhotoLimits(decode_seconds=0.2)
     decode_photo(good, hurried)

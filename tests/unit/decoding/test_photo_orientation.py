@@ -52,6 +52,7 @@ def assert_upright(data: bytes, expected: np.ndarray = PICTURE, longest_side: in
     assert difference(decoded.rgb, expected) < CLOSE
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", SAVED)
 def test_upright_by_exif(kind: str, orientation: int) -> None:

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
@@ -16,6 +17,8 @@ from gpu_workers.engines.hrn.wrapped_head import DISAGREEMENT, WrappedHead, wrap
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from gpu_workers.head.stages.geometry import BegunGeometry
 from tests.unit.head.head_support import engine, head_data, prepared_astronaut
+
+pytestmark = pytest.mark.heavy
 
 
 @lru_cache(maxsize=1)

@@ -4,13 +4,13 @@ import pytest
 
 from face3d.errors import ErrorCode, RefusedError
 from face3d.options import OPTION_NAMES, JobOptions, allowed_values, options_from_metadata, parse_options
-from face3d.states import Tier
+from face3d.states import PriorityClass
 
 
 def test_defaults_are_the_first_values_of_the_design() -> None:
     options = parse_options({})
     assert (options.engine, options.tier, options.texture_size, options.input_size) == (
-        "anny", Tier.BATCH, 4096, 1280,
+        "anny", PriorityClass.BATCH, 4096, 1280,
     )  # fmt: skip
     assert options.sharpen
     assert options.formats == ("glb", "obj", "maps", "preview")
@@ -28,7 +28,7 @@ def test_text_becomes_values() -> None:
 
 
 def test_the_caller_wins_over_the_defaults() -> None:
-    assert parse_options({"tier": "batch"}, defaults={"tier": "interactive"}).tier is Tier.BATCH
+    assert parse_options({"tier": "batch"}, defaults={"tier": "interactive"}).tier is PriorityClass.BATCH
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_events_have_a_token_of_their_own() -> None:
     assert STRONG not in str(refused.value)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("arguments", "token"),
     [

@@ -1,14 +1,18 @@
 """GPU types and the workers that are planned for them."""
 
 import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from face3d.errors import ConfigurationError
 from face3d.options import GPU_TYPE_NAMES
 from face3d.settings import Settings
-from face3d.states import STAGES, StageName
+from face3d.states import STAGES, PriorityClass, StageName
+from face3d.worker_spec import WorkerSpec
 from gpu_workers.gpu_catalog import GPU_TYPES, cpu_slots, gpu_type, match_device_name, relative_speed
 from gpu_workers.health import detect_gpu_type
 from gpu_workers.launcher import plan_workers, plans_from_arguments, worker_command, worker_environment
@@ -74,30 +78,54 @@ def plan(**changes: object):
 
 
 def test_a_gpu_worker_runs_threads_on_queues_of_its_type() -> None:
-    (worker,) = plan()
-    assert worker.name == "h100-cuda1@host"
-    assert worker.pool == "threads"
-    assert worker.queues == (
+    (planned,) = plan()
+    assert planned.worker.name == "h100-cuda1@host"
+    assert planned.worker.pool == "threads"
+    command = worker_command(planned, "INFO")
+    assert command[command.index("--queues") + 1].split(",") == [
         "geometry.h100.interactive", "texture.h100.interactive", "geometry.h100.batch", "texture.h100.batch",
-    )  # fmt: skip
-    assert worker_environment(worker)["FACE3D_DEVICE"] == "cuda:1"
-    assert "--pool threads" in " ".join(worker_command(worker, "INFO"))
+    ]  # fmt: skip
+    assert command[command.index("--pool") + 1] == "threads"
+
+
+def test_a_workers_processes_read_back_what_its_launcher_wrote(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (planned,) = plan(device="cuda:1", slots=3)
+    told = replace(planned.worker, watch_dir=tmp_path, memory_share=0.6)
+    for name, value in worker_environment(told).items():
+        monkeypatch.setenv(name, value)
+    assert Settings().worker == told
+
+
+def test_a_process_that_nobody_described_is_a_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in WorkerSpec(name="any", watch_dir=Path("any")).environment():
+        monkeypatch.delenv(name, raising=False)
+    worker = Settings().worker
+    assert worker == WorkerSpec(name=f"worker-{os.getpid()}")
+    assert (worker.gpu_type, worker.device, worker.serves_stages) == ("cpu", "cpu", False)
+
+
+def test_a_worker_of_a_stage_that_nobody_knows_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACE3D_STAGES", "geometry,sculpting")
+    with pytest.raises(ValidationError, match="preprocess"):
+        Settings()
 
 
 def test_a_cpu_worker_forks_and_serves_all_stages() -> None:
-    (worker,) = plan(device="cpu", gpu=gpu_type("cpu"), stages=STAGES, slots=2)
-    assert worker.pool == "prefork"
-    assert len(worker.queues) == 8
+    (planned,) = plan(device="cpu", gpu=gpu_type("cpu"), stages=STAGES, slots=2)
+    assert planned.worker.pool == "prefork"
+    assert len(planned.queues) == 8
 
 
 @pytest.mark.parametrize(("slots", "reserved_slots"), [(1, 1), (2, 1), (4, 2)])
-def test_a_broker_without_urgency_keeps_the_tiers_apart(slots: int, reserved_slots: int) -> None:
+def test_a_broker_without_urgency_keeps_the_classes_apart(slots: int, reserved_slots: int) -> None:
     batch, reserved = plan(interactive_slots=True, slots=slots)
-    assert (batch.slots, reserved.slots) == (slots, reserved_slots)
-    assert reserved.name != batch.name
-    assert all(queue.endswith(".interactive") for queue in reserved.queues)
-    assert all(queue.endswith(".batch") for queue in batch.queues)
-    assert batch.memory_share + reserved.memory_share == pytest.approx(1.0)
+    assert (batch.worker.slots, reserved.worker.slots) == (slots, reserved_slots)
+    assert reserved.worker.name != batch.worker.name
+    assert {queue.priority_class for queue in reserved.queues} == {PriorityClass.INTERACTIVE}
+    assert {queue.priority_class for queue in batch.queues} == {PriorityClass.BATCH}
+    assert batch.worker.memory_share + reserved.worker.memory_share == pytest.approx(1.0)
 
 
 def test_all_devices_get_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +134,7 @@ def test_all_devices_get_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
         all_devices=True, device="cpu", gpu_type="h200", stages=None, slots=None, host="rack"
     )
     monkeypatch.setattr("gpu_workers.launcher.count_gpus", lambda: 2)
-    assert [worker.name for worker in plans_from_arguments(chosen, settings)] == [
+    assert [planned.worker.name for planned in plans_from_arguments(chosen, settings)] == [
         "h200-cuda0@rack",
         "h200-cuda1@rack",
     ]

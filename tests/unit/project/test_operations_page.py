@@ -1,4 +1,4 @@
-"""docs/operations.md says what the code does: names, commands, settings and times."""
+"""The pages of operators say what the code does: names, metrics, log lines, settings and times."""
 
 import ast
 import re
@@ -7,18 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from cli import app
 from cli.diagnosis import COMMAND_SECONDS
 from compose.local.rabbitmq import CONFIG
 from db import erasures, symptoms, upkeep
 from face3d.outages import REPEAT_SECONDS
 from face3d.settings import PLACEHOLDER, ROOT, TOKEN_LENGTH, TOKEN_LETTERS, Settings
-from face3d.states import STAGES, Tier
+from face3d.states import STAGES, PriorityClass
 from tasks import artifacts, heartbeat, leftovers, retention
 
-PAGE = (ROOT / "docs" / "operations.md").read_text()
+PAGES = ("how-to/operations.md", "reference/monitoring.md")
+PAGE = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)
 SETTINGS = Settings()
 
 #: An event's name in a log.
@@ -28,7 +27,7 @@ HANDED_ON = frozenset({"_report", "_each", "report"})
 
 
 def section(title: str) -> str:
-    """Return a section of the page."""
+    """Return a section of the pages."""
     match = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert match, title
     return match[1]
@@ -77,24 +76,7 @@ def test_every_event_of_the_code_stands_in_the_page_and_none_else() -> None:
 
 def test_every_metric_of_the_code_stands_in_the_page_and_none_else() -> None:
     source = (ROOT / "web" / "metrics.py").read_text()
-    assert words(section("Monitoring")) == set(re.findall(r'"(face3d_[a-z_]+)"', source))
-
-
-def commands() -> list[str]:
-    return sorted(set(re.findall(r"`(face3d [^`]+)`", PAGE)))
-
-
-@pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_page_exists_with_its_options(command: str) -> None:
-    found = typer.main.get_command(app)
-    for part in command.split()[1:]:
-        if part.startswith("--"):
-            options = {name for parameter in found.params for name in parameter.opts}
-            assert part in options, options
-        elif part in getattr(found, "commands", {}):
-            found = found.commands[part]  # type: ignore[attr-defined]
-        elif found is typer.main.get_command(app):
-            raise AssertionError(f"there is no command {part}")
+    assert words(section("Metrics")) == set(re.findall(r'"(face3d_[a-z_]+)"', source))
 
 
 def test_every_module_and_setting_of_the_page_exists() -> None:
@@ -144,17 +126,17 @@ def test_the_page_s_numbers_are_the_code_s(promise: str, holds: bool) -> None:
 
 def test_rabbitmq_waits_for_a_message_longer_than_all_that_may_run_before_it() -> None:
     compose = (ROOT / "compose" / "docker-compose.yml").read_text()
-    longest = SETTINGS.stage_limit_seconds * len(STAGES) * len(Tier) * 1000
+    longest = SETTINGS.stage_limit_seconds * len(STAGES) * len(PriorityClass) * 1000
     for text in (CONFIG, compose):
         told = re.search(r"consumer_timeout = (\d+)", text)
         assert told
         assert int(told[1]) > longest
     assert "times eight" in PAGE
-    assert len(STAGES) * len(Tier) == 8
+    assert len(STAGES) * len(PriorityClass) == 8
 
 
 def test_flower_forgets_dead_workers_wherever_we_start_it() -> None:
-    for path in ("compose/docker-compose.yml", "compose/local/programs.py", "docs/operations.md"):
+    for path in ("compose/docker-compose.yml", "compose/local/programs.py", "docs/how-to/operations.md"):
         assert "--purge_offline_workers=60" in (ROOT / path).read_text(), path
 
 

@@ -1,6 +1,7 @@
 """The S3 client: what it signs, and what it makes of odd answers."""
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from face3d.errors import StorageUnavailable
 from storage.client import Storage
@@ -25,6 +26,19 @@ def test_bytes_are_signed_where_somebody_could_change_them(endpoint: str | None,
         endpoint=endpoint, public_endpoint=None, region="us-east-1", access_key="key", secret_key="secret"
     )
     assert connect(config, endpoint).meta.config.s3["payload_signing_enabled"] is signs
+
+
+def test_another_client_reads_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = StorageConfig(
+        endpoint="http://127.0.0.1:9",
+        public_endpoint=None,
+        region="us-east-1",
+        access_key="k",
+        secret_key="s",
+    )
+    connect(config, config.endpoint)
+    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _self, path: pytest.fail(f"{path} is read again"))
+    assert connect(config, config.endpoint).meta.service_model.service_name == "s3"
 
 
 class Answer:

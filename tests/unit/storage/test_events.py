@@ -234,6 +234,7 @@ def assert_parsed_or_refused(kind: str, body: bytes) -> None:
     assert all(isinstance(error, InvalidEvent) for error in found.refused)
 
 
+@pytest.mark.heavy
 @given(st.dictionaries(NAMES, DOCUMENTS, max_size=6), st.sampled_from(["seaweedfs", "minio", "s3", "ceph"]))
 def test_any_json_is_an_event_or_an_invalid_one(document: object, kind: str) -> None:
     assert_parsed_or_refused(kind, json.dumps(document).encode())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from face3d.errors import ErrorCode
 from face3d.messages import ObjectCreated
 from face3d.options import METADATA_PREFIX, OPTION_NAMES
-from face3d.states import StageName, Tier
+from face3d.states import PriorityClass, StageName
 from storage import layout
 from storage.client import Storage
 from storage.connection import StorageConfig
@@ -61,7 +61,7 @@ def test_options_ride_as_metadata_over_the_defaults() -> None:
     assert found is not None
     assert found.options is not None
     assert (found.options.texture_size, found.options.engine, found.options.ref) == (1024, "null", "me")
-    assert found.options.tier is Tier.BATCH
+    assert found.options.tier is PriorityClass.BATCH
     assert found.raw_options == {"texture-size": "1024", "ref": "me"}
     assert (found.etag, found.size, found.refusal) == ("etag-a", 3, None)
 

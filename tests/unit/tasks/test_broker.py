@@ -4,26 +4,18 @@ import pytest
 from pydantic import SecretStr
 
 from face3d.settings import Settings
-from face3d.states import StageName, Tier
+from face3d.states import PriorityClass
 from tasks.app import make_app
 from tasks.broker import (
     PUBLISH_SECONDS,
-    all_queue_names,
     celery_config,
     make_queue,
     message_priority,
-    queue_name,
 )
 
 
 def config(url: str) -> dict[str, object]:
     return celery_config(Settings(broker_url=SecretStr(url)))
-
-
-def test_queue_names_follow_the_design() -> None:
-    assert queue_name(StageName.GEOMETRY, "h100", Tier.INTERACTIVE) == "geometry.h100.interactive"
-    assert "texture.cpu.batch" in all_queue_names()
-    assert len(set(all_queue_names())) == len(all_queue_names())
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "amqp://u:p@127.0.0.1//"])
@@ -64,9 +56,9 @@ def test_valkey_never_redelivers_a_running_task() -> None:
 
 
 def test_interactive_messages_are_the_most_urgent_on_valkey() -> None:
-    assert message_priority(Tier.INTERACTIVE, "redis") == 0
-    assert message_priority(Tier.BATCH, "redis") == 9
-    assert message_priority(Tier.BATCH, "amqp") is None
+    assert message_priority(PriorityClass.INTERACTIVE, "redis") == 0
+    assert message_priority(PriorityClass.BATCH, "redis") == 9
+    assert message_priority(PriorityClass.BATCH, "amqp") is None
 
 
 def test_rabbitmq_queues_are_quorum_queues_with_a_backstop() -> None:

@@ -22,7 +22,7 @@ def test_a_worker_without_work_forgets_what_it_kept_of_photos(
     old = cache.path("erased/preprocess/1/result")
     os.utime(old, (0, 0))
     monkeypatch.setattr(Heart, "_beat", lambda _: None)
-    heart = Heart(Celery(), settings, stages=[], slots=1, queues=[])
+    heart = Heart(Celery(), settings, queues=[])
     heart.start()
     deadline = time.monotonic() + 5
     while old.exists() and time.monotonic() < deadline:

@@ -1,12 +1,8 @@
 """Where the router sends a stage."""
 
-from concurrent.futures import ThreadPoolExecutor
-
-import pytest
-
 from db.workers import StageRequest, TypeFacts
-from face3d.states import StageName, Tier
-from tasks.routing import Placed, choose_gpu_type, describe_placement, expected_finish, publish_next, route
+from face3d.states import PriorityClass, StageName
+from tasks.routing import choose_gpu_type, describe_placement, expected_finish
 
 
 def facts(
@@ -23,8 +19,9 @@ def facts(
     )
 
 
-def choose(*known: TypeFacts, tier: Tier = Tier.INTERACTIVE, **more: object) -> str:
-    placement = choose_gpu_type(known, stage=StageName.TEXTURE, engine="anny", tier=tier, **more)  # type: ignore[arg-type]
+def choose(*known: TypeFacts, within: PriorityClass = PriorityClass.INTERACTIVE, **more: object) -> str:
+    stage = StageName.TEXTURE
+    placement = choose_gpu_type(known, stage=stage, engine="anny", priority_class=within, **more)  # type: ignore[arg-type]
     return placement.gpu_type
 
 
@@ -38,8 +35,8 @@ def test_a_busy_fast_type_loses_to_an_idle_slow_one() -> None:
 
 def test_an_interactive_photo_does_not_count_the_batch_before_it() -> None:
     known = facts("a100", seconds=0.1, batch=1000), facts("t4", seconds=0.4)
-    assert choose(*known, tier=Tier.INTERACTIVE) == "a100"
-    assert choose(*known, tier=Tier.BATCH) == "t4"
+    assert choose(*known, within=PriorityClass.INTERACTIVE) == "a100"
+    assert choose(*known, within=PriorityClass.BATCH) == "t4"
 
 
 def test_a_type_within_the_latency_bound_comes_before_an_earlier_finish_outside_it() -> None:
@@ -55,9 +52,9 @@ def test_an_unmeasured_card_is_judged_by_its_published_speed() -> None:
 def test_slots_share_the_queue() -> None:
     one = facts("a100", seconds=1.0, slots=1, interactive=3)
     four = facts("a100", seconds=1.0, slots=4, interactive=3)
-    stage, tier = StageName.TEXTURE, Tier.INTERACTIVE
-    assert expected_finish(one, stage, "anny", tier) == 4.0
-    assert expected_finish(four, stage, "anny", tier) == 1.0
+    stage, priority_class = StageName.TEXTURE, PriorityClass.INTERACTIVE
+    assert expected_finish(one, stage, "anny", priority_class) == 4.0
+    assert expected_finish(four, stage, "anny", priority_class) == 1.0
 
 
 def test_a_forced_type_is_obeyed_even_without_a_worker() -> None:
@@ -77,10 +74,14 @@ def test_a_type_without_enough_memory_for_this_job_is_tried_no_more() -> None:
 
 def test_the_reason_of_a_choice_is_kept_with_every_candidates_facts() -> None:
     known = facts("a100", seconds=0.1, running=1), facts("t4")
-    stage, tier = StageName.TEXTURE, Tier.INTERACTIVE
-    placement = choose_gpu_type(known, stage=stage, engine="anny", tier=tier)
+    stage, priority_class = StageName.TEXTURE, PriorityClass.INTERACTIVE
+    placement = choose_gpu_type(known, stage=stage, engine="anny", priority_class=priority_class)
     request = StageRequest(
-        engine="anny", tier=tier, gpu_type="any", texture_size=4096, excluded=frozenset({"t4"})
+        engine="anny",
+        priority_class=priority_class,
+        gpu_type="any",
+        texture_size=4096,
+        excluded=frozenset({"t4"}),
     )
     told = describe_placement(placement, known, stage, request)
     assert "interactive bound of 5 s" in told["why"]
@@ -91,41 +92,3 @@ def test_the_reason_of_a_choice_is_kept_with_every_candidates_facts() -> None:
 
 def test_without_any_worker_the_stage_waits_on_cpu() -> None:
     assert choose() == "cpu"
-
-
-class CountingRouter:
-    """Places everything on `cpu`, and counts how often it is asked."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def place(self, stage: StageName, _job_id: str) -> tuple[str, Tier]:
-        self.asked += 1
-        return f"{stage.value}.cpu.batch", Tier.BATCH
-
-
-def test_a_placement_committed_with_the_stage_before_is_used_once_and_for_its_stage_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    router = CountingRouter()
-    monkeypatch.setattr("tasks.routing.get_router", lambda: router)
-    committed = Placed(
-        stage=StageName.TEXTURE, job_id="a", queue="texture.h100.interactive", tier=Tier.INTERACTIVE
-    )
-
-    def queue(stage: str, job_id: str) -> str:
-        routed = route(f"face3d.{stage}", (job_id, 1), {}, {})
-        assert routed is not None
-        return str(routed["queue"])
-
-    publish_next(committed)
-    assert queue("texture", "a") == "texture.h100.interactive"
-    assert queue("texture", "a") == "texture.cpu.batch"
-    publish_next(committed)
-    assert queue("texture", "b") == "texture.cpu.batch"
-    publish_next(committed)
-    assert queue("packaging", "a") == "packaging.cpu.batch"
-    publish_next(committed)
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(queue, "texture", "a").result() == "texture.cpu.batch"
-    assert router.asked == 4

@@ -21,6 +21,8 @@ from gpu_workers.training.synthetic_photos.wave_noise import free_form_noise
 from tests.unit.head.head_support import head_data
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
 

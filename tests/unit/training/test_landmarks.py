@@ -1,8 +1,11 @@
 """What is measured of the detector on renders: a planted bias and a planted common error are found."""
 
 import numpy as np
+import pytest
 
 from gpu_workers.training.measure_landmarks import Samples, estimate
+
+pytestmark = pytest.mark.heavy
 
 
 def test_a_planted_error_is_found():

@@ -36,6 +36,8 @@ from gpu_workers.training.validation import measure_errors
 from tests.unit.head.head_support import head_data, model_dir
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 PLAN = NetworkPlan(input_size=48, widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), reduced=8, hidden=64, rank=4)
 

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 
+import pytest
 import torch
 
 from gpu_workers.head.landmarks.dense_network import FaceNetwork, NetworkPlan, save_face_network
@@ -10,6 +11,8 @@ from gpu_workers.training import measure_network
 from gpu_workers.training.measure_network import bands, skin_brightness
 from gpu_workers.training.synthetic_photos.random_appearance import sample_looks
 from tests.unit.head.head_support import model_dir
+
+pytestmark = pytest.mark.heavy
 
 
 def test_groups_are_what_their_names_say():

@@ -13,6 +13,8 @@ from gpu_workers.training.synthetic_photos.scene import vertex_normals
 from gpu_workers.training.synthetic_photos.shading import cast_shadows, lit_share, shade
 from gpu_workers.training.synthetic_photos.textures import load_material, sample_noise
 
+pytestmark = pytest.mark.heavy
+
 
 def cube() -> tuple[np.ndarray, np.ndarray]:
     """Return (8, 3) and (12, 3): anticlockwise seen from outside, sides of 0.1."""

@@ -75,6 +75,7 @@ def test_who_asks_often_makes_no_work() -> None:
         assert server.asked - before < 20
 
 
+@pytest.mark.heavy
 def test_a_server_that_hangs_is_asked_once_and_told() -> None:
     database, storage = Server(), Server()
     with watching(database=database, storage=storage) as watched:
@@ -91,6 +92,7 @@ def test_a_server_that_hangs_is_asked_once_and_told() -> None:
         assert not watched.is_away("storage")
 
 
+@pytest.mark.heavy
 def test_a_server_that_hangs_from_the_start_is_told_as_well() -> None:
     server = Server()
     server.answers.clear()
@@ -98,6 +100,7 @@ def test_a_server_that_hangs_from_the_start_is_told_as_well() -> None:
         assert read(watched) == {"database": "failed"}
 
 
+@pytest.mark.heavy
 def test_an_error_is_told_and_keeps_no_call_away() -> None:
     """A store may forbid what the probe asks, and allow what callers need."""
     server = Server()
@@ -127,6 +130,7 @@ def test_nobody_waits_for_a_place_behind_calls_that_hang() -> None:
     assert asyncio.run(run()) < 1
 
 
+@pytest.mark.heavy
 def test_a_crowd_waits_as_long_as_the_lane_moves() -> None:
     async def call(places: Places) -> None:
         place = await places.take()

@@ -18,6 +18,8 @@ from gpu_workers.head.ops.rigid_transforms import Pose, head_angles, initial_pos
 from tests.unit.head.head_support import head_data
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 FACING = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=DTYPE))
 
 

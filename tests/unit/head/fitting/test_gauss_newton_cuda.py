@@ -16,6 +16,8 @@ from gpu_workers.head.fitting.linear_model import FitBasis
 from tests.unit.head.fitting.test_gauss_newton import photograph, random_heads
 from tests.unit.head.head_support import head_data
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 
 

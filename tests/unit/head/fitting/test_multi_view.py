@@ -21,6 +21,8 @@ from gpu_workers.training.synthetic_photos.render import PictureMaker
 from gpu_workers.training.synthetic_photos.textures import load_material
 from tests.unit.head.head_support import head_data
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 SIZE = 640
 

@@ -15,6 +15,8 @@ from gpu_workers.head.landmarks.dense_prediction import look_at_face, network_wo
 from gpu_workers.head.stages import preprocess
 from tests.unit.head.head_support import LIMITS, astronaut, engine, model_dir, png, prepared_astronaut
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 
 

@@ -32,6 +32,7 @@ def test_landmarks_and_scores_equal_mediapipes(landmarker):
     assert max(abs(value - scores[name]) for name, value in named.items()) < 0.005
 
 
+@pytest.mark.heavy
 def test_no_graphics_library_is_needed():
     program = (
         "import sys; import gpu_workers.head.landmarks.mediapipe_landmarker;"

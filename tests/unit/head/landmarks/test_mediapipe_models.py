@@ -78,6 +78,7 @@ def test_cuts_are_the_plain_ones(region: Region, replicate: bool) -> None:
     assert (found == expected).mean() > 0.999
 
 
+@pytest.mark.heavy
 def test_a_look_waits_for_no_value_of_the_device(device: DeviceFaceModels) -> None:
     """A CUDA graph captures it."""
     photos = torch.tensor(astronaut()).reshape(1, -1, 3).repeat(2, 1, 1)
@@ -90,6 +91,7 @@ def test_a_look_waits_for_no_value_of_the_device(device: DeviceFaceModels) -> No
             device._look(photos, places)
 
 
+@pytest.mark.heavy
 def test_a_turned_photo_is_found_upright_on_a_device_too(
     device: DeviceFaceModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def random_mesh(seed: int, count: int, size: float) -> tuple[torch.Tensor, torch
     return vertices, torch.randint(0, count, (40, 3), generator=generator)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("perspective", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_fast_form_sees_what_the_plain_one_sees(seed: int, perspective: bool) -> None:
@@ -64,6 +65,7 @@ def test_a_square_of_two_triangles_has_no_hole_and_no_spill() -> None:
     torch.testing.assert_close(raster.weights.sum(-1)[0], expected.float())
 
 
+@pytest.mark.heavy
 def test_a_closed_fan_of_slivers_has_no_hole() -> None:
     angle = torch.linspace(0, 2 * torch.pi, 721)[:-1]
     rim = torch.stack([256 + 240 * angle.cos(), 256 + 240 * angle.sin(), torch.ones(720)], 1)

@@ -65,6 +65,7 @@ def every_pair(positions, triangles):
     return found
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(4))
 def test_a_soup_of_triangles_gives_what_trying_every_pair_gives(seed):
     rng = np.random.default_rng(seed)

@@ -27,6 +27,8 @@ from tests.unit.head.head_support import (
     prepared_astronaut,
 )
 
+pytestmark = pytest.mark.heavy
+
 SMALL = JobOptions(texture_size=1024)
 
 

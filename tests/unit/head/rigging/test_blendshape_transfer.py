@@ -20,6 +20,8 @@ from tests.unit.head.rigging.shapes_support import (
     skin_crossings,
 )
 
+pytestmark = pytest.mark.heavy
+
 MM = 0.001
 #: The edge that carries the lashes and the one beside the eyeball; the lips from inside to outside.
 LID_EDGE, LIP_RINGS = range(2, 4), range(-1, 5)

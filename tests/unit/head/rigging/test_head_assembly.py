@@ -15,6 +15,8 @@ from tests.unit.head.head_support import astronaut_geometry, engine, head_data, 
 from tests.unit.head.rigging.shapes_support import EYES, own_head, personal_shapes
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 MM = 0.001
 
 

@@ -187,6 +187,7 @@ def test_openings_are_softened_like_scipy_blurs() -> None:
         np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_masks_made_without_asking_for_a_value_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CUDA graph holds all of it: no value is read, and no shape depends on the face."""
     photo, landmarks = astronaut(), prepared_astronaut().landmarks

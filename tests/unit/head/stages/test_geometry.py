@@ -19,6 +19,8 @@ from tests.unit.head.head_support import (
     prepared_astronaut,
 )
 
+pytestmark = pytest.mark.heavy
+
 
 def stacked(head):
     positions = np.concatenate([part.positions for part in head.parts]).astype(np.float64)

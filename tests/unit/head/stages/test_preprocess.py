@@ -20,6 +20,8 @@ from tests.unit.head.head_support import (
     prepared_astronaut,
 )
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(autouse=True)
 def _models():

@@ -22,6 +22,8 @@ from gpu_workers.head.texturing.detail_maps import (
 from tests.unit.head.head_support import head_data
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 SMALL = 256
 #: Pixels of a photo a centimetre of face.
 THIRTY = torch.tensor(30.0)

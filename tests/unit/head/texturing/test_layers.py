@@ -14,6 +14,8 @@ from gpu_workers.head.texturing.delighting import even_locally, fill_folds
 from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
 from tests.unit.head.head_support import astronaut, engine, head_data, prepared_astronaut
 
+pytestmark = pytest.mark.heavy
+
 SIDE = 64
 CPU = torch.device("cpu")
 

@@ -20,6 +20,8 @@ from gpu_workers.head.texturing import projection, skin_bake
 from gpu_workers.head.texturing.uv_atlas import load_skin_atlas
 from tests.unit.waiting import NoWaiting
 
+pytestmark = pytest.mark.heavy
+
 SIZE = 256
 SKIN = (205, 160, 135)
 
