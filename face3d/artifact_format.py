@@ -2,8 +2,8 @@
 
 `PreprocessedPhoto` and `FittedHead` travel as one safetensors file each, the facts in its header; of
 `BakedMaps` the encoded files travel and, as JSON, the facts. Both state FORMAT_VERSION. Whatever states
-another one, or none, is not read: the stage that wrote it runs again (`db/reruns.py`). Any change of what is
-written here, of a result's fields, or of what they mean, takes a new FORMAT_VERSION.
+another one, or none, is not read: the stage that wrote it runs again (`db/recovery.py`). Any change of what
+is written here, of a result's fields, or of what they mean, takes a new FORMAT_VERSION.
 
 An array's name is the path of fields to it, but for `_NAMES`; a head has names of its own.
 """

@@ -27,7 +27,7 @@ from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import leases, reruns
+from db import leases, recovery
 from db.leases import Decision, Lease, LeasedJob
 from db.session import make_session_factory
 from face3d.errors import (
@@ -280,7 +280,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery ships no types
         log.warning("stage.artifact_unreadable", wrote=error.stage.value, reason=error.message)
         try:
             with sessions.begin() as session:
-                reruns.rerun(session, lease, error.stage, message=error.message)
+                recovery.rerun(session, lease, error.stage, message=error.message)
         except LeaseLost:
             log.warning("stage.lease_lost")
         raise Ignore

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from db import lifecycle, queries, reruns
+from db import lifecycle, queries, recovery
 from db.leases import Decision
 from face3d.errors import LeaseLost
 from face3d.states import StageName
@@ -17,7 +17,7 @@ def rerun(sessions: sessionmaker[Session], job_id: str, stage: StageName, from_s
     assert decision is Decision.WORK
     assert job is not None
     with sessions.begin() as session:
-        return reruns.rerun(session, job.lease, from_stage, message="The artifact is damaged.")
+        return recovery.rerun(session, job.lease, from_stage, message="The artifact is damaged.")
 
 
 def dispatch(sessions: sessionmaker[Session], job_id: str) -> int:
@@ -72,7 +72,7 @@ def test_workers_of_two_versions_do_not_write_for_ever_what_the_other_cannot_rea
 ) -> None:
     job_id = accept(sessions).job_id
     waits = []
-    for _ in range(reruns.LIMIT):
+    for _ in range(recovery.RERUN_LIMIT):
         run(sessions, job_id, StageName.PREPROCESS)
         assert rerun(sessions, job_id, StageName.GEOMETRY, StageName.PREPROCESS)
         waits.append(due_seconds(sessions, job_id))
@@ -100,6 +100,6 @@ def test_who_lost_the_lease_lets_nothing_run_again(sessions: sessionmaker[Sessio
     with sessions.begin() as session:
         lifecycle.cancel(session, job_id)
     with pytest.raises(LeaseLost), sessions.begin() as session:
-        reruns.rerun(session, job.lease, StageName.PREPROCESS, message="The artifact is damaged.")
+        recovery.rerun(session, job.lease, StageName.PREPROCESS, message="The artifact is damaged.")
     with sessions() as session:
         assert queries.find(session, job_id).stages[0].state == "done"
