@@ -41,7 +41,7 @@ _COUNT_RERUNS = text("""
 
 #: What follows was made from what cannot be read: it would not fit what is made anew.
 _FORGET_FROM = text("""
-    UPDATE stages SET state = 'waiting', prefix = NULL, queue = NULL, finished_at = NULL
+    UPDATE stages SET state = 'waiting', prefix = NULL, finished_at = NULL
      WHERE job_id = :job_id
        AND ordinal >= (SELECT ordinal FROM stages WHERE job_id = :job_id AND name = :stage)
 """)
