@@ -16,11 +16,6 @@ from face3d.states import STAGES, PriorityClass, StageName
 from tasks.app import App, make_app
 from tasks.chain import address_next, job_chain, task_name
 
-<<<<<<<< HEAD:tests/unit/face3d/test_queues.py
-ROOT = Path(__file__).resolve().parents[3]
-
-========
->>>>>>>> msg:tests/unit/tasks/test_queues.py
 #: What runs in an installation; numeric code has threads' states of CUDA's own making.
 PRODUCT = ("face3d", "storage", "db", "tasks", "web", "gpu_workers", "compose", "cli", "capacity")
 NUMERIC = ("gpu_workers/engines", "gpu_workers/head")
