@@ -68,9 +68,10 @@ def bake(
     head = HostHead(assembled_astronaut().head)
     request = BakeRequest(masks=masks, head=head, sharpen=sharpen, size=size)
     with torch.inference_mode(), baker.skin.bake(request) as skin:
+        # The surface's graph works in memory of the bake's: what that found is read before.
+        kept = to_host(skin)
         with baker.surface.bake(skin.albedo, skin.measures[2]) as maps:
-            kept = to_host(maps)
-        return to_host(skin), kept
+            return kept, to_host(maps)
 
 
 def assert_same_maps(
