@@ -46,9 +46,10 @@ hrn:  ## Make .venv-hrn, the environment of engine hrn (weights: face3d models f
 test-hrn: env  ## The tests of engine hrn, in .venv-hrn, on a synthetic model; skipped where they passed on this code
 	@$(PYTHON) scripts/hrn.py test
 
-check: env types  ## Format, lint, types, licences
+check: env types  ## Format, lint, types, words, licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/check_words.py
 	$(BIN)/python scripts/check_licences.py
 
 types:  ## Types alone, in the environment that is there

@@ -26,7 +26,7 @@ from face3d.stage_results import Facts, FittedHead, PreprocessedPhoto
 #: Of what is written. Before it was stated, workers wrote what counts as 0.
 FORMAT_VERSION = 1
 
-#: The header of a safetensors file begins after its length, of so many bytes.
+#: The header of a safetensors file begins after its length, of N bytes.
 _LENGTH_BYTES = 8
 _VERSION, _FACTS = "format", "facts"
 #: Field to the part of a path that stands for it; none for a dataclass whose fields stand beside its owner's.

@@ -7,7 +7,7 @@ import sys
 _SWITCH_SECONDS = 0.0005
 
 
-def settle_process(device: str) -> None:
+def prepare_process(device: str) -> None:
     """Set the process up to serve an engine that has warmed up on a device; on a CPU nothing changes."""
     if not device.startswith("cuda"):
         return

@@ -8,7 +8,7 @@ import structlog
 from face3d.settings import Settings
 from face3d.worker_spec import WorkerSpec
 from gpu_workers.engines.registry import load_engine
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 from gpu_workers.profiles import apply_profile, profile_of
 from gpu_workers.selftest import find_fault
 from gpu_workers.stage_heartbeats import count_warm, tell_unfit, tell_warm
@@ -45,7 +45,7 @@ def _warm_up(settings: Settings) -> None:
     worker = settings.worker
     try:
         load_engine(settings.engine, settings, worker.device)
-        settle_process(worker.device)
+        prepare_process(worker.device)
         apply_profile(profile_of(worker.gpu_type))
     except Exception:
         # Jobs that need it will say so, by code; others may use another engine.

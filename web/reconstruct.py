@@ -113,7 +113,7 @@ def main() -> None:
     from gpu_workers.decoding.client import check_sandbox
     from gpu_workers.engines.anny.engine import AnnyEngine
     from gpu_workers.photo_limits import PhotoLimits
-    from gpu_workers.process_settings import settle_process
+    from gpu_workers.process_settings import prepare_process
     from gpu_workers.serving.in_process import OneShotReconstructor
 
     settings = get_settings()
@@ -122,7 +122,7 @@ def main() -> None:
         check_sandbox(limits)
         engine = AnnyEngine(arguments.model_dir or settings.model_dir, device=arguments.device)
         engine.warm_up()
-        settle_process(arguments.device)
+        prepare_process(arguments.device)
     except (Face3DError, RuntimeError, AssertionError) as error:
         # torch says so when the device is not there, or is no device.
         parser.exit(1, f"error The engine cannot run on {arguments.device}: {error}\n")

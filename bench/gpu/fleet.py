@@ -12,7 +12,7 @@ from typing import Any
 
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 from gpu_workers.serving.in_process import OneShotReconstructor
 
 
@@ -104,7 +104,7 @@ def _start(number: int, place: Place, model_dir: Path, photos: list[bytes], thre
     def open_engine(device: str) -> AnnyEngine:
         engine = AnnyEngine(model_dir, device=device)
         engine.warm_up()
-        settle_process(device)
+        prepare_process(device)
         return engine
 
     engine: Any = open_engine(place.geometry)

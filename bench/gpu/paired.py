@@ -27,10 +27,10 @@ CHILD = """
 import json, sys, time, pathlib
 try:
     from gpu_workers.photo_limits import PhotoLimits
-    from gpu_workers.process_settings import settle_process
+    from gpu_workers.process_settings import prepare_process
 except ImportError:
     from gpu_workers.engines.base import PhotoLimits
-    settle_process = lambda device: None
+    prepare_process = lambda device: None
 from face3d.options import JobOptions
 from face3d.settings import get_settings
 from gpu_workers.engines.anny.engine import AnnyEngine
@@ -40,7 +40,7 @@ warm, count = int(sys.argv[3]), int(sys.argv[4])
 settings = get_settings()
 engine = AnnyEngine(settings.model_dir, settings.landmark_model, device)
 engine.warm_up()
-settle_process(device)
+prepare_process(device)
 options, limits, rows = JobOptions(), PhotoLimits(), []
 for _ in range(warm + count):
     moments = [time.perf_counter()]

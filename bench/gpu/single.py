@@ -12,7 +12,7 @@ from bench.report import ROUND_HEAD, card_memory, describe_run, round_rows, tabl
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.photo_limits import PhotoLimits
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 from gpu_workers.serving.in_process import OneShotReconstructor, Product
 
 #: Photos reconstructed before anything counts.
@@ -40,7 +40,7 @@ def bench_single(run: SingleRun, photos: Sequence[bytes], say: Callable[[str], N
     started = time.perf_counter()
     engine = AnnyEngine(run.model_dir, device=run.device)
     engine.warm_up()
-    settle_process(run.device)
+    prepare_process(run.device)
     one_shot = OneShotReconstructor(engine)
     first = time.perf_counter()
     one_shot.reconstruct(photos[0], run.options)

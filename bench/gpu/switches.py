@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.report import describe_run, table
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 from gpu_workers.serving.in_process import OneShotReconstructor
 
 _WARM_UPS = 8
@@ -28,7 +28,7 @@ def bench_switches(
     say(describe_run(n=len(photos) * rounds, device=device))
     engine = AnnyEngine(model_dir, device=device)
     engine.warm_up()
-    settle_process(device)
+    prepare_process(device)
     rows = [_measure(name, engine, options, photos, rounds) for name, options in _VARIANTS.items()]
     if device != "cpu":
         plain = AnnyEngine(model_dir, device=device, graphs=False)

@@ -22,7 +22,7 @@ from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.engines.hrn.engine import HrnEngine
 from gpu_workers.engines.hrn.files import find_model_folder
 from gpu_workers.photo_limits import PhotoLimits
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 
 #: From a photo's number to seconds of each part.
 Way = Callable[[int], dict[str, float]]
@@ -61,7 +61,7 @@ def bench_hrn(
         begun = time.perf_counter()
         anny.warm_up()
         hrn.warm_up()
-        settle_process(device)
+        prepare_process(device)
         say(f"engines hrn and anny, loaded and warm: {time.perf_counter() - begun:.1f} s")
         front = hrn.front
         front.model.tex_iters = steps

@@ -18,7 +18,7 @@ from face3d.options import JobOptions, LevelOfDetail
 from face3d.stage_results import BakedMaps
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.photo_limits import PhotoLimits
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 
 _TILE, _COLUMNS, _LABEL = 512, 4, 30
 _PAPER, _INK = (18, 22, 31), (214, 221, 232)
@@ -61,7 +61,7 @@ def bench_looks(
     say(describe_run(n=len(photos), device=device))
     engine = AnnyEngine(model_dir, device=device)
     engine.warm_up()
-    settle_process(device)
+    prepare_process(device)
     out.mkdir(parents=True, exist_ok=True)
     for path in photos:
         prepared = engine.preprocess(path.read_bytes(), options, PhotoLimits())

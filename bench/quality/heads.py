@@ -20,7 +20,7 @@ from face3d.stage_results import BakedMaps, PreprocessedPhoto
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.head.model.mediapipe_landmarks import SKIN_LANDMARKS, eye_distance
 from gpu_workers.photo_limits import PhotoLimits
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 
 #: What surrounds the head in the re-rendered picture, linear.
 _BACKGROUND = (0.216, 0.216, 0.216)
@@ -66,7 +66,7 @@ def bench_heads(
     say(describe_run(n=len(photos), device=device))
     engine = AnnyEngine(model_dir, device=device)
     engine.warm_up()
-    settle_process(device)
+    prepare_process(device)
     lines, distances = [], []
     for entry in photos:
         prepared = engine.preprocess(entry.path.read_bytes(), options, PhotoLimits())

@@ -31,7 +31,7 @@ from gpu_workers.head.texturing.layers import paint_skin
 from gpu_workers.head.texturing.map_baker import MapBaker
 from gpu_workers.head.texturing.projection import project_skin
 from gpu_workers.photo_limits import PhotoLimits
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 
 #: Texels of the reduced map (1024 a side) on either side of the face's border that are left out and compared.
 _BORDER_GAP, _BORDER_BAND = 3, 6
@@ -80,7 +80,7 @@ def bench_quality(
     say(describe_run(n=len(photos), device=device))
     engine = AnnyEngine(model_dir, device=device)
     engine.warm_up()
-    settle_process(device)
+    prepare_process(device)
     baker = MapBaker(load_head_data(model_dir), DeviceRuntime(torch.device("cpu")))
     lines, found = [], []
     for path in photos:

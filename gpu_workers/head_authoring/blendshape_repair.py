@@ -1,4 +1,4 @@
-"""Mends the CC0 shapes once, on the template, before heads get their own.
+"""Repairs the CC0 shapes once, on the template, before heads get their own.
 
 1. Left and right become each other's mirror images: the CC0 smiles differ by half a millimetre.
 2. The blink stops where the upper lid meets the lower one: the CC0 lid overshoots by 4 mm.
@@ -36,10 +36,10 @@ _LIDS_CORNER = 3
 _LONGEST_BLINK = 1.2
 
 
-def mend_shapes(
+def repair_shapes(
     parts: tuple[PartData, ...], positions: FloatArray, actions: FloatArray, mirror: NDArray[np.integer]
 ) -> FloatArray:
-    """Return the mended shapes (52, V, 3) of the template.
+    """Return the repaired shapes (52, V, 3) of the template.
 
     Args:
         positions: (V, 3) metres, the template.
@@ -55,8 +55,8 @@ def mend_shapes(
         )
         for side, name in (("Left", "eye_left"), ("Right", "eye_right"))
     }
-    mended = symmetric_shapes(actions, mirror)
-    shapes = mended[:, skin.vertices]
+    repaired = symmetric_shapes(actions, mirror)
+    shapes = repaired[:, skin.vertices]
     surroundings, near_lids = _averaging(rest, _SURROUNDINGS), _averaging(rest, _LID_SURROUNDINGS)
     for name, shape in zip(ARKIT_NAMES, shapes, strict=True):
         opened = shapes[ARKIT_NAMES.index("jawOpen")] if name == "mouthClose" else np.zeros_like(shape)
@@ -66,14 +66,14 @@ def mend_shapes(
                 pose = rest + _stop_blink(rest, shape, eye)
             if not name.startswith(("eye", "cheekSquint")) or not name.endswith(side):
                 continue
-            _settle_lids(pose, rest, eye, eyeballs[side], closed=name.startswith("eyeBlink"))
+            _resolve_lids(pose, rest, eye, eyeballs[side], closed=name.startswith("eyeBlink"))
         if name == "mouthClose":
             _raise_points(pose, rest, openings.lips, openings.lips.shut)
         _raise_points(pose, rest, openings.lips, openings.lips.part)
         around = near_lids if name.startswith("eye") else surroundings
         shape[:] = _hold_back(rest + opened, pose - rest - opened, skin, around)
     # Triangles are no mirror images of each other: what was held back may differ a little.
-    return symmetric_shapes(mended, mirror)
+    return symmetric_shapes(repaired, mirror)
 
 
 def symmetric_shapes(shapes: FloatArray, mirror: NDArray[np.integer]) -> FloatArray:
@@ -86,7 +86,7 @@ def symmetric_shapes(shapes: FloatArray, mirror: NDArray[np.integer]) -> FloatAr
     return np.asarray(0.5 * (shapes + shapes[partners][:, mirror] * [-1, 1, 1]))
 
 
-def _settle_lids(pose: FloatArray, rest: FloatArray, eye: Eyes, eyeball: Eyeballs, *, closed: bool) -> None:
+def _resolve_lids(pose: FloatArray, rest: FloatArray, eye: Eyes, eyeball: Eyeballs, *, closed: bool) -> None:
     lids, vertices = eye.lids, eye.lids.group.vertices.numpy()
     points = lids.clear(torch.from_numpy(pose[vertices])[:, None], eyeball)
     if closed:

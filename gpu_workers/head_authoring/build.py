@@ -33,7 +33,7 @@ from gpu_workers.head.model.mediapipe_landmarks import (
 from gpu_workers.head.ops.mesh import interpolate, split_quads
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
-from gpu_workers.head_authoring.blendshape_repair import mend_shapes
+from gpu_workers.head_authoring.blendshape_repair import repair_shapes
 from gpu_workers.head_authoring.eyeballs import place_on_eyeball
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
 from gpu_workers.head_authoring.head_topology import CutPart, cut_parts, level_neck, mirror_vertices
@@ -149,7 +149,7 @@ def _build(source: AnnySource) -> HeadData:
         local_change_names=change_names,
         local_change_pairs=change_pairs.astype(np.int32),
         actions=whole_actions,
-        shapes=mend_shapes(
+        shapes=repair_shapes(
             parts.parts, parts.positions, whole_actions.astype(np.float64), parts.mirror
         ).astype(np.float32),
         mirror_vertices=parts.mirror.astype(np.int32),

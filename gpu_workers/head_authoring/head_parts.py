@@ -230,13 +230,13 @@ def _with_coarse_levels(
     levels: dict[str, CoarseLevel | None] = {}
     for part in parts:
         share = _COARSE_SHARES.get(part.name.split("_", maxsplit=1)[0])
-        twin = MIRROR_PART.get(part.name, "")
+        opposite = MIRROR_PART.get(part.name, "")
         if share is None:
             levels[part.name] = None
-        elif levels.get(twin) is not None:
-            levels[part.name] = _mirror_level(levels[twin])
+        elif levels.get(opposite) is not None:
+            levels[part.name] = _mirror_level(levels[opposite])
         else:
-            own = np.arange(part.count) if twin else mirror[part.vertices] - part.first
+            own = np.arange(part.count) if opposite else mirror[part.vertices] - part.first
             mesh = QuadMesh(
                 positions=positions[part.vertices],
                 uvs=part.uvs.astype(np.float64),

@@ -36,7 +36,7 @@ from gpu_workers.engines.hrn.files import (
 )
 
 _FETCH = f"fetch it anew: face3d models fetch hrn (revision {MODEL_REVISION})"
-#: Of many keys that differ, so many are named.
+#: Of many keys that differ, this number is named.
 _NAMED = 3
 
 Shapes = dict[str, tuple[int, ...]]

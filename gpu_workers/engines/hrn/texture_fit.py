@@ -16,7 +16,7 @@ _LEARNING_RATE = 1e-2
 
 
 def fit_texture(model: Any, vertex: Tensor, start: Tensor, picture: Tensor, steps: int) -> Tensor:
-    """Return the texture (1, 3, 256, 256) after so many steps.
+    """Return the texture (1, 3, 256, 256) after N steps.
 
     Args:
         model: ModelScope's FaceReconModel: renderer, weights of the terms.

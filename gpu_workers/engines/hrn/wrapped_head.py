@@ -80,9 +80,9 @@ def wrap_head(
     length = np.linalg.norm(wanted, axis=1, keepdims=True)
     trusted = binding.trust > 0.5
     disagreement = float(np.percentile(length[trusted], 95)) * scale
-    belief = float(np.clip(2 - disagreement / DISAGREEMENT, 0, 1))
+    weight = float(np.clip(2 - disagreement / DISAGREEMENT, 0, 1))
     cut = wanted * np.minimum(1, _FARTHEST / np.maximum(length, 1e-9))
-    move = belief * binding.spread(cut)
+    move = weight * binding.spread(cut)
     move -= _keep_in_picture(data, begun, move)
     weights = head.expression
     expected = _landmarks(data, neutral + np.tensordot(weights, before, 1)) + _landmarks(
@@ -91,13 +91,13 @@ def wrap_head(
     neutral = neutral + _follow(data, move)
     # The tensors are the arrays' memory.
     own_neutral = torch.from_numpy(neutral)
-    shapes.settling.settle_neutral(own_neutral)
-    own_deltas = shapes.carry(own_neutral)
+    shapes.contacts.resolve_neutral(own_neutral)
+    own_deltas = shapes.transfer(own_neutral)
     deltas = own_deltas.numpy()
     _credit_mouth(
         data, weights, deltas, expected - _landmarks(data, neutral + np.tensordot(weights, deltas, 1))
     )
-    shapes.settling.settle(own_neutral, own_deltas)
+    shapes.contacts.resolve(own_neutral, own_deltas)
     shapes.bound_parts.bind(own_neutral, own_deltas)
     eyes = [neutral[data.part(name).vertices] for name in ("eye_left", "eye_right")]
     origin = 0.5 * sum(0.5 * (eye.min(0) + eye.max(0)) for eye in eyes)

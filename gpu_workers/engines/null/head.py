@@ -104,7 +104,7 @@ def _waves(unit: np.ndarray, size: float) -> FloatArray:
     """Return one smooth bulge a shape, each at another place of the unit sphere (Fibonacci lattice)."""
     index = np.arange(len(ARKIT_NAMES)) + 0.5
     polar, turn = np.arccos(1 - 2 * index / len(ARKIT_NAMES)), np.pi * (1 + 5**0.5) * index
-    spots = np.stack([np.cos(turn) * np.sin(polar), np.cos(polar), np.sin(turn) * np.sin(polar)], axis=1)
-    bulge = np.maximum(spots @ unit.T, 0)[:, :, None] ** 2 * 0.1 * size
+    points = np.stack([np.cos(turn) * np.sin(polar), np.cos(polar), np.sin(turn) * np.sin(polar)], axis=1)
+    bulge = np.maximum(points @ unit.T, 0)[:, :, None] ** 2 * 0.1 * size
     deltas: FloatArray = (bulge * unit[None]).astype(np.float32)
     return deltas

@@ -54,7 +54,7 @@ def fit_landmarks(basis: FitBasis, seen: Observation) -> Fit:
 
 
 def start_fit(basis: FitBasis, seen: Observation) -> tuple[Tensor, Pose]:
-    """Return the coefficients (B, N) that the detector's scores let expect, and the pose that fits them."""
+    """Return the coefficients (B, N) that the detector's scores predict, and the pose that fits them."""
     target = torch.zeros(len(seen.landmarks), basis.size, dtype=DTYPE, device=basis.device)
     target[:, basis.expression] = basis.expression_target(seen.scores)
     points = basis.expressive_skin(target[:, basis.expression])

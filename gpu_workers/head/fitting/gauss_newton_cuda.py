@@ -16,7 +16,7 @@ from gpu_workers.head.runtime.device_runtime import DeviceRuntime
 from gpu_workers.head.runtime.graphed_function import GraphedFunction
 from gpu_workers.head.runtime.host_transfer import to_host
 
-#: Batches up to so many photos are replays of one photo's graph; larger ones a pass of single kernels. It is
+#: Batches up to N photos are replays of one photo's graph; larger ones a pass of single kernels. It is
 #: more than any GPU type's jobs at once; from where on the second way is the faster one was not measured.
 _REPLAYED_BATCH = 6
 

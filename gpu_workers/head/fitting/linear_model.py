@@ -143,7 +143,7 @@ class FitBasis:
         return torch.einsum("bf,flc->blc", pose_features(yaw, pitch), self.errors.bias)
 
     def expression_target(self, scores: Tensor) -> Tensor:
-        """Return the expression (B, 52) that the detector's scores let expect."""
+        """Return the expression (B, 52) that the detector's scores predict."""
         ones = torch.ones_like(scores[:, :1])
         low, high = self.bounds
         expected = torch.cat([scores, ones], dim=1) @ self.errors.expression

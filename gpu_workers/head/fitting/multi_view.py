@@ -19,8 +19,8 @@ from gpu_workers.head.fitting.observation import Observation
 from gpu_workers.head.fitting.patch_correspondences import Matches, MatchRows, ViewMatcher
 from gpu_workers.head.ops.rigid_transforms import Pose, rotation_matrix
 
-#: The photos are compared several times, each time with a better head: how far a spot may then move otherwise
-#: than its neighbours, eye distances. And steps of the fit after each time.
+#: The photos are compared several times, each time with a better head: how far a match may then move
+#: otherwise than its neighbours, eye distances. And steps of the fit after each time.
 _ROUNDS, _ROUND_STEPS = (0.05, 0.03, 0.015), 2
 
 
@@ -28,14 +28,14 @@ def fit_views(basis: FitBasis, seen: Observation, matcher: ViewMatcher | None = 
     """Fit one person to V photos of them.
 
     The cost is the sum of the photos' own (see gauss_newton.py), with identity and local changes in common
-    and their priors counted once, and of the spots of skin that the first photo and another both show (see
+    and their priors counted once, and of the keypoint matches between the first photo and another (see
     patch_correspondences.py).
 
     Args:
         seen: V photos, tensors of float64 on the basis's device, eyes level.
         matcher: compares these photos; None: their points alone count.
     Returns:
-        V rows; identity and local changes are the same in all. And the number of spots found in two photos;
+        V rows; identity and local changes are the same in all. And the number of keypoint matches;
         0 where they were not found as often as they were looked for, and the photos' points alone count.
     """
     if len(seen.landmarks) == 1:

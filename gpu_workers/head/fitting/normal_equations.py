@@ -8,7 +8,7 @@ from gpu_workers.head.fitting.observation import NetworkPoints, Observation
 from gpu_workers.head.model.mediapipe_landmarks import LANDMARKS, SKIN_LANDMARKS
 from gpu_workers.head.ops.rigid_transforms import Pose, cross_matrix, project
 
-#: Residuals above so many sigma count linearly.
+#: Residuals above this number of sigma count linearly.
 _HUBER = 2.0
 _SKIN = slice(0, SKIN_LANDMARKS)
 

@@ -97,7 +97,7 @@ def join_photos(views: Sequence[Observation]) -> Observation:
 
 
 def _silent(like: NetworkPoints, photos: int) -> NetworkPoints:
-    """Return network points of so many photos without weight."""
+    """Return network points of N photos without weight."""
     return NetworkPoints(
         **{name: value.new_zeros(photos, *value.shape[1:]) for name, value in vars(like).items()}
     )

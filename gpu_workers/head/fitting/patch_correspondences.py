@@ -1,12 +1,12 @@
-"""Spots of skin that two photos of a person show, and what they say of the head's shape and poses.
+"""Keypoint matches between two photos of a person, and what they say of the head's shape and poses.
 
 The landmarks of a person err by the same in each photo, so two photos by their landmarks alone know little
-more than one. What tells depth is where the same spot of skin lies in both. Patches of the first photo are
+more than one. What tells depth is where the same point of skin lies in both. Patches of the first photo are
 looked for in the other (patch_alignment.py); each that is found is two equations,
 
     place in the other photo + G (projection in the first - place in the first) - projection in the other = 0,
 
-with G the affine map between both photos at that spot (surface_samples.py).
+with G the affine map between both photos at that point (surface_samples.py).
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ from gpu_workers.head.ops.rigid_transforms import Pose, cross_matrix, project
 from gpu_workers.head.segmentation.face_masks import FaceMasks
 
 #: Least correlation of a patch in both photos; how far it may lie from its place when it is looked for the
-#: way back, and from where the head so far lets expect it, eye distances.
+#: way back, and from where the head so far predicts it, eye distances.
 _LEAST_AGREEMENT, _FARTHEST_BACK, _FARTHEST = 0.8, 0.006, 0.15
 #: Least confidence (FaceMasks) of what is taken for skin.
 _SKIN = 0.1
 #: What every match errs by at least, eye distances.
 _LEAST_ERROR = 0.003
-#: A spot moves like so many neighbours. What does not is hair that hangs before the skin, gloss or a shadow.
+#: A match moves like N neighbours. What does not is hair that hangs before the skin, gloss or a shadow.
 _NEIGHBOURS, _SIFTINGS = 8, 2
-#: Residuals above so many deviations count linearly.
+#: Residuals above this number of deviations count linearly.
 _HUBER = 2.0
-#: Photos of two people agree by chance: on renders in 0.02 to 0.06 of the spots that both should show, photos
-#: of one person in another light and with another expression in 0.25 to 0.7.
+#: Photos of two people agree by chance: on renders in 0.02 to 0.06 of the points that both should show,
+#: photos of one person in another light and with another expression in 0.25 to 0.7.
 _LEAST_SHARE, _FEWEST = 0.2, 60
 #: Information, 1 / pixels^2, that a patch without texture keeps: a matrix that can be inverted.
 _NOTHING = 1e-6
@@ -42,7 +42,7 @@ _NOTHING = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
-    """N spots of skin found in the first photo and in another."""
+    """N keypoint matches between the first photo and another."""
 
     #: Row of the other photo.
     view: int
@@ -108,7 +108,7 @@ class ViewMatcher:
         Args:
             coefficients: (V, C) of a head that is nearly right.
             pose: (V, ...) in the level cameras' frames.
-            unlike: a spot's move from where the head lets expect it may differ so much from its neighbours',
+            unlike: a match's move from where the head predicts it may differ so much from its neighbours',
                 eye distances.
         """
         found = [self._find(view, coefficients, pose, unlike) for view in range(1, len(self._pyramids))]
@@ -191,7 +191,7 @@ class ViewMatcher:
 
 
 def _moves_like_neighbours(places: Tensor, moves: Tensor, limit: float) -> Tensor:
-    """Return which spots (N,) at places (N, 2) move (N, 2) as those around them do, to so many pixels."""
+    """Return which matches (N,) at places (N, 2) move (N, 2) as those around them do, to N pixels."""
     around = (
         torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
         .topk(_NEIGHBOURS + 1, dim=1, largest=False)

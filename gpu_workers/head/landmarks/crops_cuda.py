@@ -1,4 +1,4 @@
-"""Cuts of a photo that lies on a GPU: the twins of `crop_region` and `cut_square`, to a level of 255.
+"""Cuts of a photo that lies on a GPU: `crop_region` and `cut_square` are their references, to a level of 255.
 
 Both do the arithmetic of the plain ones, Pillow's rounding between the two passes included, so that landmarks
 do not depend on where the photo lies.

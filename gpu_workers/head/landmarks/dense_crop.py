@@ -15,7 +15,7 @@ FloatArray = NDArray[np.floating]
 
 #: Side of the square in sizes of the landmarks' box: that of the training (random_heads.CROP_MARGIN).
 _MARGIN = 1.35
-#: A photo is averaged over at most so many samples a pixel and axis.
+#: A photo is averaged over at most this number of samples a pixel and axis.
 _MOST_SAMPLES = 16
 
 

@@ -5,7 +5,7 @@ answers with a Gaussian over all coordinates at once: mean, a deviation of each 
 depth, and a correlation of low rank, for the errors of neighbouring points are hardly independent: a jaw seen
 too wide is too wide as a whole. Points rather than shape coefficients, so that neither a change of the basis
 nor of the fit's priors asks for new training, and shapes outside the basis are not forced into it; the fit
-weighs points by the inverse covariance (normal_equations.py; `FaceEstimate.solve` is the plain twin).
+weighs points by the inverse covariance (normal_equations.py; `FaceEstimate.solve` is the reference).
 
 Correlation. With deviations s (N,), loadings A (N, R) and p = 1 / (1 + |A_n|^2), N = 3 K coordinates,
 

@@ -107,7 +107,7 @@ class HeadData:
     local_change_pairs: IndexArray
     #: (52, V, 3) ARKit actions in the order of ARKIT_NAMES; range 0..1.
     actions: FloatArray
-    #: (52, V, 3) the same shapes mended for heads to wear (blendshape_repair.py); the fit keeps to `actions`.
+    #: (52, V, 3) the same shapes, repaired (blendshape_repair.py); the fit keeps to `actions`.
     shapes: FloatArray
     #: (V,) index of the mirror-image vertex (itself on the midline).
     mirror_vertices: IndexArray

@@ -45,7 +45,7 @@ def distance_to(target: Tensor, radius: int) -> Tensor:
 
 
 def dilate(mask: Tensor, steps: Tensor, most: int, *, outside: bool = False) -> Tensor:
-    """Return a mask (..., h, w) grown by so many steps to the four neighbours.
+    """Return a mask (..., h, w) grown by N steps to the four neighbours.
 
     Args:
         steps: () whole number, `most` at most.
@@ -57,7 +57,7 @@ def dilate(mask: Tensor, steps: Tensor, most: int, *, outside: bool = False) -> 
 
 
 def close(mask: Tensor, steps: Tensor, most: int, within: Tensor) -> Tensor:
-    """Return a mask (h, w) without gaps narrower than twice so many steps; false outside `within`."""
+    """Return a mask (h, w) without gaps narrower than twice N steps; false outside `within`."""
     grown = dilate(mask & within, steps, most) & within
     return ~dilate(~grown, steps, most, outside=True)
 

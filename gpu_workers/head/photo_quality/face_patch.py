@@ -30,13 +30,13 @@ CLIPPED = 253
 LUMA = (0.299, 0.587, 0.114)
 #: Landmarks whose surroundings are skin on every face, seldom hidden by beard or fringe: the bridge of the
 #: nose, its ridge, the forehead's middle, the cheeks under the eyes.
-_SKIN_SPOTS = (6, 195, 151, 50, 280)
+_SKIN_POINTS = (6, 195, 151, 50, 280)
 #: Pixels round the face that are looked at.
 _BOX_MARGIN = 8
-#: Half the side of such a spot, pixels.
-_SPOT = 4
+#: Half the side of such a square, pixels.
+_HALF_SIDE = 4
 
-#: Every so many pixels tell the contrast.
+#: Every N pixels tell the contrast.
 _STEP = 3
 #: Shares of the face that are darker than its dark parts, and than its light ones.
 _CONTRAST = (0.05, 0.95)
@@ -98,8 +98,8 @@ class FacePatch:
 
     @cached_property
     def skin(self) -> FloatArray:
-        """(3,) CIELAB of skin: the median of spots that are seldom hidden."""
-        found = [self.spot(x, y).reshape(-1, 3) for x, y in self.points[list(_SKIN_SPOTS)]]
+        """(3,) CIELAB of skin: the median of points that are seldom hidden."""
+        found = [self.sample_square(x, y).reshape(-1, 3) for x, y in self.points[list(_SKIN_POINTS)]]
         return np.asarray(np.median(np.concatenate(found), axis=0))
 
     @cached_property
@@ -111,10 +111,12 @@ class FacePatch:
         low, high = np.quantile(lightness, _CONTRAST)
         return float(max(min(high - low, _MOST_CONTRAST * self.skin[0]), _LEAST_CONTRAST))
 
-    def spot(self, x: float, y: float) -> FloatArray:
+    def sample_square(self, x: float, y: float) -> FloatArray:
         """Return the CIELAB pixels (h, w, 3) round a place."""
-        column, row = (int(np.clip(place, _SPOT, PATCH_SIDE - _SPOT - 1)) for place in (x, y))
-        return self.lab[row - _SPOT : row + _SPOT + 1, column - _SPOT : column + _SPOT + 1]
+        column, row = (int(np.clip(place, _HALF_SIDE, PATCH_SIDE - _HALF_SIDE - 1)) for place in (x, y))
+        return self.lab[
+            row - _HALF_SIDE : row + _HALF_SIDE + 1, column - _HALF_SIDE : column + _HALF_SIDE + 1
+        ]
 
     def window(self, points: NDArray[np.floating], margin: float) -> tuple[slice, slice]:
         """Return the rows and columns about points (N, 2), inside the patch; never empty."""

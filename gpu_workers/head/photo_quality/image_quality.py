@@ -209,7 +209,7 @@ def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _sharpness(patch: FacePatch) -> float:
     down, across = patch.box
-    # Taxicab distance: what so many erosions by a cross leave.
+    # Taxicab distance: what N erosions by a cross leave.
     inside = (
         ndimage.distance_transform_cdt(np.pad(patch.oval[down, across], 1), "taxicab")[1:-1, 1:-1] > _EDGE
     )

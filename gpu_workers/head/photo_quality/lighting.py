@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from gpu_workers.head.photo_quality.face_patch import CLIPPED, PATCH_SIDE, FacePatch, draw_polygon
 
-#: Every so many pixels are looked at.
+#: Every N pixels are looked at.
 _STEP = 3
 #: Side of the blocks whose colours are compared, pixels: a JPEG's colours are coarser than its light. A tint
-#: is a curve over lightness of this degree. Clipped blocks are left out where so many others remain.
+#: is a curve over lightness of this degree. Clipped blocks are left out where this number of others remains.
 _BLOCK, _DEGREE, _LEAST_BLOCKS = 6, 3, 40
 #: Shares of the pixels that are darker than the dark parts and than the light ones.
 _DARK_PART, _LIGHT_PART = 0.02, 0.98
@@ -45,7 +45,7 @@ class FaceLight:
 def measure_light(patch: FacePatch) -> FaceLight:
     """Measure light and colour of a face."""
     thin = np.s_[::_STEP, ::_STEP]
-    # What lies beyond the photo's edge is made up of the edge.
+    # What lies beyond the photo's edge repeats the edge.
     inside, oval = _inside_photo(patch)[thin], patch.oval[thin]
     seen = oval & inside & ~patch.features[thin]
     dark, lightest, light = np.quantile(patch.luma[thin][inside], (_DARK_PART, _LIGHTEST, _LIGHT_PART))
@@ -98,7 +98,9 @@ def _forehead_covered(patch: FacePatch) -> float:
     inside = draw_polygon(outline - [columns.start, rows.start], shape)
     if not inside.any():
         return 0.0
-    nose = np.concatenate([patch.spot(x, y).reshape(-1, 3) for x, y in patch.points[[6, 195, 50, 280]]])
+    nose = np.concatenate(
+        [patch.sample_square(x, y).reshape(-1, 3) for x, y in patch.points[[6, 195, 50, 280]]]
+    )
     moved = (patch.lab[rows, columns][inside] - np.median(nose, axis=0)) * [_LIGHTNESS_WEIGHT, 1, 1]
     # A forehead is often lighter than the nose, and paler: that is the light on it.
     moved[:, 0] = np.minimum(moved[:, 0], 0)

@@ -7,13 +7,13 @@ from scipy import ndimage
 from gpu_workers.head.model.mediapipe_landmarks import INNER_LIPS, MOUTH_EDGES, OUTER_LIPS
 from gpu_workers.head.photo_quality.face_patch import PATCH_EYES, FacePatch, draw_polygon
 
-#: The line is looked for in so many columns; it is as deep as in the shallowest fifth of them.
+#: The line is looked for in this number of columns; it is as deep as in the shallowest fifth of them.
 _COLUMNS, _SHARE = 11, 0.2
 #: Rows beyond the inner lips where the line may lie, and where lips are, pixels of the patch.
 _LINE, _LIPS = 2, 8
-#: Round the lips lies a ring of skin, from so many pixels to so many.
+#: Round the lips lies a ring of skin, from the first to the second number of pixels.
 _RING = (4, 10)
-#: Lips of another colour than that ring count so many times as much as the line between them.
+#: Lips of another colour than that ring count this number of times as much as the line between them.
 _LIP_COLOUR_WEIGHT = 1.6
 #: An open mouth covers this share of the square of the eye distance.
 _OPEN = 0.03

@@ -1,4 +1,4 @@
-"""The 52 shapes of one head: the template's mended shapes, carried to this face and settled on it.
+"""The 52 shapes of one head: the template's repaired shapes transferred to it, contact resolved.
 
 1. Skin: each vertex goes where the space around the face (deformation_lattice.py) takes the place to which
 the
@@ -8,7 +8,7 @@ the
 3. Gaze: an eyeball turns rigidly about its own centre, as far as the template's iris travels.
 4. Contact: lids close on this eye and stay outside of it, lips meet and do not pass through each other.
 
-`mouthClose` is ARKit's corrective: it closes the lips of an open jaw, and is settled on one.
+`mouthClose` is ARKit's corrective: it closes the lips of an open jaw, and its contact is resolved on one.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.ops.linalg import send
 from gpu_workers.head.rigging.attachments import BoundParts
-from gpu_workers.head.rigging.contact_resolution import Settling
+from gpu_workers.head.rigging.contact_resolution import ContactResolution
 from gpu_workers.head.rigging.deformation_lattice import Lattice
 from gpu_workers.head.rigging.jaw_gaze_tongue import Gaze, Jaw, Tongue
 from gpu_workers.head.rigging.openings import find_openings
@@ -46,8 +46,8 @@ class PersonalShapes:
         self._skin = data.parts[0].vertices
         rest = data.positions[self._skin].astype(np.float64)
         self.openings = find_openings(data.parts[0], rest, device)
-        #: What touches: `seat_teeth` and `settle_neutral` before `carry`, `settle` after it.
-        self.settling = Settling(data, self.openings, device)
+        #: What touches: `place_teeth` and `resolve_neutral` before `transfer`, `resolve` after it.
+        self.contacts = ContactResolution(data, self.openings, device)
         self.bound_parts = BoundParts(data, device)
         self._jaw, self._gaze, self._tongue = Jaw(data, device), Gaze(data, device), Tongue(data, device)
         self._template, self._shapes = (
@@ -63,7 +63,7 @@ class PersonalShapes:
         ends = rest[vertex] + skin_shapes[shape, vertex]
         self._lattice = Lattice(rest, np.concatenate([rest[moving], ends]), device)
 
-    def carry(self, neutral: Tensor) -> Tensor:
+    def transfer(self, neutral: Tensor) -> Tensor:
         """Return the shapes (52, V, 3) float32 of a head (V, 3) float64, metres, before anything touches."""
         change = neutral - self._template
         deltas = self._shapes.clone()

@@ -28,10 +28,10 @@ _CLOSING = ("eyeBlink", "eyeSquint", "eyeLookDown", "cheekSquint")
 _RESTING = 1e-6
 
 
-class Settling:
-    """Settles heads of one topology on the openings of their skin.
+class ContactResolution:
+    """Resolves contact at the openings of the skin, for heads of one topology.
 
-    Mouth and eyes have no vertex in common: they are settled side by side.
+    Mouth and eyes have no vertex in common: they are resolved side by side.
 
     Args:
         device: of all tensors, those of the openings too.
@@ -56,7 +56,7 @@ class Settling:
         self._lid_rows = of_eye * vertices + lids.vertices[:, None]
         lips = data.shapes[:, np.flatnonzero(data.masks["lips"] > 0.5)]
         moving = np.flatnonzero(np.abs(lips).max((1, 2)) > _RESTING)
-        # These two are settled together.
+        # The contacts of these two are resolved together.
         of_lips = moving[~np.isin(moving, (_JAW_OPEN, _MOUTH_CLOSE))]
         self._lip_rows = send(of_lips, device) * vertices + mouth.vertices[:, None]
         grid = self._lips.grid
@@ -69,7 +69,7 @@ class Settling:
         closed = template[self._lid_points] + shapes.view(-1, 3)[self._lid_rows[:, self._blink]]
         self._closed = self._eyes.lids.shorten(self._eyes.lids.gaps(closed))
 
-    def seat_teeth(self, neutral: Tensor) -> None:
+    def place_teeth(self, neutral: Tensor) -> None:
         """Move the upper teeth and their gums of a head (V, 3) up or down to this head's lip, in place."""
         lip = neutral[self._upper_lip, 1].amin()
         teeth = neutral[self._upper_teeth]
@@ -78,19 +78,19 @@ class Settling:
         for part in self._seated:
             neutral[part, 1] += lift
 
-    def settle_neutral(self, neutral: Tensor) -> None:
+    def resolve_neutral(self, neutral: Tensor) -> None:
         """Free the eyeballs of a head (V, 3) float64 from its lids and part its lips, in place."""
         self._side_by_side.run(
             lambda: self._part_neutral_lips(neutral), lambda: self._clear_neutral_lids(neutral)
         )
 
-    def settle(self, neutral: Tensor, deltas: Tensor) -> None:
+    def resolve(self, neutral: Tensor, deltas: Tensor) -> None:
         """Let lids and lips of a head (V, 3) float64 touch in its shapes (52, V, 3) float32, in place."""
         rest = neutral[self._lip_points].float()
         self._side_by_side.run(
             lambda: self._shut_lips(rest, deltas),
             lambda: self._part_lips(rest, deltas),
-            lambda: self._settle_lids(neutral, deltas),
+            lambda: self._resolve_lids(neutral, deltas),
         )
 
     def _clear_neutral_lids(self, neutral: Tensor) -> None:
@@ -103,7 +103,7 @@ class Settling:
         lips[:, 1] += self._lips.part(lips[:, None], lips)[:, 0]
         neutral.index_copy_(0, self._lip_points, lips)
 
-    def _settle_lids(self, neutral: Tensor, deltas: Tensor) -> None:
+    def _resolve_lids(self, neutral: Tensor, deltas: Tensor) -> None:
         moves, lids = deltas.view(-1, 3), self._eyes.lids
         eyeballs = self._fit_eyeballs(neutral)
         rest = neutral[self._lid_points]

@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 class SecondView:
     """What a second photo of the person brought."""
 
-    #: Spots of skin found in both photos.
+    #: Keypoint matches between both photos.
     matches: int
     #: Angle between the head's poses in both.
     turn_degrees: float

@@ -43,7 +43,7 @@ _SCALE_RANGE = (0.75, 1.3)
 _MAX_OFFSET = 0.05
 #: How much of an offset is the head's and not the detector's error: the slope of true on seen offsets over
 #: 101 rendered random heads (docs/explanation/accuracy.md), rounded.
-_BELIEF, _LID_BELIEF, _LIP_BELIEF = 0.25, 0.65, 0.5
+_CONFIDENCE, _LID_CONFIDENCE, _LIP_CONFIDENCE = 0.25, 0.65, 0.5
 #: How much of the offsets' difference between the two sides is believed.
 _ASYMMETRY = 0.5
 #: Distance from the lips (share of the eye distance) at which expression no longer explains an offset.
@@ -149,10 +149,10 @@ class HeadAssembly:
         self._mirror = send(data.landmark_mirror[:SKIN_LANDMARKS].astype(np.int64), device)
         self._flip = send(np.array([-1.0, 1.0, 1.0]), device)
         self._residual_map, self._residual_rows = (send(array, device) for array in _spreading(data))
-        belief = np.full((SKIN_LANDMARKS, 1), _BELIEF)
-        belief[[*RIGHT_LIDS, *LEFT_LIDS]] = _LID_BELIEF
-        belief[[*OUTER_LIPS, *INNER_LIPS]] = _LIP_BELIEF
-        self._belief = send(belief, device)
+        confidence = np.full((SKIN_LANDMARKS, 1), _CONFIDENCE)
+        confidence[[*RIGHT_LIDS, *LEFT_LIDS]] = _LID_CONFIDENCE
+        confidence[[*OUTER_LIPS, *INNER_LIPS]] = _LIP_CONFIDENCE
+        self._confidence = send(confidence, device)
         self._outer_lips = send(np.array(OUTER_LIPS), device)
         self._mouth_shapes = send(_MOUTH_SHAPES, device)
         self._irises = send(_IRISES, device)
@@ -172,19 +172,19 @@ class HeadAssembly:
         moves = fit.coefficients[: self._first_action].float() @ self._columns
         neutral = self._template + moves.view(-1, 3)
 
-        # The fit knew the template's shapes only: what this face's own do otherwise is made up for, too.
-        offsets = self._offsets(fit, self._posed_landmarks(neutral, shapes.carry(neutral), weights))
+        # The fit knew the template's shapes only: what this face's own do otherwise is compensated, too.
+        offsets = self._offsets(fit, self._posed_landmarks(neutral, shapes.transfer(neutral), weights))
         explained = self._explained(fit, expression)
         neutral = neutral + self._spread(self._of_neutral(offsets, explained))
-        shapes.settling.seat_teeth(neutral)
-        shapes.settling.settle_neutral(neutral)
-        deltas = shapes.carry(neutral)
+        shapes.contacts.place_teeth(neutral)
+        shapes.contacts.resolve_neutral(neutral)
+        deltas = shapes.transfer(neutral)
         of_expression = explained * self._offsets(fit, self._posed_landmarks(neutral, deltas, weights))
         active = torch.where(self._mouth_shapes, expression, 0)
         # Without activity nothing is explained, and what is divided is zero.
         share = active / (active**2).sum().clamp(min=1e-9)
         deltas.view(len(deltas), -1).addr_(share.float(), self._spread(of_expression).view(-1))
-        shapes.settling.settle(neutral, deltas)
+        shapes.contacts.resolve(neutral, deltas)
         shapes.bound_parts.bind(neutral, deltas)
         return self._scale_head(fit, neutral, deltas, weights)
 
@@ -232,7 +232,7 @@ class HeadAssembly:
         fitted = fit.project(fit.points)[0][:SKIN_LANDMARKS]
         missing = fit.landmarks[:SKIN_LANDMARKS, :2] - fitted
         length = missing.norm(dim=1, keepdim=True).clamp(min=1e-9)
-        missing = missing * (_MAX_OFFSET * fit.eye_distance / length).clamp(max=1) * self._belief
+        missing = missing * (_MAX_OFFSET * fit.eye_distance / length).clamp(max=1) * self._confidence
         across = (missing + fitted - pixels) * depth / fit.focal
         # The camera's plane is spanned by the rotation's first two rows.
         moves: Tensor = across @ fit.rotation[:2]

@@ -61,7 +61,7 @@ class RingGroup:
             != (first.vertices.shape, first.border, first.left_corner)
             for grid in grids
         ):
-            raise ConfigurationError("openings of different forms cannot be settled together")
+            raise ConfigurationError("openings of different forms cannot be resolved together")
         #: G, K, C.
         self.shape = (len(grids), *first.vertices.shape)
         #: (N,) skin vertices.

@@ -13,7 +13,7 @@ from gpu_workers.head.ops.masked_statistics import constant
 from gpu_workers.head.runtime import cuda_graphs
 from gpu_workers.head.runtime.cuda_graphs import graph_constant
 
-#: Pillow's whole-number reductions multiply by an inverse of so many bits, rounded down.
+#: Pillow's whole-number reductions multiply by an inverse of N bits, rounded down.
 _REDUCTION_BITS = 24
 #: Linear sRGB to XYZ as shares of the white point (IEC 61966-2-1, D65).
 _TO_XYZ = np.array(

@@ -37,7 +37,7 @@ _GRAPHS = 12
 _FRAME_FEATHER, _SURROUNDINGS = 0.03, 1.0
 #: Where the middle of the face lies inside its contour, and what the stretched forehead leaves to the hair.
 _SEED_INSET, _HAIRLINE = 0.14, 0.06
-#: So many pixels are needed to know a skin.
+#: Pixels that are needed to know a skin.
 _FEWEST_SEEDS = 60
 #: CIELAB of skin where none is seen, its spread in the two hues, and where another hue begins, in spreads.
 _USUAL_SKIN = (65.0, 14.0, 16.0)

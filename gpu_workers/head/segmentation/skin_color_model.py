@@ -92,7 +92,7 @@ def choose_samples(pixels: Tensor, where: Tensor, least: int = _SAMPLES) -> Samp
     Args:
         pixels: (C, P).
         where: (P,) bool.
-        least: so many where there are; less than twice as many are taken.
+        least: number of samples, where there are enough; less than twice as many are taken.
     """
     ranks = where.cumsum(0, dtype=torch.int32)
     step = (ranks[-1] // least).clamp(min=1)
@@ -144,7 +144,7 @@ def _without_outliers(pixels: Tensor, where: Tensor) -> Tensor:
 
 
 def fit_mixture(samples: Samples, parts: int) -> Mixture:
-    """Return the mixture of so many components that samples (3, N) come from, begun from their lightness."""
+    """Return the mixture of N components that samples (3, N) come from, begun from their lightness."""
     values, valid = samples.values, samples.valid
     numbers = _numbers(len(valid), values.device)
     order = torch.where(valid, values[0], torch.inf).argsort(stable=True)

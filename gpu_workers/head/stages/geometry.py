@@ -73,7 +73,7 @@ def reconstruct_batch(
         Each with facts: `scale_from`, `scale`, `quality`, `quality_reasons`,
         `reprojection_error` (shares of the eye distance: of the basis and with offsets to the landmarks less
         the detector's bias, with offsets to those detected) and the coefficients; with a second view also
-        `view_matches`, the spots of skin found in both photos, and `view_turn_degrees` between them.
+        `view_matches`, the keypoint matches between both photos, and `view_turn_degrees` between them.
     """
     begun = begin_batch(prepared, options, maker, basis, finder)
     return [finish_geometry(photo, one, maker.data) for photo, one in zip(prepared, begun, strict=True)]

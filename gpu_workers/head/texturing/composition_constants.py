@@ -19,7 +19,7 @@ class HairLook:
     raggedness: float = 0.20
     threshold: float = 0.55
     steepness: float = 1.8
-    #: Where hair is thinner than one in so many parts, the cover goes out with the density.
+    #: Where hair is thinner than one in N parts, the cover goes out with the density.
     fade: float = 8.0
     #: The rest is skin that shows through where hair is densest.
     cover: float = 0.95

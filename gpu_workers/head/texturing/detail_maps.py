@@ -1,8 +1,8 @@
 """The skin's surface finer than its mesh: folds as the photo's shading tells them, pores; as four maps.
 
-A fold is a dark line: its darkness, freed from pigment, is curved across it and not along it. Freckles are
-spots, which curve both ways, and are redder than what surrounds them; brows and beards are left out by place
-and tone. Folds are depths in metres, so that normals, displacement and occlusion agree with each other.
+A fold is a dark line: its darkness, freed from pigment, is curved across it and not along it. Freckles
+curve both ways, and are redder than what surrounds them; brows and beards are left out by place and tone.
+Folds are depths in metres, so that normals, displacement and occlusion agree with each other.
 """
 
 from dataclasses import dataclass
@@ -203,7 +203,7 @@ def find_folds(colour: Tensor, photo_density: Tensor, atlas: SurfaceAtlas) -> Te
 
 
 def _find_valleys(shade: Tensor) -> Tensor:
-    """Return (H, W) how much darker a line is than its sides: 0 on spots and on level ground."""
+    """Return (H, W) how much darker a line is than its sides: 0 on freckles and on level ground."""
     smooth = functional.pad(blur(shade[None], _FOLD_WIDTH)[None], (1, 1, 1, 1), mode="replicate")[0, 0]
     middle = smooth[1:-1, 1:-1]
     across = smooth[1:-1, 2:] + smooth[1:-1, :-2] - 2 * middle

@@ -18,7 +18,7 @@ from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: Linear light.
 _FALLBACK_HAIR = (0.045, 0.03, 0.02)
-#: So many texels the hair's colour is measured on at least.
+#: Texels on which the hair's colour is measured at least.
 _FEWEST_HAIR = 400
 #: Blur of the hairline in the small map's pixels, how much it wanders, and the density before the ears.
 _HAIRLINE, _HAIRLINE_NOISE, _SIDEBURN = 28.0, 0.10, 0.75

@@ -22,7 +22,7 @@ _STRIPS = ((_ROOTS[0], 0.985, 130, 7.0, 41), (_ROOTS[1], 0.44, 70, 4.6, 42))
 _FIRST, _SPAN, _STRAY = 0.012, 0.976, 0.3
 #: Shortest hair of full ones; the share of hairs that are shorter still, and by what.
 _SHORTEST, _SHORT_SHARE, _SHORT = 0.62, 0.25, 0.75
-#: Lean of a hair's tip in u: of groups, so many along a lid, of each by itself, and towards the outer corner
+#: Lean of a hair's tip in u: of groups, N along a lid, of each by itself, and towards the outer corner
 #: from this place on.
 _GROUP_LEAN, _GROUPS, _OWN_LEAN, _OUTER_LEAN, _UPRIGHT = 0.014, 19, 0.008, 0.01, 0.3
 #: How the lean grows along a hair, how its width goes, and what of it is gone at the tip.

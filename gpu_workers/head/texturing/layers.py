@@ -37,7 +37,7 @@ _COSINE_RAMP = (0.10, 0.45)
 _TONE_SIZE = 256
 #: Linear light.
 _FALLBACK_SKIN = (0.42, 0.25, 0.18)
-#: So many texels the skin's colour is measured on at least.
+#: Texels on which the skin's colour is measured at least.
 _FEWEST_SKIN = 200
 #: Factors on the base tone.
 _EAR_TINT = (1.03, 0.90, 0.88)

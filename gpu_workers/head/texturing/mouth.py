@@ -35,7 +35,7 @@ _FEWEST, _LEAST_OPEN = 30, 3.0
 _TOOTH_SHARE = 0.4
 _RED_LIMITS, _BLUE_LIMITS = (0.95, 1.22), (0.68, 1.0)
 #: So far the photo's light is believed.
-_BELIEF = 0.7
+_CONFIDENCE = 0.7
 #: By so much a pixel's red may exceed, and its blue fall short of, those limits and still count as a tooth.
 _RED_EXCESS, _BLUE_LACK = 1.35, 0.6
 #: Place from the back to the front where light begins, and how far it takes to be full.
@@ -104,7 +104,7 @@ def find_tooth_tint(photo: Tensor, landmarks: Array) -> Tensor:
         ]
     )
     own = torch.tensor(_TOOTH) / _TOOTH[1]
-    tint: Tensor = 1 + _BELIEF * (hue / own - 1)
+    tint: Tensor = 1 + _CONFIDENCE * (hue / own - 1)
     return tint / (torch.tensor(LUMA) @ tint)
 
 

@@ -137,6 +137,8 @@ WHOLE = dump_result(photo())
         WHOLE.replace(b'"landmarks"', b'"lostmarks"'),
         dump_result(head()),
     ],
+    # safetensors writes its header's entries in any order, and names of tests must not depend on it.
+    ids=["empty", "no entries", "no JSON", "cut short", "header cut", "array missing", "of geometry"],
 )
 def test_damaged_artifacts_and_those_of_another_stage_are_not_read(data: bytes) -> None:
     with pytest.raises(ArtifactUnreadable):

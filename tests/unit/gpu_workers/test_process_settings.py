@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from gpu_workers.process_settings import settle_process
+from gpu_workers.process_settings import prepare_process
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("restored")
 def test_a_process_of_a_gpu_takes_short_turns_and_one_thread() -> None:
-    settle_process("cuda:0")
+    prepare_process("cuda:0")
     assert torch.get_num_threads() == 1
     assert sys.getswitchinterval() == pytest.approx(0.0005)
     gc.freeze.assert_called_once_with()
@@ -32,7 +32,7 @@ def test_a_process_of_a_gpu_takes_short_turns_and_one_thread() -> None:
 @pytest.mark.usefixtures("restored")
 def test_a_process_of_a_cpu_stays_as_it_is() -> None:
     before = sys.getswitchinterval()
-    settle_process("cpu")
+    prepare_process("cpu")
     assert torch.get_num_threads() == 2
     assert sys.getswitchinterval() == before
     gc.freeze.assert_not_called()

@@ -1,4 +1,4 @@
-"""The made-up morphable model: a bumpy dome with the vertex and face counts of the real front."""
+"""The synthetic morphable model: a bumpy dome with the vertex and face counts of the real front."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class MeanFace:
 
 
 def make_mean_face() -> MeanFace:
-    """Return the made-up mean face."""
+    """Return the synthetic mean face."""
     plane = _scatter_points()
     shape = _raise_dome(plane)
     _, keypoints = cKDTree(shape[:, :2]).query(landmarks_68())

@@ -22,7 +22,7 @@ _DETAIL_SHARE = 0.2
 def make_checkpoint() -> dict[str, StateDict | Tensor]:
     """Return `pytorch_model.pt`."""
     network = coefficient_network()
-    _settle(network, varied_pictures(8, 224))
+    _stabilize(network, varied_pictures(8, 224))
     with torch.no_grad():
         features = network.get_submodule("backbone")(varied_pictures(8, 224))
         size = float(features.square().mean().sqrt()) * math.sqrt(features.shape[1])
@@ -40,7 +40,7 @@ def make_checkpoint() -> dict[str, StateDict | Tensor]:
 def make_retouching_checkpoint() -> dict[str, StateDict]:
     """Return `de_retouching_model.pth`."""
     network = retouching_network()
-    _settle(network, 2 * varied_pictures(2, 256) - 1)
+    _stabilize(network, 2 * varied_pictures(2, 256) - 1)
     return {"generator": network.state_dict()}
 
 
@@ -56,7 +56,7 @@ def varied_pictures(count: int, side: int) -> Tensor:
     return ((pictures - 0.5) * contrast + 0.45).clamp(0, 1)
 
 
-def _settle(network: nn.Module, pictures: Tensor) -> None:
+def _stabilize(network: nn.Module, pictures: Tensor) -> None:
     """Measure the statistics of batch normalisation; without them random layers explode."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]

@@ -1,4 +1,4 @@
-"""Planar landmarks of a made-up face: x to the right of the picture, y up, about 1.7 wide and 2.2 high."""
+"""Planar landmarks of a synthetic face: x to the right of the picture, y up, about 1.7 wide and 2.2 high."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -22,7 +22,7 @@ def personal_shapes() -> PersonalShapes:
 
 @dataclass(frozen=True)
 class OwnHead:
-    """A settled head and its shapes, metres; sculpted is the neutral before settling."""
+    """A head with its contacts resolved, and its shapes, metres; sculpted is the neutral before contacts."""
 
     sculpted: np.ndarray
     neutral: np.ndarray
@@ -38,13 +38,13 @@ class OwnHead:
         return self.deltas[ARKIT_NAMES.index(name)]
 
 
-def settled(sculpted: np.ndarray) -> OwnHead:
+def with_contacts_resolved(sculpted: np.ndarray) -> OwnHead:
     seated = torch.from_numpy(sculpted.copy())
-    personal_shapes().settling.seat_teeth(seated)
+    personal_shapes().contacts.place_teeth(seated)
     neutral = seated.clone()
-    personal_shapes().settling.settle_neutral(neutral)
-    deltas = personal_shapes().carry(neutral)
-    personal_shapes().settling.settle(neutral, deltas)
+    personal_shapes().contacts.resolve_neutral(neutral)
+    deltas = personal_shapes().transfer(neutral)
+    personal_shapes().contacts.resolve(neutral, deltas)
     return OwnHead(seated.numpy(), neutral.numpy(), deltas.numpy())
 
 
@@ -61,7 +61,7 @@ def own_head(seed: int | None) -> OwnHead:
         local[data.local_change_pairs[:, 1]] = local[data.local_change_pairs[:, 0]]
         sculpted += np.tensordot(identity, data.identity.astype(np.float64), 1)
         sculpted += np.tensordot(local, data.local_changes.astype(np.float64), 1)
-    return settled(sculpted)
+    return with_contacts_resolved(sculpted)
 
 
 @lru_cache(maxsize=1)

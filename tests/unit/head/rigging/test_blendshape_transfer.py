@@ -16,8 +16,8 @@ from tests.unit.head.rigging.shapes_support import (
     own_head,
     personal_shapes,
     rim_gaps,
-    settled,
     skin_crossings,
+    with_contacts_resolved,
 )
 
 pytestmark = pytest.mark.heavy
@@ -136,7 +136,7 @@ def test_the_closed_upper_lip_just_hides_the_upper_incisors(seed):
     assert -0.5 * MM < edge - lip < 1.0 * MM
     # Teeth and gums keep together.
     moved = head.sculpted[part("teeth_upper")] - head.neutral[part("teeth_upper")]
-    assert not moved.any(), "settling leaves them"
+    assert not moved.any(), "contact resolution leaves them"
 
 
 @all_heads
@@ -200,7 +200,7 @@ def test_no_shape_is_empty(seed):
 def test_left_and_right_are_mirror_images_on_a_symmetric_head(seed):
     mirror = head_data().mirror_vertices
     sculpted = own_head(seed).sculpted
-    head = settled(0.5 * (sculpted + sculpted[mirror] * [-1, 1, 1]))
+    head = with_contacts_resolved(0.5 * (sculpted + sculpted[mirror] * [-1, 1, 1]))
     for name in (name for name in ARKIT_NAMES if name.endswith("Left")):
         other = head.shape(name.removesuffix("Left") + "Right")[mirror] * [-1, 1, 1]
         difference = np.linalg.norm(head.shape(name) - other, axis=1)
@@ -210,7 +210,7 @@ def test_left_and_right_are_mirror_images_on_a_symmetric_head(seed):
 
 def test_a_larger_face_moves_by_more():
     template = torch.from_numpy(head_data().positions.astype(np.float64))
-    shapes, larger = (personal_shapes().carry(size * template).numpy() for size in (1, 1.1))
+    shapes, larger = (personal_shapes().transfer(size * template).numpy() for size in (1, 1.1))
     face = np.flatnonzero(head_data().masks["face"] > 0.5)
     for name in ("mouthSmileLeft", "browInnerUp", "jawOpen", "mouthPucker", "noseSneerLeft"):
         before, after = (deltas[ARKIT_NAMES.index(name)][face] for deltas in (shapes, larger))

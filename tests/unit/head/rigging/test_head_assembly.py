@@ -71,7 +71,7 @@ def test_a_head_is_made_once_however_many_ask():
     assert np.abs(begun.head.part("skin").positions - found.part("skin").positions).max() < 1e-5 * MM
 
 
-def test_both_eyes_at_once_are_settled_as_each_alone():
+def test_both_eyes_at_once_are_resolved_as_each_alone():
     """Two grids in one contact are those of its reference implementation, one grid each."""
     head, openings = own_head(4), personal_shapes().openings
     pose = torch.from_numpy(head.pose(eyeBlinkLeft=1.3, eyeBlinkRight=1.2))
