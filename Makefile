@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # How many processes run tests at once; each has servers of its own.
 JOBS ?= 2
+# The unit tests that take no time.
+QUICK := 'not heavy and not slow and not hrn and not cuda and not triton'
 PACKAGES := face3d cli capacity storage db migrations tasks gpu_workers assets web bench compose
 
 .PHONY: help env demo up quick test test-slow coverage hrn test-hrn test-gpu test-kernels check types bench lock clean
@@ -22,7 +24,7 @@ up: env  ## Keep the local stack until Ctrl-C
 quick: env  ## Before each commit, in less than a minute: lint, format and the unit tests that take no time
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadgroup -q -m 'not heavy and not slow and not hrn'
+	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadgroup -q -m $(QUICK)
 
 test: env  ## All tests but the slow ones, in JOBS processes (2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
@@ -31,7 +33,7 @@ test-slow: env  ## The tests that wait on purpose: frozen processes, long races
 	@$(BIN)/python -m pytest -m slow
 
 coverage: env  ## Which share of the delivered lines the quick unit tests run
-	@$(BIN)/python -m pytest tests/unit $(if $(JOBS),-n $(JOBS)) -q -m 'not heavy and not slow and not hrn' --cov --cov-report=
+	@$(BIN)/python -m pytest tests/unit $(if $(JOBS),-n $(JOBS)) -q -m $(QUICK) --cov --cov-report=
 	@$(BIN)/coverage report --format=total | sed 's/.*/the quick unit tests run & % of the lines/'
 
 test-gpu: env  ## Every CUDA graph and kernel against its reference; fails where there is no NVIDIA GPU

@@ -1,7 +1,8 @@
 """What many parts of the product need is written in one place."""
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from tests.unit.project.test_layout import PACKAGES, ROOT
@@ -14,11 +15,14 @@ OUTER_EYE_CORNERS = {33, 263}
 LONGEST_PAIR = 4
 
 
-def _nodes() -> Iterator[tuple[str, ast.AST]]:
-    for package in sorted(PACKAGES):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                yield str(path.relative_to(ROOT)), node
+@cache
+def _nodes() -> tuple[tuple[str, ast.AST], ...]:
+    return tuple(
+        (str(path.relative_to(ROOT)), node)
+        for package in sorted(PACKAGES)
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
 
 
 def _files(wanted: Callable[[ast.AST], bool]) -> set[str]:
