@@ -1,4 +1,4 @@
-"""An upgrade from the last release: its data folder under today's stack."""
+"""An upgrade from each release: its data folder under today's stack."""
 
 import hashlib
 import shutil
@@ -16,7 +16,7 @@ from face3d.settings import Settings
 from storage.client import Storage
 from tests.integration.pipeline import Received, Receiver, until
 from tests.integration.released_stack import ReleasedStack
-from tests.releases import extract, last_release
+from tests.releases import Release, extract, releases
 
 #: What needs not be slow in a test.
 QUICKER = {"engine": "null", "heartbeat_seconds": "0.3", "relay_poll_seconds": "0.2", "sweep_seconds": "2"}
@@ -106,10 +106,12 @@ def verify(received: Received, secret: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_last_release_s_data_lives_on(folder: Path, receiver: Receiver, tmp_path: Path) -> None:
+@pytest.mark.parametrize("release", releases(), ids=lambda release: release.version)
+def test_a_release_s_data_lives_on(
+    release: Release, folder: Path, receiver: Receiver, tmp_path: Path
+) -> None:
     """Two stacks after one another: 40 s and more on two cores."""
-    release = extract(last_release(), tmp_path / "release")
-    with ReleasedStack(release, folder) as released:
+    with ReleasedStack(extract(release, tmp_path / "release"), folder) as released:
         old = settings_of(folder)
         customer = Customer(old)
         endpoint = customer.ask("POST", "/v1/webhooks", json={"url": receiver.url})
