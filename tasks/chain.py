@@ -30,6 +30,10 @@ def job_chain(app: Celery, publication: Publication, first: StageQueue) -> Signa
         signature(task_name(stage), args=(publication.job_id, publication.dispatch), immutable=True, app=app)
         for stage in publication.stages
     ]
+    for step in steps:
+        # Where the tasks are registered, Celery writes the sender's own limit into the message, and that one
+        # counts; a worker's limit is its own.
+        step.set(time_limit=None)
     steps[0].set(queue=queue_name(first))
     return chain(*steps) if len(steps) > 1 else steps[0]
 

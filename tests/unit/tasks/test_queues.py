@@ -116,6 +116,22 @@ def test_a_stage_that_ends_sends_the_next_to_where_its_commit_placed_it(sent: Se
     assert sent.asked == [], "what was placed is placed once"
 
 
+def test_no_message_carries_the_time_limit_of_who_sent_it(sent: Sent) -> None:
+    """Not where the sender knows the tasks either; the limit is that of the worker that runs one."""
+    sent.app.conf.task_time_limit = 300.0
+
+    def stage_task(*_: object) -> None:
+        """Stand in for a stage."""
+
+    for stage in STAGES:
+        sent.app.task(stage_task, name=task_name(stage), shared=False)
+    publish(sent, StageQueue(stage=StageName.GEOMETRY, gpu_type="t4", priority_class=PriorityClass.BATCH))
+    message = sent.take("geometry.t4.batch")
+    assert message.headers["timelimit"] == [None, None]
+    sent.work(message, H100)
+    assert sent.take("texture.h100.interactive").headers["timelimit"] == [None, None]
+
+
 def test_the_step_behind_an_older_releases_task_is_placed_as_it_is_sent(sent: Sent) -> None:
     """Nobody wrote a placement into it: its task ran in the release before, or its stage was done already."""
     publish(
