@@ -30,7 +30,7 @@ _REHEARSED = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "
 
 
 class RefusedPhoto(Exception):
-    """A photo that is refused: a name in photo_protocol.REFUSALS, and the value that was found."""
+    """A photo that is refused: a name in protocol.REFUSALS, and the value that was found."""
 
     def __init__(self, reason: str, value: str) -> None:
         super().__init__(reason)

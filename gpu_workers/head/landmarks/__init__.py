@@ -1,1 +1,1 @@
-"""Faces and landmarks found in a photo, and checks of the photo."""
+"""Faces and landmarks found in a photo."""

@@ -1,1 +1,1 @@
-"""Operators on arrays, images and meshes that know nothing of heads."""
+"""Operators on arrays, images and meshes; what they know of heads is a photo with its masks."""
