@@ -20,7 +20,7 @@ GPU_STAGES: frozenset[StageName] = frozenset({StageName.PREPROCESS, StageName.GE
 
 
 class PriorityClass(StrEnum):
-    """How urgent a job is."""
+    """How urgent a job is: option `tier` says it, and it is part of a queue's name."""
 
     #: Someone waits: the page, the API.
     INTERACTIVE = "interactive"

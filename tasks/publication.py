@@ -1,4 +1,4 @@
-"""Publishing the chains that wait in the outbox.
+"""Publishing the chains that wait in the outbox: each job's first step, or the one that it goes on with.
 
 Three steps, so that no row is locked while the broker or the router is waited for: claim rows for a while in
 a short transaction, publish, delete them in another. A chain that cannot be published is put off; the others
