@@ -208,8 +208,11 @@ def test_any_key_can_be_put_and_found(storage: Storage, bucket: str, name: str) 
     storage.delete(bucket, key)
 
 
-def test_an_upload_in_parts_is_one_photo_to_event_and_sweep(storage: Storage, servers: Settings) -> None:
+def test_an_upload_in_parts_is_one_photo_to_event_and_sweep(
+    storage: Storage, clean_servers: Settings
+) -> None:
     """HEAD (which the event asks) and the listing (which the sweep asks) must agree on the ETag."""
+    servers = clean_servers
     inbox, key = servers.bucket_inbox, "big photo.jpg"
     client = storage._client()
     upload = client.create_multipart_upload(Bucket=inbox, Key=key, Metadata={"face3d-engine": "null"})[
