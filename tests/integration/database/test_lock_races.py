@@ -174,6 +174,7 @@ def deadlocks(pipeline: Pipeline) -> int:
     return int(row[0])
 
 
+@pytest.mark.timeout(240)
 def test_nobody_waits_for_a_lock_in_vain(
     pipeline: Pipeline, sessions: sessionmaker[Session], tmp_path: Path
 ) -> None:
@@ -183,10 +184,11 @@ def test_nobody_waits_for_a_lock_in_vain(
     assert racers.errors == []
     assert racers.slowest < SLOWEST, racers.counts
     assert min(racers.counts.values()) >= 10, racers.counts
+    # What racers "did" left no artifacts: real workers let those stages run again, after up to a minute.
     until(
         lambda: not pipeline.query("SELECT 1 FROM jobs WHERE state IN ('accepted', 'running')"),
         "every job ends",
-        seconds=40,
+        seconds=150,
     )
     assert not pipeline.query("SELECT 1 FROM outbox")
     assert deadlocks(pipeline) == before
