@@ -1,4 +1,4 @@
-"""The options of a job (DESIGN section 5): names, allowed values, parsing, digest."""
+"""The options of a job (docs/design.md, section 5): names, allowed values, parsing, digest."""
 
 import hashlib
 import json

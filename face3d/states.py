@@ -1,4 +1,4 @@
-"""The words of DESIGN section 1 as enums: stages, priority classes, states."""
+"""The words of docs/design.md, section 1 as enums: stages, priority classes, states."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""ICC profiles: made from primaries and tone curves, and applied with LittleCMS.
+"""ICC profiles: made from primaries and tone curves, and applied with LittleCMS; colours.py reads a photo's.
 
 Colours that a file states by other means than a profile become a profile first, so that one library converts
 them all.

@@ -18,7 +18,7 @@ from gpu_workers.head.ops.rigid_transforms import head_angles
 DTYPE = torch.float64
 WORK = torch.float32
 
-#: Standard deviations of the coefficients.
+#: Standard deviations of the coefficients: the fit's prior; the expression's is in landmark_noise.py.
 _IDENTITY_SD = 1.0
 _LOCAL_SD = 0.2
 _PAIR_SD = 0.08
