@@ -1,3 +1,3 @@
 """What every package shares: settings, errors, contracts."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
