@@ -2,8 +2,8 @@
 
 Makes an environment for each in a temporary folder, looks whether it holds what its processes import, in
 the versions of the lock, and nothing that it must not hold, adds up its files, and deletes it. `before` is
-what the last release (RELEASES) installed for every process: its whole requirements.lock. Standard library
-only; Python 3.11 or 3.12. TORCH_INDEX_URL names another index for torch.
+what the first release (RELEASES), which had no extras, installed for every process: its whole
+requirements.lock. Standard library only; Python 3.11 or 3.12. TORCH_INDEX_URL names another index for torch.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def make_environment(name: str, folder: Path) -> Path:
 
 
 def released_lock() -> str:
-    """Return requirements.lock of the last release."""
-    commit = (ROOT / "RELEASES").read_text().split()[-1]
+    """Return requirements.lock of the first release."""
+    commit = (ROOT / "RELEASES").read_text().split()[1]
     command = ["git", "-C", str(ROOT), "show", f"{commit}:requirements.lock"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
