@@ -130,7 +130,7 @@ def _empty(bench: Bench) -> Iterator[None]:
     yield
     if bench.settings.broker_kind == "redis":
         try:
-            until(lambda: not unacked(bench), "nothing is left unacknowledged", seconds=5)
+            until(lambda: not unacked(bench), "nothing is left unacknowledged", seconds=15)
         except AssertionError as error:
             logs = "\n".join(log.read_text()[-10_000:] for log in bench.pipeline.logs.glob("*celery*.log"))
             # Does the process that took it still sleep, or is it gone and the word of it lost?
@@ -164,7 +164,7 @@ def restore(bench: Bench) -> None:
 
 def taken_once(bench: Bench, job_id: str) -> None:
     """Wait until a message was taken, and see that it is not taken again."""
-    until(lambda: bool(bench.takes(job_id)), "it is taken", seconds=10)
+    until(lambda: bool(bench.takes(job_id)), "it is taken", seconds=25)
     time.sleep(0.5)
     assert len(bench.takes(job_id)) == 1
 
@@ -182,7 +182,7 @@ ENDINGS = {
 def test_a_task_that_ends_by_itself(bench: Bench, ending: str) -> None:
     job_id, _ = bench.publish(ending)
     state, stage, code, *depths = ENDINGS[ending]
-    until(lambda: bench.job(job_id).stages[0].state == stage, f"the stage is {stage}", seconds=10)
+    until(lambda: bench.job(job_id).stages[0].state == stage, f"the stage is {stage}", seconds=25)
     taken_once(bench, job_id)
     job = bench.job(job_id)
     assert (job.state, job.error_code) == (state, code)
@@ -193,7 +193,7 @@ def test_a_task_that_ends_by_itself(bench: Bench, ending: str) -> None:
 @pytest.mark.parametrize("ending", ["bug", "overrun", "died"])
 def test_a_task_that_ends_before_it_holds_the_lease(bench: Bench, ending: str) -> None:
     job_id, _ = bench.publish(f"before lease {ending}")
-    until(lambda: bool(bench.takes(job_id)), "it is taken", seconds=10)
+    until(lambda: bool(bench.takes(job_id)), "it is taken", seconds=25)
     time.sleep(LIMIT if ending == "overrun" else 0)
     taken_once(bench, job_id)
     assert bench.depths() == (0, 0, 0)
@@ -217,7 +217,7 @@ def test_a_task_that_ends_while_it_holds_the_lease(bench: Bench, ending: str) ->
 def dies(bench: Bench, job_id: str) -> None:
     """Wait for the lease's end, and see that it counts as one death and the chain goes out again."""
     sessions = bench.pipeline.sessions
-    until(lambda: expire_leases(sessions, bench.settings) == 1, "the lease runs out", seconds=10)
+    until(lambda: expire_leases(sessions, bench.settings) == 1, "the lease runs out", seconds=25)
     job = bench.job(job_id)
     assert (job.dispatch, job.stages[0].state, job.stages[0].worker_deaths) == (2, "dispatched", 1)
     assert [one.job_id for one in publish(sessions)] == [job_id]
@@ -226,7 +226,7 @@ def dies(bench: Bench, job_id: str) -> None:
 def test_a_soft_time_limit_is_a_retryable_ending(bench: Bench) -> None:
     job_id, _ = bench.publish("overrun", soft_time_limit=1)
     bench.pipeline.wait_for_stage(job_id, "preprocess", "dispatched")
-    until(lambda: bench.job(job_id).dispatch == 2, "it is dispatched again", seconds=10)
+    until(lambda: bench.job(job_id).dispatch == 2, "it is dispatched again", seconds=25)
     taken_once(bench, job_id)
     assert bench.depths() == (0, 0, 0)
     assert bench.job(job_id).stages[0].failures == 1
@@ -260,8 +260,8 @@ def test_the_broker_connection_breaks_while_a_task_runs(bench: Bench) -> None:
     bench.pipeline.wait_for_stage(job_id, "preprocess", "running")
     assert bench.proxy.cut() > 0
     bench.pipeline.wait_for_stage(job_id, "preprocess", "done")
-    until(lambda: bench.depths()[0] == 0, "no message waits", seconds=10)
-    until(lambda: bench.depths()[1] >= 1, "the chain goes on", seconds=10)
+    until(lambda: bench.depths()[0] == 0, "no message waits", seconds=25)
+    until(lambda: bench.depths()[1] >= 1, "the chain goes on", seconds=25)
     assert bench.depths()[2] == 0
     assert [attempt.outcome for attempt in bench.job(job_id).stages[0].attempts] == ["done"]
 
@@ -272,15 +272,15 @@ def test_the_whole_worker_is_killed(bench: Bench) -> None:
     bench.pipeline.wait_for_stage(job_id, "preprocess", "running")
     kill_tree(bench.worker)
     if bench.settings.broker_kind == "amqp":
-        until(lambda: bench.depths()[0] == 1, "RabbitMQ has the message again", seconds=10)
+        until(lambda: bench.depths()[0] == 1, "RabbitMQ has the message again", seconds=25)
     else:
         # It comes back when the visibility timeout is over, long after the relay sent a newer one.
         assert (bench.depths()[0], len(unacked(bench))) == (0, 1)
         restore(bench)
     bench.worker = bench.start_worker("heir")
-    until(lambda: len(bench.takes(job_id)) == 2, "the heir looks at it", seconds=10)
+    until(lambda: len(bench.takes(job_id)) == 2, "the heir looks at it", seconds=25)
     assert [attempt.worker for attempt in bench.job(job_id).stages[0].attempts] == ["shared@test"]
-    until(lambda: bench.depths() == (0, 0, 0), "and the message is gone", seconds=5)
+    until(lambda: bench.depths() == (0, 0, 0), "and the message is gone", seconds=15)
     dies(bench, job_id)
 
 

@@ -148,7 +148,7 @@ def test_an_unfit_worker_drains_itself_and_says_why(
     assert beat(pipeline, "h100").health["cold_start_seconds"] > 0
     (folder,) = tmp_path.glob("face3d-worker-*")
     (folder / "unfit").write_text("golden self-test failed")
-    until(lambda: beat(pipeline, "h100").state == "draining", "it drains", seconds=10)
+    until(lambda: beat(pipeline, "h100").state == "draining", "it drains", seconds=25)
     assert beat(pipeline, "h100").reason == "golden self-test failed"
     forced = pipeline.submit("forced.jpg", **{"gpu-type": "h100"})
     pipeline.wait_for_stage(forced, "geometry", "dispatched")
@@ -248,7 +248,7 @@ def test_metrics_tell_of_jobs_queues_and_workers(pipeline: Pipeline) -> None:
     until(
         lambda: pipeline.query("SELECT 1 FROM stages WHERE name = 'geometry' AND gpu_type = 'a100'"),
         "it is placed",
-        seconds=10,
+        seconds=25,
     )
     with pipeline.sessions() as session:
         lines = render_metrics(session, pipeline.settings).decode().splitlines()

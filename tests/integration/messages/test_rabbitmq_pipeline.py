@@ -53,7 +53,7 @@ def test_lost_message_is_sent_again(pipeline: Pipeline, rabbitmq: str) -> None:
     until(lambda: pipeline.job(job_id).stages[0].queue is not None, "the chain is published", seconds=20)
     app = make_app(pipeline.settings.model_copy(update={"broker_url": SecretStr(rabbitmq)}))
     name = str(pipeline.job(job_id).stages[0].queue)
-    until(lambda: queue_depth(app, name) == 1, "the message lies in its queue", seconds=10)
+    until(lambda: queue_depth(app, name) == 1, "the message lies in its queue", seconds=25)
     with Connection(rabbitmq) as connection:
         assert make_queue(name, "amqp")(connection.default_channel).purge() == 1
     pipeline.start_worker("late")

@@ -66,7 +66,7 @@ def test_lost_message_is_sent_again(pipeline: Pipeline) -> None:
     from tests.integration.conftest import empty_broker
 
     job_id = pipeline.submit()
-    until(lambda: pipeline.job(job_id).stages[0].queue is not None, "the chain is published", seconds=10)
+    until(lambda: pipeline.job(job_id).stages[0].queue is not None, "the chain is published", seconds=25)
     empty_broker(pipeline.settings)
     pipeline.start_worker("late")
     assert_one_asset_and_one_webhook(pipeline, job_id)
@@ -84,13 +84,13 @@ def test_a_broker_emptied_under_connected_publishers_loses_no_photo(pipeline: Pi
 
 def test_message_delivered_twice(pipeline: Pipeline) -> None:
     job_id = pipeline.submit()
-    until(lambda: pipeline.job(job_id).stages[0].queue is not None, "the chain is published", seconds=10)
+    until(lambda: pipeline.job(job_id).stages[0].queue is not None, "the chain is published", seconds=25)
     # The crash between publishing and committing: the outbox row comes back.
     with pipeline.sessions.begin() as session:
         from sqlalchemy import text
 
         session.execute(text("INSERT INTO outbox (job_id, dispatch) VALUES (:j, 1)"), {"j": job_id})
-    until(lambda: not pipeline.query("SELECT 1 FROM outbox"), "published again", seconds=10)
+    until(lambda: not pipeline.query("SELECT 1 FROM outbox"), "published again", seconds=25)
     pipeline.start_worker("plain")
     assert_one_asset_and_one_webhook(pipeline, job_id)
     assert [stage.attempt for stage in pipeline.job(job_id).stages] == [1, 1, 1, 1]
@@ -127,7 +127,7 @@ def test_webhook_is_retried_under_one_id(pipeline: Pipeline) -> None:
             pipeline.query("SELECT state, attempts, last_status FROM deliveries")[0] == ("delivered", 3, 200)
         ),
         "the third try is recorded as delivered",
-        seconds=5,
+        seconds=15,
     )
 
 

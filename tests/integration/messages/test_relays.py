@@ -70,7 +70,7 @@ def start_held_leader(pipeline: Pipeline, hold: Path) -> tuple[Any, int, list[st
     until(lambda: leader(pipeline) is not None, "it leads", seconds=20)
     hold.touch()
     jobs = [pipeline.submit(f"{number}.jpg") for number in range(4)]
-    until(hold.with_suffix(".held").exists, "it has published", seconds=10)
+    until(hold.with_suffix(".held").exists, "it has published", seconds=25)
     backend = leader(pipeline)
     assert backend is not None
     return relay, backend, jobs
@@ -82,7 +82,7 @@ def assert_each_once(pipeline: Pipeline, jobs: list[str]) -> None:
         job = pipeline.wait_for_end(job_id)
         assert job.state == "ready", (job.error_code, job.error_message)
         assert [[attempt.outcome for attempt in stage.attempts] for stage in job.stages] == [["done"]] * 4
-    until(lambda: not pipeline.query("SELECT 1 FROM outbox"), "nothing waits to be published", seconds=10)
+    until(lambda: not pipeline.query("SELECT 1 FROM outbox"), "nothing waits to be published", seconds=25)
     pipeline.wait_for_webhooks(len(jobs))
     time.sleep(1.0)
     told = [(one.document["data"]["job_id"], one.headers["webhook-id"]) for one in pipeline.receiver.received]

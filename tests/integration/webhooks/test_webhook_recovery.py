@@ -77,7 +77,7 @@ def test_a_frozen_worker_uses_no_try_that_was_not_due(pipeline: Pipeline) -> Non
                     pipeline.query("SELECT count(*) FROM deliveries WHERE claimed_until > now()")[0][0] == 2
                 ),
                 "copies are published",
-                seconds=5,
+                seconds=15,
             )
             pass_time(pipeline.sessions, QUEUED + 1)
         assert pipeline.query("SELECT max(claim) FROM deliveries")[0][0] >= 10
@@ -114,7 +114,7 @@ def test_a_worker_that_dies_while_it_sends_leaves_the_try_and_the_schedule(pipel
     assert tries(pipeline) == [1], "sent before it was due"
     pass_time(pipeline.sessions, 60)
     until(lambda: len(server.requests) == 2, "the second try", seconds=20)
-    until(lambda: pipeline.query("SELECT state FROM deliveries")[0][0] == "delivered", "recorded", seconds=5)
+    until(lambda: pipeline.query("SELECT state FROM deliveries")[0][0] == "delivered", "recorded", seconds=15)
     assert len({request.id for request in server.requests}) == 1
     assert [
         row[0] is None for row in pipeline.query("SELECT milliseconds FROM delivery_tries ORDER BY 1")
