@@ -9,12 +9,14 @@ from bench.quality.shape_lengths import (
     LENGTHS,
     MovingFace,
     count_passing,
+    face_of_units,
     find_empty_keys,
     find_rotation,
     measure_lengths,
 )
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.dense_landmarks import FacePoints
+from tests.unit.head.head_support import head_data
 
 _KEY = {name: number for number, name in enumerate(ARKIT_NAMES)}
 _EYE = 0.012 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float32)
@@ -107,6 +109,16 @@ def test_triangles_that_pass_through_others_are_counted_by_key() -> None:
     face.positions["skin"][3:6] = [[0, 0, 0.005], [0.004, 0, 0.012], [0, 0.004, 0.012]]
     quads = np.array([[0, 1, 2, 2], [3, 4, 5, 5]], np.int32)
     assert count_passing(face, quads, ["", "jawOpen"]) == {"": 0, "jawOpen": 2}
+
+
+def test_lengths_of_the_face_units_have_the_signs_and_the_size_of_a_face() -> None:
+    found = measure_lengths(face_of_units(head_data()))
+    assert 8 < found["lids' gap, open"] < 12
+    assert 20 < found["gap of the incisors"] < 45
+    assert 15 < found["mouth width gained in a smile"] < 40
+    assert found["mouth width gained in a pucker"] < 0
+    for name in ("gaze outwards", "gaze inwards", "gaze up", "gaze down", "cheek rise", "upper lip rise"):
+        assert found[name] > 0, name
 
 
 def test_references_belong_to_lengths_and_name_their_sources() -> None:
