@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets.mesh import split_quads
-from bench.quality.shape_sheets import read_combination, weigh
-from face3d.head import ARKIT_NAMES, FloatArray, Head, IndexArray, add_correctives
+from bench.quality.shape_sheets import read_weights, weigh
+from face3d.head import ARKIT_NAMES, VISEME_NAMES, FloatArray, Head, IndexArray, add_correctives
 from gpu_workers.head.model.dense_landmarks import FacePoints, choose_face_points
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import LANDMARKS
@@ -60,11 +60,15 @@ class MovingFace:
     points: FacePoints
 
     def pose(self, keys: str = "") -> Pose:
-        """Return the face with keys like A+B at 1.0, and their correctives; neutral without."""
-        weights = weigh(dict.fromkeys(read_combination(keys), 1.0) if keys else {})
+        """Return the face with keys like A+B at 1.0, and their correctives; neutral without.
+
+        A viseme is a key of its own, which has no correctives.
+        """
+        weights = weigh(read_weights(keys) if keys else {})
         parts = {}
         for name, rest in self.positions.items():
-            whole = add_correctives(weights, len(self.deltas[name]) - len(weights))
+            correctives = 0 if keys in VISEME_NAMES else len(self.deltas[name]) - len(weights)
+            whole = add_correctives(weights, correctives)
             used = np.flatnonzero(whole)
             parts[name] = rest + np.tensordot(whole[used], self.deltas[name][used], axes=1).astype(float)
         return Pose(landmarks=self._place(parts), parts=parts)
@@ -293,9 +297,14 @@ def measure_lengths(face: MovingFace) -> dict[str, float]:
 
 
 def find_empty_keys(face: MovingFace) -> list[str]:
-    """Return the ARKit keys at which no vertex of any part moves."""
-    reach = np.max([np.abs(deltas).max((1, 2)) for deltas in face.deltas.values()], axis=0)
-    return [name for name, moved in zip(ARKIT_NAMES, reach, strict=False) if moved < _EMPTY]
+    """Return those of the 66 named keys at which no vertex of any part moves."""
+    rest = face.pose()
+    return [key for key in ARKIT_NAMES + VISEME_NAMES if _reach(rest, face.pose(key)) < _EMPTY]
+
+
+def _reach(rest: Pose, moved: Pose) -> float:
+    """Return the longest way of a vertex along an axis, metres."""
+    return max(float(np.abs(moved.parts[name] - points).max()) for name, points in rest.parts.items())
 
 
 def count_passing(face: MovingFace, quads: IndexArray, keys: Sequence[str]) -> dict[str, int]:

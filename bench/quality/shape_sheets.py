@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from assets.preview.render import load_texture, render
 from assets.preview.scene import aim_camera, pose_head
 from assets.threads import ARRAY_THREADS
-from face3d.head import ARKIT_NAMES, FloatArray, Head
+from face3d.head import ARKIT_NAMES, VISEME_NAMES, FloatArray, Head
 from face3d.stage_results import BakedMaps
+from face3d.visemes import VISEME_RECIPES, VRM_RECIPES
 
 Picture = NDArray[np.uint8]
 Maps = Mapping[str, FloatArray]
@@ -48,6 +49,10 @@ _GAZES = (
 )
 
 
+#: VRM's emotions; its other expressions are visemes, blinks and gazes.
+_EMOTIONS = ("happy", "angry", "sad", "relaxed", "surprised")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Framing:
     """What a picture shows of the head."""
@@ -81,6 +86,8 @@ class Shot:
     framing: Framing
     #: Degrees; positive shows more of the person's left side.
     yaws: tuple[float, ...] = (0.0, _SIDE_DEGREES)
+    #: A key of its own whose shape is the sum of ARKit shapes: no corrective is added to it.
+    is_sum: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +99,7 @@ class Sheet:
 
 
 def read_combination(text: str, names: Sequence[str] = ARKIT_NAMES) -> list[str]:
-    """Return the keys that A+B+... names; a name without its side stands for both sides.
+    """Return the ARKit keys that A+B+... names; a name without its side stands for both sides.
 
     Raises:
         ValueError: there is no such key.
@@ -106,12 +113,22 @@ def read_combination(text: str, names: Sequence[str] = ARKIT_NAMES) -> list[str]
     return found
 
 
+def read_weights(text: str) -> dict[str, float]:
+    """Return ARKit key to weight of a viseme, of VRM's expression, or of keys A+B+... at 1.0.
+
+    Raises:
+        ValueError: there is no such key.
+    """
+    recipe = VISEME_RECIPES.get(text, VRM_RECIPES.get(text))
+    return dict(recipe) if recipe is not None else dict.fromkeys(read_combination(text), 1.0)
+
+
 def list_sheets(weight: float = 1.0, only: Sequence[str] = (), *, close: bool = False) -> list[Sheet]:
     """Return the sheets that show every key, or one sheet of the keys and combinations `only`.
 
     Args:
         weight: of each key.
-        only: like `jawOpen`, `mouthSmile` (both sides) or `jawOpen+mouthSmile`.
+        only: like `jawOpen`, `mouthSmile` (both sides), `jawOpen+mouthSmile`, `viseme_PP` or `happy`.
         close: eyes and mouth fill the picture, instead of the face.
     Raises:
         ValueError: there is no such key.
@@ -125,7 +142,8 @@ def list_sheets(weight: float = 1.0, only: Sequence[str] = (), *, close: bool = 
         "jaw-lips": [n for n in ARKIT_NAMES if n.startswith("jaw") or _is_whole_mouth(n)],
         "mouth-sides": [n for n in ARKIT_NAMES if n.startswith("mouth") and not _is_whole_mouth(n)],
         "cheeks-nose-tongue": [n for n in ARKIT_NAMES if n.startswith(("cheek", "nose", "tongue"))],
-        "combinations": list(COMBINATIONS),
+        "visemes": list(VISEME_NAMES),
+        "combinations": [*COMBINATIONS, *_EMOTIONS],
     }
     sheets = []
     for name, texts in groups.items():
@@ -143,13 +161,15 @@ def _neutral(framing: Framing) -> Shot:
 
 
 def _shoot(text: str, weight: float, close: bool) -> Shot:
-    keys = read_combination(text)
+    weights = read_weights(text)
+    keys = list(weights)
     # A key of the right side is seen from the right.
     turn = -_SIDE_DEGREES if all(key.endswith("Right") for key in keys) else _SIDE_DEGREES
     return Shot(
         label=text if weight == 1 else f"{text} {weight:g}",
-        weights=dict.fromkeys(keys, weight),
+        weights={key: weight * share for key, share in weights.items()},
         framing=_frame(keys, close),
+        is_sum=text in VISEME_RECIPES,
         yaws=(0.0, turn),
     )
 
@@ -188,7 +208,15 @@ def _render(head: Head, maps: Maps, shot: Shot, yaw: float) -> Picture:
         pitch_degrees=shot.framing.pitch_degrees,
         field=shot.framing.field,
     )
-    return render(pose_head(head, camera, weights=weigh(shot.weights)), maps)
+    shown = _leave_correctives_out(head) if shot.is_sum else head
+    return render(pose_head(shown, camera, weights=weigh(shot.weights)), maps)
+
+
+def _leave_correctives_out(head: Head) -> Head:
+    shapes = len(ARKIT_NAMES)
+    return replace(
+        head, parts=tuple(replace(part, morph_deltas=part.morph_deltas[:shapes]) for part in head.parts)
+    )
 
 
 def weigh(weights: Mapping[str, float]) -> FloatArray:

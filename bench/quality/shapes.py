@@ -17,7 +17,7 @@ from bench.quality.shape_lengths import (
 )
 from bench.quality.shape_sheets import COMBINATIONS, draw_shapes, list_sheets
 from bench.report import describe_run, table
-from face3d.head import ARKIT_NAMES, Head
+from face3d.head import ARKIT_NAMES, VISEME_NAMES, Head
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
 from gpu_workers.head.model.dense_landmarks import choose_face_points
@@ -97,7 +97,7 @@ def report_shapes(name: str, head: Head, data: HeadData, units: Mapping[str, flo
 
 def _name_passing(face: MovingFace, head: Head) -> str:
     """Return a line on the skin's triangles that pass through skin, at neutral and at each key."""
-    found = count_passing(face, head.part("skin").quads, ["", *ARKIT_NAMES, *COMBINATIONS])
+    found = count_passing(face, head.part("skin").quads, ["", *ARKIT_NAMES, *VISEME_NAMES, *COMBINATIONS])
     neutral = found.pop("")
     some = [f"{key} {count}" for key, count in found.items() if count]
     return f"skin triangles through skin: neutral {neutral}; {', '.join(some) or 'none at any key'}"

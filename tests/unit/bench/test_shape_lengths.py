@@ -14,7 +14,7 @@ from bench.quality.shape_lengths import (
     find_rotation,
     measure_lengths,
 )
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, VISEME_NAMES
 from gpu_workers.head.model.dense_landmarks import FacePoints
 from tests.unit.head.head_support import head_data
 
@@ -101,6 +101,7 @@ def test_a_rotation_is_found_and_never_a_reflection() -> None:
 def test_empty_keys_are_those_that_move_nothing() -> None:
     face = _face(**{name: {0: (0, 0, 1)} for name in ARKIT_NAMES if name != "cheekPuff"})
     assert find_empty_keys(face) == ["cheekPuff"]
+    assert set(find_empty_keys(_face())) == set(ARKIT_NAMES + VISEME_NAMES)
 
 
 def test_triangles_that_pass_through_others_are_counted_by_key() -> None:

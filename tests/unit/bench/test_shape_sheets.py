@@ -6,24 +6,40 @@ import numpy as np
 import pytest
 
 from bench.quality import shape_sheets
-from bench.quality.shape_sheets import Framing, Sheet, Shot, draw_shapes, lay_out, list_sheets, weigh
-from face3d.head import ARKIT_NAMES
+from bench.quality.shape_sheets import (
+    COMBINATIONS,
+    Framing,
+    Sheet,
+    Shot,
+    draw_shapes,
+    lay_out,
+    list_sheets,
+    weigh,
+)
+from face3d.head import ARKIT_NAMES, VISEME_NAMES
 from face3d.stage_results import BakedMaps
+from face3d.visemes import VISEME_RECIPES
 from gpu_workers.engines.null.head import make_head
 
 
 def test_every_key_is_shown_once_alone_and_eight_combinations() -> None:
     shots = [shot for sheet in list_sheets() for shot in sheet.shots]
-    alone = Counter(shot.label for shot in shots if shot.label in ARKIT_NAMES)
-    assert alone == Counter(ARKIT_NAMES)
-    combined = next(sheet for sheet in list_sheets() if sheet.name == "combinations")
-    assert len(combined.shots) == 1 + 8
+    keys = ARKIT_NAMES + VISEME_NAMES
+    assert Counter(shot.label for shot in shots if shot.label in keys) == Counter(keys)
+    assert len(COMBINATIONS) == 8
+    assert set(COMBINATIONS) <= {shot.label for shot in shots}
     assert all(len(set(shot.yaws)) == 2 for shot in shots)
 
 
 def test_a_name_without_its_side_is_both_sides() -> None:
     (sheet,) = list_sheets(0.5, only=["jawOpen+mouthSmile"])
     assert sheet.shots[1].weights == {"jawOpen": 0.5, "mouthSmileLeft": 0.5, "mouthSmileRight": 0.5}
+
+
+def test_a_viseme_is_the_sum_of_its_recipe() -> None:
+    (sheet,) = list_sheets(0.5, only=["viseme_U"])
+    assert sheet.shots[1].weights == {key: 0.5 * w for key, w in VISEME_RECIPES["viseme_U"].items()}
+    assert sheet.shots[1].is_sum
 
 
 def test_an_unknown_key_is_named() -> None:
