@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.console import output
+from cli import bench_quality
+from cli.bench_quality import Device, Options, say
 
 #: Different photos that a soak sends in turn.
 _SOAK_PHOTOS = 100
@@ -23,12 +24,8 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example:  face3d bench soak --device cuda --rate 1 --seconds 300")(soak)
     group.command(epilog="Example:  face3d bench scale --cards 1,2,4")(scale)
     group.command(epilog="Example:  face3d bench switches --device cuda")(switches)
-    group.command(epilog="Example:  face3d bench heads --photos DIR --out OUT --option expression=photo")(
-        heads
-    )
     group.command(epilog="Example:  face3d bench hrn --device cuda -n 5 --rounds 3")(hrn)
-    group.command(epilog="Example:  face3d bench looks photos/*.jpg --out looks")(looks)
-    group.command(epilog="Example:  face3d bench quality --photos DIR --option texture-size=2048")(quality)
+    bench_quality.register(group)
     group.callback()(_group)
     app.add_typer(group, name="bench")
 
@@ -37,16 +34,12 @@ def _group() -> None:
     """Measure, and print tables that say how."""
 
 
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Count = Annotated[int, typer.Option("-n", help="Photos.", min=4)]
 Rounds = Annotated[int, typer.Option(help="Rounds, each with its share of the photos.", min=1)]
 Photos = Annotated[
     Path | None, typer.Option(help="A folder of photos; the astronaut by default.", exists=True)
 ]
 Csv = Annotated[Path | None, typer.Option(help="Write one row a request to this file.")]
-
-
-Options = Annotated[list[str] | None, typer.Option("--option", help="NAME=VALUE, several times.")]
 Engine = Annotated[str, typer.Option(help="anny, null, or hrn in its own environment.")]
 
 
@@ -75,7 +68,7 @@ def pipeline(
         load=load,
         options=read_options(option or []),
         broker=broker,
-        say=_say,
+        say=say,
     )
 
 
@@ -99,7 +92,7 @@ def event(
         rounds=rounds,
         options=read_options(option or []),
         csv=csv,
-        say=_say,
+        say=say,
     )
 
 
@@ -127,7 +120,7 @@ def hrn(
         seconds=seconds,
         texture_size=texture_size,
         csv=csv,
-        say=_say,
+        say=say,
     )
 
 
@@ -153,7 +146,7 @@ def single(
         compared=compared,
         csv=csv,
     )
-    bench_single(run, _make_photos(photos, count), _say)
+    bench_single(run, _make_photos(photos, count), say)
 
 
 def http(
@@ -170,7 +163,7 @@ def http(
         photos=_make_photos(photos, count),
         rounds=rounds,
         csv=csv,
-        say=_say,
+        say=say,
     )
 
 
@@ -196,7 +189,7 @@ def throughput(
         shapes=[_read_shape(text) for text in shape or ["1x2"]],
         rounds=rounds,
         csv=csv,
-        say=_say,
+        say=say,
     )
 
 
@@ -220,7 +213,7 @@ def scale(
         shape=_read_shape(shape),
         rounds=rounds,
         csv=csv,
-        say=_say,
+        say=say,
     )
 
 
@@ -249,7 +242,7 @@ def soak(
         seconds=seconds,
         arrivals="steady" if arrivals == "steady" else "poisson",
         csv=csv,
-        say=_say,
+        say=say,
     )
 
 
@@ -264,7 +257,7 @@ def switches(device: Device = "cpu", count: Count = 40, rounds: Rounds = 5, phot
         device=device,
         photos=_make_photos(photos, count),
         rounds=rounds,
-        say=_say,
+        say=say,
     )
 
 
@@ -273,82 +266,6 @@ def _keep_libraries_single_threaded() -> None:
     from gpu_workers.launcher import library_environment
 
     os.environ.update(library_environment(1))
-
-
-def heads(
-    photos: Annotated[Path, typer.Option(help="A folder of photos, or of folders with NAME.", exists=True)],
-    device: Device = "cpu",
-    name: Annotated[str | None, typer.Option(help="File of each folder, like photo.jpg.")] = None,
-    view: Annotated[str | None, typer.Option(help="A second, turned photo in each folder.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write OUT/<name>/head.obj.")] = None,
-    redetect: Annotated[bool, typer.Option(help="Find the landmarks again on the rendered head.")] = False,
-    option: Options = None,
-) -> None:
-    """Heads of many photos for a scoring script, and how well each meets its photo."""
-    from bench.quality.heads import bench_heads, find_photos
-    from cli.submit import read_options
-    from face3d.options import parse_options
-    from face3d.settings import get_settings
-
-    bench_heads(
-        model_dir=get_settings().model_dir,
-        device=device,
-        photos=find_photos(photos, name, view),
-        options=parse_options(read_options(option or [])),
-        out=out,
-        redetect=redetect,
-        say=_say,
-    )
-
-
-def looks(
-    photos: Annotated[
-        list[Path] | None, typer.Argument(help="Photos; the astronaut by default.", exists=True)
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The sheets go to OUT/<photo's name>.png.")] = Path("looks"),
-    view: Annotated[
-        Path | None, typer.Option(help="A second, turned photo of the person in the photos.", exists=True)
-    ] = None,
-    device: Device = "cpu",
-    option: Options = None,
-) -> None:
-    """Contact sheets: photo, front, 45 degrees, profile, back, shape, mouth open, eyes shut, albedo."""
-    from bench.quality.contact_sheet import bench_looks
-    from cli.demo import astronaut
-    from cli.submit import read_options
-    from face3d.options import parse_options
-    from face3d.settings import get_settings
-
-    bench_looks(
-        model_dir=get_settings().model_dir,
-        device=device,
-        photos=photos or [astronaut()],
-        view=view,
-        options=parse_options(read_options(option or [])),
-        out=out,
-        say=_say,
-    )
-
-
-def quality(
-    photos: Annotated[Path, typer.Option(help="A folder of photos.", exists=True)],
-    device: Device = "cpu",
-    option: Options = None,
-) -> None:
-    """How well textures keep what photos show, and hide where it ends."""
-    from bench.quality.heads import find_photos
-    from bench.quality.textures import bench_quality
-    from cli.submit import read_options
-    from face3d.options import parse_options
-    from face3d.settings import get_settings
-
-    bench_quality(
-        model_dir=get_settings().model_dir,
-        device=device,
-        photos=[entry.path for entry in find_photos(photos, None)],
-        options=parse_options(read_options(option or [])),
-        say=_say,
-    )
 
 
 def _make_photos(folder: Path | None, count: int) -> list[bytes]:
@@ -363,7 +280,3 @@ def _read_shape(text: str) -> tuple[int, int]:
     if not (processes.isdigit() and threads.isdigit() and int(processes) and int(threads)):
         raise typer.BadParameter(f"{text}: not like 4x3")
     return int(processes), int(threads)
-
-
-def _say(line: str) -> None:
-    output.print(line + "\n", markup=False, soft_wrap=True)
