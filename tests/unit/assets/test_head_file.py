@@ -7,6 +7,8 @@ import pytest
 
 from assets import keys
 from assets.gltf import write_glb
+from assets.mesh import split_vertices
+from assets.preview.scene import aim_camera, pose_head
 from assets.skinning import pack_weights
 from assets.slots import find_slots
 from face3d import head as head_module
@@ -97,6 +99,14 @@ def test_correctives_stand_after_the_66_and_weigh_the_product(monkeypatch: pytes
     weights = np.zeros(52, np.float32)
     weights[[one, other]] = 0.5, 0.8
     np.testing.assert_allclose(add_correctives(weights, 1)[52:], [0.4])
+    # The preview's poses have it, too.
+    camera = aim_camera((64, 64))
+    with_it, without = (
+        pose_head(replace(head, parts=(part,)), camera, weights=weights).positions
+        for part in (skin, HEAD.parts[0])
+    )
+    expected = 0.4 * extra[0] @ camera.rotation.T * [1, -1, -1]
+    np.testing.assert_allclose(with_it - without, expected[split_vertices(skin).vertices], atol=1e-6)
 
 
 def test_the_skeleton_rests_where_the_mesh_was_bound() -> None:
