@@ -175,7 +175,7 @@ class HeadAssembly:
         # The fit knew the template's shapes only: what this face's own do otherwise is compensated, too.
         offsets = self._offsets(fit, self._posed_landmarks(neutral, shapes.transfer(neutral), weights))
         explained = self._explained(fit, expression)
-        neutral = neutral + self._spread(self._of_neutral(offsets, explained))
+        neutral = neutral + self._spread(self._of_neutral(fit, offsets, explained))
         shapes.contacts.place_teeth(neutral)
         shapes.contacts.resolve_neutral(neutral)
         deltas = shapes.transfer(neutral)
@@ -248,11 +248,17 @@ class HeadAssembly:
         explained: Tensor = near * (((active**2).sum() - _EXPLAINS_FROM) / _EXPLAINS_RANGE).clamp(0, 1)
         return explained
 
-    def _of_neutral(self, offsets: Tensor, explained: Tensor) -> Tensor:
-        """Return the offsets (468, 3) of the neutral face."""
-        mirrored = offsets[self._mirror] * self._flip
-        common, differing = 0.5 * (offsets + mirrored), 0.5 * (offsets - mirrored)
-        return common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained)
+    def _of_neutral(self, fit: _Fit, offsets: Tensor, explained: Tensor) -> Tensor:
+        """Return the offsets (468, 3) of the neutral face.
+
+        What an expression does otherwise than the fit knew is no part of it where the expression explains it:
+        the corners of a mouth that smiled would stay drawn.
+        """
+        missed = self._offsets(fit, fit.points)
+        mirrored = missed[self._mirror] * self._flip
+        common, differing = 0.5 * (missed + mirrored), 0.5 * (missed - mirrored)
+        of_missed = common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained)
+        return of_missed + (offsets - missed) * (1 - explained)
 
     def _spread(self, offsets: Tensor) -> Tensor:
         """Return displacements (V, 3) float32 of all parts from landmark offsets (468, 3)."""
