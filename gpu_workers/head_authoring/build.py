@@ -35,6 +35,7 @@ from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
 from gpu_workers.head_authoring.blendshape_repair import repair_shapes
 from gpu_workers.head_authoring.cheek_shapes import shape_cheeks_and_brows
+from gpu_workers.head_authoring.correctives import make_correctives
 from gpu_workers.head_authoring.eyeballs import place_on_eyeball
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
 from gpu_workers.head_authoring.head_topology import CutPart, cut_parts, level_neck, mirror_vertices
@@ -151,7 +152,9 @@ def _build(source: AnnySource) -> HeadData:
     landmark_vertices, landmark_weights = _place_irises(landmark_vertices, table.weights, landmarks, parts)
     whole_actions = parts.spread(actions)
     authored = shape_cheeks_and_brows(whole_actions.astype(np.float64), fields, landmarks, parts.mirror)
-    shapes = repair_shapes(parts.parts, parts.positions, authored, parts.mirror)
+    repaired = repair_shapes(parts.parts, parts.positions, authored, parts.mirror)
+    correctives = make_correctives(repaired, fields, landmarks, parts.mirror)
+    shapes = np.concatenate([repaired, correctives])
     return HeadData(
         version=VERSION,
         parts=parts.parts,

@@ -11,8 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spl
 from numpy.typing import NDArray
-from scipy.interpolate import LinearNDInterpolator
-from scipy.spatial import cKDTree
 
 from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.ops.mesh import cotangent_laplacian
@@ -25,8 +23,10 @@ Handles = Mapping[int, tuple[float, float, float]]
 
 #: How tightly a handle holds, square centimetres of skin; how tightly pinned skin rests, of its own area.
 _HOLD, _PIN = 60.0, 10.0
-#: Metres over which the skin of the forehead is smoothed to find the bone under it.
-_BONE_SMOOTHING = 0.009
+#: Metres that no one sees: so much less is moved, so that what is far away rests.
+_UNSEEN = 0.0001
+#: Metres above the middle of the eyes between which the forehead tells its bone, and aside of the midline.
+_FOREHEAD, _FOREHEAD_ASIDE = (0.018, 0.06), 0.062
 #: Metres above the middle of the eyes where bone begins to carry the skin, and where it does so wholly.
 _BONE_FROM, _BONE_WHOLLY = 0.006, 0.018
 #: Metres in front of the middle of the eyes where the forehead turns to the temple, and where it has turned.
@@ -77,40 +77,44 @@ class SkinFields:
         goals = np.array([*handles.values()]) / 1000
         # |D|^2 + reach^4 |L D|^2 over the area: a point load's dent on an elastic bed is `reach` wide.
         system = _HOLD * sampling.T @ sampling + (100 * reach) ** 4 * self._bending + self._size
-        return np.asarray(spl.splu(system.tocsc()).solve(_HOLD * (sampling.T @ goals)))
+        field = np.asarray(spl.splu(system.tocsc()).solve(_HOLD * (sampling.T @ goals)))
+        length = np.linalg.norm(field, axis=1, keepdims=True)
+        return np.asarray(field * np.maximum(1 - _UNSEEN / np.maximum(length, _UNSEEN), 0))
 
     def slide(self, field: FloatArray) -> FloatArray:
         """Return a field (S, 3) whose forehead slides over the bone and takes its own thickness along.
 
         What the field does forwards is kept: it is the skin's bulge.
         """
-        before, whole = self._bone(self._positions)
-        after, _ = self._bone(self._positions + field * [1, 1, 0])
+        moved = self._positions + field * [1, 1, 0]
+        lift = self._bone.height(moved) - self._bone.height(self._positions)
         slid = field.copy()
-        slid[:, 2] += whole * np.where(np.isfinite(after - before), after - before, 0)
+        slid[:, 2] += self._bone.carries(self._positions) * lift
         return slid
 
 
 class _Bone:
-    """The forehead's bone as a height over the face's plane."""
+    """The forehead's bone: a smooth symmetric surface through its skin, without brows and orbits."""
 
     def __init__(self, positions: FloatArray) -> None:
-        front = (positions[:, 2] > -0.06) & (positions[:, 1] > -0.004) & (np.abs(positions[:, 0]) < 0.075)
-        x, y, z = positions[front].T
-        tree = cKDTree(np.stack([x, y], axis=1))
-        near = tree.query_ball_point(np.stack([x, y], axis=1), 2.5 * _BONE_SMOOTHING)
-        smooth = np.empty(len(x))
-        for k, rows in enumerate(near):
-            square = (x[rows] - x[k]) ** 2 + (y[rows] - y[k]) ** 2
-            weight = np.exp(-0.5 * square / _BONE_SMOOTHING**2)
-            # A plane, not a mean: the edge of the forehead is not flattened.
-            design = np.stack([np.ones(len(rows)), x[rows] - x[k], y[rows] - y[k]], axis=1)
-            normal = design.T @ (weight[:, None] * design) + 1e-9 * np.eye(3)
-            smooth[k] = np.linalg.solve(normal, design.T @ (weight * z[rows]))[0]
-        self._height = LinearNDInterpolator(np.stack([x, y], axis=1), smooth)
+        x, y, z = positions.T
+        forehead = (y > _FOREHEAD[0]) & (y < _FOREHEAD[1]) & (z > _TEMPLE_TO) & (np.abs(x) < _FOREHEAD_ASIDE)
+        self._shape = np.linalg.lstsq(_powers(positions[forehead]), z[forehead], rcond=None)[0]
 
-    def __call__(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the bone's z (P,) under points (P, 3), and how far it carries the skin there (P,)."""
+    def height(self, points: FloatArray) -> FloatArray:
+        """Return the bone's z (P,) under points (P, 3)."""
+        return np.asarray(_powers(points) @ self._shape)
+
+    @staticmethod
+    def carries(points: FloatArray) -> FloatArray:
+        """Return how far the bone carries the skin (P,), 0..1, at points (P, 3)."""
         above = smoothstep((points[:, 1] - _BONE_FROM) / (_BONE_WHOLLY - _BONE_FROM))
         ahead = smoothstep((points[:, 2] - _TEMPLE_TO) / (_TEMPLE_FROM - _TEMPLE_TO))
-        return self._height(points[:, :2]), above * ahead
+        return np.asarray(above * ahead)
+
+
+def _powers(points: FloatArray) -> FloatArray:
+    """Return the terms (P, 8) of a polynomial that is even in x, lengths in decimetres."""
+    x, y = 10 * points[:, 0], 10 * points[:, 1]
+    terms = [np.ones_like(x), y, y**2, y**3, x**2, x**2 * y, x**2 * y**2, x**4]
+    return np.stack(terms, axis=1)
