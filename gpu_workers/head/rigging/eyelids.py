@@ -114,6 +114,17 @@ class Lids:
         lower = points[:, :, self._upper.stop :]
         return torch.cat([points[:, :, self._upper] + moves, lower], dim=2).view(pose.shape)
 
+    def keep_closed(self, moves: Tensor) -> Tensor:
+        """Return by how much closed lids (N, B, 3) must go on where B shapes move them by (N, B, 3).
+
+        The upper lid follows its place on the lower one, wherever that goes.
+        """
+        flat = moves.flatten(1)
+        missing = self.gaps(flat)
+        followed = torch.zeros_like(flat).view(*self.group.shape, -1)
+        followed[:, :, self._upper] = self._fade * missing[:, self._followed]
+        return followed.view(moves.shape)
+
     def gaps(self, pose: Tensor) -> Tensor:
         """Return the way (G, 4, C, 3) from each point of the upper edge to its place on the lower edge.
 
@@ -122,7 +133,7 @@ class Lids:
         Returns:
             The rows are the rings from the socket's border outwards; the columns include the corners.
         """
-        edge = pose.view(*self.group.shape, 3)[:, self._edge]
+        edge = pose.view(*self.group.shape, -1)[:, self._edge]
         return self._meets @ edge[:, :, self._lower] - edge[:, :, self._upper]
 
     @staticmethod

@@ -144,10 +144,14 @@ class HeadAssembly:
         columns = np.concatenate([data.identity, data.local_changes])
         self._template = send(data.positions.astype(np.float64), device)
         self._columns = send(columns.reshape(len(columns), -1), device)
-        self._corners = send(data.landmark_vertices.astype(np.int64), device).view(-1)
+        corners = data.landmark_vertices.astype(np.int64).ravel()
+        self._corners = send(corners, device)
+        #: (52 + C, 478 x 3, 3) the template's shapes there.
+        self._corner_shapes = send(data.shapes[:, corners], device)
         self._corner_weights = send(data.landmark_weights.astype(np.float64), device)[..., None]
         self._mirror = send(data.landmark_mirror[:SKIN_LANDMARKS].astype(np.int64), device)
         self._flip = send(np.array([-1.0, 1.0, 1.0]), device)
+        self._skin = data.parts[0].count
         self._residual_map, self._residual_rows = (send(array, device) for array in _spreading(data))
         confidence = np.full((SKIN_LANDMARKS, 1), _CONFIDENCE)
         confidence[[*RIGHT_LIDS, *LEFT_LIDS]] = _LID_CONFIDENCE
@@ -173,10 +177,11 @@ class HeadAssembly:
         moves = fit.coefficients[: self._first_action].float() @ self._columns
         neutral = self._template + moves.view(-1, 3)
 
-        # The fit knew the template's shapes only: what this face's own do otherwise is compensated, too.
-        offsets = self._offsets(fit, self._posed_landmarks(neutral, shapes.transfer(neutral), weights))
+        # The fit knew the CC0 shapes only: what the template's own do otherwise is compensated, too. How
+        # much more they do on this face is told below, with its own shapes.
+        offsets = self._offsets(fit, self._landmarks(neutral, _weigh(self._corner_shapes, weights)))
         explained = self._explained(fit, expression)
-        neutral = neutral + self._spread(self._of_neutral(offsets, explained))
+        neutral = neutral + self._spread(self._of_neutral(fit, offsets, explained))
         shapes.contacts.place_teeth(neutral)
         shapes.contacts.resolve_neutral(neutral)
         deltas = shapes.transfer(neutral)
@@ -184,8 +189,10 @@ class HeadAssembly:
         active = torch.where(self._mouth_shapes, expression, 0)
         # Without activity nothing is explained, and what is divided is zero.
         share = active / (active**2).sum().clamp(min=1e-9)
-        of_arkit = deltas[: len(ARKIT_NAMES)]
-        of_arkit.view(len(of_arkit), -1).addr_(share.float(), self._spread(of_expression).view(-1))
+        # Teeth and tongue go with the jaw alone: its joint takes them to the same place.
+        of_skin = (self._residual_map[: self._skin] @ of_expression.float()).view(-1)
+        of_arkit = deltas.view(len(deltas), -1)[: len(ARKIT_NAMES), : len(of_skin)]
+        of_arkit.addr_(share.float(), of_skin)
         shapes.contacts.resolve(neutral, deltas)
         shapes.bound_parts.bind(neutral, deltas)
         return self._scale_head(fit, neutral, deltas, weights)
@@ -224,7 +231,11 @@ class HeadAssembly:
 
     def _posed_landmarks(self, neutral: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
         """Return the landmarks (478, 3) on a head with an expression."""
-        posed = neutral[self._corners] + _weigh(deltas[:, self._corners], weights)
+        return self._landmarks(neutral, _weigh(deltas[:, self._corners], weights))
+
+    def _landmarks(self, neutral: Tensor, moves: Tensor) -> Tensor:
+        """Return the landmarks (478, 3) on a head whose triangles' corners go by moves (478 x 3, 3)."""
+        posed = neutral[self._corners] + moves
         landmarks: Tensor = (posed.view(LANDMARKS, 3, 3) * self._corner_weights).sum(1)
         return landmarks
 
@@ -254,11 +265,17 @@ class HeadAssembly:
         explained: Tensor = near * (((active**2).sum() - _EXPLAINS_FROM) / _EXPLAINS_RANGE).clamp(0, 1)
         return explained
 
-    def _of_neutral(self, offsets: Tensor, explained: Tensor) -> Tensor:
-        """Return the offsets (468, 3) of the neutral face."""
-        mirrored = offsets[self._mirror] * self._flip
-        common, differing = 0.5 * (offsets + mirrored), 0.5 * (offsets - mirrored)
-        return common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained)
+    def _of_neutral(self, fit: _Fit, offsets: Tensor, explained: Tensor) -> Tensor:
+        """Return the offsets (468, 3) of the neutral face.
+
+        What an expression does otherwise than the fit knew is no part of it where the expression explains it:
+        the corners of a mouth that smiled would stay drawn.
+        """
+        missed = self._offsets(fit, fit.points)
+        mirrored = missed[self._mirror] * self._flip
+        common, differing = 0.5 * (missed + mirrored), 0.5 * (missed - mirrored)
+        of_missed = common * (1 - 0.5 * explained) + _ASYMMETRY * differing * (1 - explained)
+        return of_missed + (offsets - missed) * (1 - explained)
 
     def _spread(self, offsets: Tensor) -> Tensor:
         """Return displacements (V, 3) float32 of all parts from landmark offsets (468, 3)."""

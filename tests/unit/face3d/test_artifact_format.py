@@ -155,7 +155,13 @@ def test_damaged_facts_are_not_read(data: bytes) -> None:
 def test_the_names_and_types_of_format_2_do_not_change() -> None:
     """Who changes one writes another format: FORMAT_VERSION says so, and this list with it."""
     assert artifact_format.FORMAT_VERSION == 2
-    assert CORRECTIVE_NAMES == ()
+    pairs = (
+        ("jawOpen", "mouthSmile"), ("eyeBlink{}", "eyeSquint"), ("eyeBlink{}", "cheekSquint"),
+        ("eyeBlink{}", "mouthSmile"), ("eyeBlink{}", "eyeLookDown"),
+    )  # fmt: skip
+    sides = ("Left", "Right")
+    correctives = [f"{one.format(side)}__{other}{side}" for one, other in pairs for side in sides]
+    assert list(CORRECTIVE_NAMES) == correctives
     own = {"photo": "uint8", "landmarks": "float32", "scores": "float32", "camera": "float64"}
     own |= {"observed": "uint8"}
     network = {f"network/{name}": "float32" for name in ("points", "deviation", "loadings")}

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, add_correctives
 from gpu_workers.head.ops.self_intersection import intersecting_triangles
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from tests.unit.head.head_support import astronaut_geometry, head_data
@@ -29,10 +29,10 @@ class OwnHead:
     deltas: np.ndarray
 
     def pose(self, **weights: float) -> np.ndarray:
-        pose = self.neutral.copy()
-        for name, weight in weights.items():
-            pose += weight * self.deltas[ARKIT_NAMES.index(name)]
-        return pose
+        chosen = np.array([weights.get(name, 0.0) for name in ARKIT_NAMES], np.float32)
+        whole = add_correctives(chosen, len(self.deltas) - len(ARKIT_NAMES))
+        used = whole.nonzero()[0]
+        return self.neutral + np.tensordot(whole[used], self.deltas[used], 1)
 
     def shape(self, name: str) -> np.ndarray:
         return self.deltas[ARKIT_NAMES.index(name)]
