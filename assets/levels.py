@@ -25,6 +25,8 @@ def head_at_level(head: Head, level: LevelOfDetail) -> Head:
 
 def _refine(part: MeshPart) -> MeshPart:
     finer = subdivide(part.quads, len(part.positions), part.uv_quads, len(part.uvs), keep_place=True)
+    # A surface that passes through its cage's vertices swings a little beyond their range.
+    shares = finer.map_vertices(part.joint_weights).clip(0, 1)
     return replace(
         part,
         positions=finer.map_vertices(part.positions),
@@ -32,6 +34,7 @@ def _refine(part: MeshPart) -> MeshPart:
         uvs=finer.map_uvs(part.uvs),
         uv_quads=finer.uv_quads,
         morph_deltas=finer.map_vertices(part.morph_deltas),
+        joint_weights=shares / shares.sum(1, keepdims=True),
         coarse=None,
     )
 
@@ -49,5 +52,6 @@ def _coarsen(part: MeshPart) -> MeshPart:
         uvs=part.uvs[coarse.uvs],
         uv_quads=coarse.uv_quads,
         morph_deltas=deltas,
+        joint_weights=part.joint_weights[coarse.vertices],
         coarse=None,
     )

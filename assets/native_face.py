@@ -12,11 +12,13 @@ from assets.gltf import write_glb
 from assets.materials import name_map
 from assets.obj import write_mtl, write_obj
 from face3d import __version__
-from face3d.head import ARKIT_NAMES, Head, MeshPart
+from face3d.head import ARKIT_NAMES, JOINT_NAMES, Head, MeshPart
 from face3d.options import JobOptions
 from face3d.stage_results import NativeFace
 
 _MATERIAL = "front"
+#: The front is of one piece: it goes with the head's joint.
+_WITH_HEAD = np.array([name == "head" for name in JOINT_NAMES], np.float32)
 #: What `face_front.safetensors` holds.
 _LAYOUT = {
     "coefficients": "(1, 257): identity 0:80, expression 80:144, texture 144:224, angles 224:227, "
@@ -69,9 +71,11 @@ def _as_head(head: Head, face: NativeFace) -> Head:
         uvs=face.uvs.astype(np.float32),
         uv_quads=quads,
         morph_deltas=np.zeros((len(ARKIT_NAMES), *positions.shape), np.float32),
+        joint_weights=np.tile(_WITH_HEAD, (len(positions), 1)),
     )
     return Head(
         parts=(part,),
+        joints=head.joints,
         camera=head.camera,
         expression=np.zeros_like(head.expression),
         expression_in_base=head.expression_in_base,

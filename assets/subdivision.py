@@ -34,13 +34,15 @@ class LinearLevel:
     uv_quads: IndexArray
 
     def map_vertices(self, values: FloatArray) -> FloatArray:
-        """Return (..., V', 3): positions or displacements (..., V, 3) on this level."""
+        """Return (..., V', D): positions, displacements or other values (..., V, D) on this level."""
         poses = values.reshape(-1, *values.shape[-2:])
         columns = np.ascontiguousarray(poses.transpose(1, 0, 2)).reshape(values.shape[-2], -1)
         if self.cage_weights is not None:
             columns = self.cage_weights @ columns
-        mapped = np.asarray(self.vertex_weights @ columns, np.float32).reshape(-1, len(poses), 3)
-        return mapped.transpose(1, 0, 2).reshape(*values.shape[:-2], -1, 3)
+        mapped = np.asarray(self.vertex_weights @ columns, np.float32).reshape(
+            -1, len(poses), values.shape[-1]
+        )
+        return mapped.transpose(1, 0, 2).reshape(*values.shape[:-2], -1, values.shape[-1])
 
     def map_uvs(self, uvs: FloatArray) -> FloatArray:
         """Return (T', 2): uvs (T, 2) on this level."""

@@ -18,13 +18,13 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 from face3d.errors import ArtifactUnreadable
-from face3d.head import ARKIT_NAMES, Camera, CoarseLevel, FloatArray, Head, MeshPart
+from face3d.head import Camera, CoarseLevel, FloatArray, Head, Joint, MeshPart
 from face3d.messages import Array
 from face3d.observed import EyeState, Observed
 from face3d.stage_results import Facts, FittedHead, PreprocessedPhoto
 
 #: Of what is written. Before it was stated, workers wrote what counts as 0.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 #: The header of a safetensors file begins after its length, of N bytes.
 _LENGTH_BYTES = 8
@@ -32,7 +32,7 @@ _VERSION, _FACTS = "format", "facts"
 #: Field to the part of a path that stands for it; none for a dataclass whose fields stand beside its owner's.
 _NAMES = {"native_face": "front/", "fit": "", "crops": "hrn/crops/"}
 _EYE_STATES = (EyeState.OPEN, EyeState.SHUT, EyeState.HIDDEN)
-_PART_ARRAYS = ("positions", "quads", "uvs", "uv_quads")
+_PART_ARRAYS = ("positions", "quads", "uvs", "uv_quads", "joint_weights")
 _COARSE_ARRAYS = ("vertices", "uvs", "quads", "uv_quads")
 
 Result = TypeVar("Result", bound=PreprocessedPhoto | FittedHead)
@@ -180,7 +180,14 @@ def _head_to_arrays(head: Head) -> dict[str, Array]:
         ),
         "head/camera/rotation": head.camera.rotation,
         "head/camera/translation": head.camera.translation,
+        "head/shapes": np.array([len(head.parts[0].morph_deltas)], np.int32),
     }
+    for index, joint in enumerate(head.joints):
+        label = f"head/joint/{index:02d}/{joint.name}/{joint.parent or ''}"
+        arrays[f"{label}/position"] = joint.position
+        arrays[f"{label}/limits"] = np.array(joint.limits, np.float64)
+        for shape, turn in joint.turns.items():
+            arrays[f"{label}/turn/{shape}"] = np.array(turn, np.float64)
     for index, part in enumerate(head.parts):
         label = f"head/part/{index:02d}/{part.name}/{part.material}"
         for name in _PART_ARRAYS:
@@ -197,7 +204,9 @@ def _head_to_arrays(head: Head) -> dict[str, Array]:
 
 
 def _head_from_arrays(arrays: Mapping[str, Array]) -> Head:
-    labels = sorted({name.rsplit("/", 1)[0] for name in arrays if name.startswith("head/part/")})
+    parts = sorted({name.rsplit("/", 1)[0] for name in arrays if name.startswith("head/part/")})
+    joints = sorted(name.removesuffix("/position") for name in arrays if _is_joint(name))
+    (shapes,) = (int(count) for count in arrays["head/shapes"])
     fx, fy, cx, cy, width, height = (float(x) for x in arrays["head/camera/intrinsics"])
     camera = Camera(
         focal=(fx, fy),
@@ -208,14 +217,37 @@ def _head_from_arrays(arrays: Mapping[str, Array]) -> Head:
         height=int(height),
     )
     return Head(
-        parts=tuple(_part_from_arrays(label, arrays) for label in labels),
+        parts=tuple(_part_from_arrays(label, arrays, shapes) for label in parts),
+        joints=tuple(_joint_from_arrays(label, arrays) for label in joints),
         camera=camera,
         expression=arrays["head/expression"],
         expression_in_base=bool(arrays["head/expression_in_base"][0]),
     )
 
 
-def _part_from_arrays(label: str, arrays: Mapping[str, Array]) -> MeshPart:
+def _is_joint(name: str) -> bool:
+    return name.startswith("head/joint/") and name.endswith("/position")
+
+
+def _joint_from_arrays(label: str, arrays: Mapping[str, Array]) -> Joint:
+    *_, name, parent = label.split("/")
+    x, y, z = ((float(low), float(high)) for low, high in arrays[f"{label}/limits"])
+    first = f"{label}/turn/"
+    turns = {
+        one.removeprefix(first): (float(turn[0]), float(turn[1]), float(turn[2]))
+        for one, turn in arrays.items()
+        if one.startswith(first)
+    }
+    return Joint(
+        name=name,
+        parent=parent or None,
+        position=arrays[f"{label}/position"],
+        limits=(x, y, z),
+        turns={one: turns[one] for one in sorted(turns)},
+    )
+
+
+def _part_from_arrays(label: str, arrays: Mapping[str, Array], shapes: int) -> MeshPart:
     *_, name, material = label.split("/")
     rows, moves = arrays[f"{label}/morph_rows"], arrays[f"{label}/morph_moves"]
     coarse = None
@@ -225,14 +257,14 @@ def _part_from_arrays(label: str, arrays: Mapping[str, Array]) -> MeshPart:
         name=name,
         material=material,
         **{one: arrays[f"{label}/{one}"] for one in _PART_ARRAYS},
-        morph_deltas=_spread_moves(rows, moves, len(arrays[f"{label}/positions"])),
+        morph_deltas=_spread_moves(rows, moves, shapes, len(arrays[f"{label}/positions"])),
         coarse=coarse,
     )
 
 
-def _spread_moves(rows: Array, moves: Array, vertices: int) -> FloatArray:
-    """Return (52, V, 3) deltas from what `_head_to_arrays` kept; a vertex's lie side by side in memory."""
-    shapes, vertex = np.divmod(rows, vertices)
-    deltas = np.zeros((vertices * len(ARKIT_NAMES), 3), np.float32)
-    deltas[vertex * len(ARKIT_NAMES) + shapes] = moves
-    return deltas.reshape(vertices, len(ARKIT_NAMES), 3).transpose(1, 0, 2)
+def _spread_moves(rows: Array, moves: Array, shapes: int, vertices: int) -> FloatArray:
+    """Return (shapes, V, 3) deltas from what `_head_to_arrays` kept; a vertex's lie beside each other."""
+    shape, vertex = np.divmod(rows, vertices)
+    deltas = np.zeros((vertices * shapes, 3), np.float32)
+    deltas[vertex * shapes + shape] = moves
+    return deltas.reshape(vertices, shapes, 3).transpose(1, 0, 2)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from assets.mesh import find_normals, split_vertices
 from assets.tangents import find_tangents
-from face3d.head import Camera, FloatArray, Head, IndexArray, MeshPart
+from face3d.head import ARKIT_NAMES, Camera, FloatArray, Head, IndexArray, MeshPart, add_correctives
 
 #: What a portrait looks at, metres: the middle of the head, a little below the eyes.
 HEAD_MIDDLE = (0.0, -0.018, -0.08)
@@ -92,14 +92,16 @@ def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) 
     """Return the head in a pose before a camera: one of `aim_camera`, or the photo's own.
 
     Args:
-        weights: (52,) ARKit weights added to the base shape; none when omitted.
+        weights: (52,) ARKit weights added to the base shape, with their correctives; none when omitted.
     """
+    given = np.zeros(len(ARKIT_NAMES), np.float32) if weights is None else weights
+    whole = add_correctives(given, len(head.correctives))
     points, normals, tangents, triangles, owners = [], [], [], [], []
     meshes = [split_vertices(part) for part in head.parts]
     upright = np.array([1, -1, -1], np.float32)
     first = 0
     for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
-        placed = (_pose(part, weights) @ camera.rotation.T + camera.translation) * upright
+        placed = (_pose(part, whole) @ camera.rotation.T + camera.translation) * upright
         moved = placed.astype(np.float32)
         smooth = find_normals(moved, part.quads)
         points.append(moved[mesh.vertices])
@@ -121,8 +123,8 @@ def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) 
     )
 
 
-def _pose(part: MeshPart, weights: FloatArray | None) -> FloatArray:
-    if weights is None or not weights.any():
+def _pose(part: MeshPart, weights: FloatArray) -> FloatArray:
+    if not weights.any():
         return part.positions
     used = np.flatnonzero(weights)
     moved: FloatArray = part.positions + np.tensordot(weights[used], part.morph_deltas[used], axes=1)

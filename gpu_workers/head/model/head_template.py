@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face3d.errors import EngineUnavailable
-from face3d.head import ARKIT_NAMES, CoarseLevel
+from face3d.head import ARKIT_NAMES, CORRECTIVE_NAMES, JOINT_NAMES, CoarseLevel
 
 FloatArray = NDArray[np.float32]
 IndexArray = NDArray[np.int32]
 
 #: The file in the model folder; the number changes whenever its contents do.
-HEAD_DATA_FILE = "head_data_v2.safetensors"
+HEAD_DATA_FILE = "head_data_v3.safetensors"
 
 #: What finds landmarks, beside it in the folder of models.
 LANDMARK_MODEL_FILE = "face_landmarker_v2.task"
@@ -107,8 +107,11 @@ class HeadData:
     local_change_pairs: IndexArray
     #: (52, V, 3) ARKit actions in the order of ARKIT_NAMES; range 0..1.
     actions: FloatArray
-    #: (52, V, 3) the same shapes, repaired (blendshape_repair.py); the fit keeps to `actions`.
+    #: (52 + C, V, 3) the same shapes, repaired (blendshape_repair.py), and the correctives in the order of
+    #: CORRECTIVE_NAMES; the fit keeps to `actions`.
     shapes: FloatArray
+    #: (V, 6) share of each vertex in the joints of JOINT_NAMES; rows sum to one.
+    joint_weights: FloatArray
     #: (V,) index of the mirror-image vertex (itself on the midline).
     mirror_vertices: IndexArray
     #: Name to (S,) weight 0..1 on skin vertices: lips, mouth_interior, eyelids, eyelid_rim, eye_socket,
@@ -166,7 +169,7 @@ _COARSE_ARRAYS = ("vertices", "uvs", "quads", "uv_quads")
 _ARRAYS = (
     "positions", "identity", "local_changes", "local_change_pairs", "actions", "mirror_vertices",
     "landmark_vertices", "landmark_weights", "landmark_mirror", "landmark_trust", "score_baseline",
-    "residual_map", "shapes",
+    "residual_map", "shapes", "joint_weights",
 )  # fmt: skip
 _FACTS = ("iris_uv_radius", "eyeball_radius", "iris_radius")
 #: Stored as half floats: a micrometre is far below what a basis column means.
@@ -194,7 +197,8 @@ def save_head_data(data: HeadData, path: Path) -> None:
         "version": data.version,
         "parts": [[part.name, part.material, part.first, part.count] for part in data.parts],
         "local_change_names": data.local_change_names,
-        "actions": ARKIT_NAMES,
+        "shapes": ARKIT_NAMES + CORRECTIVE_NAMES,
+        "joints": JOINT_NAMES,
         "iris_uv_centre": data.iris_uv_centre,
         **{name: getattr(data, name) for name in _FACTS},
     }
@@ -229,6 +233,8 @@ def load_head_data(model_dir: Path) -> HeadData:
     try:
         with safe_open(str(path), framework="numpy") as file:
             facts = json.loads((file.metadata() or {})["facts"])
+            if tuple(facts["shapes"]) != ARKIT_NAMES + CORRECTIVE_NAMES:
+                raise ValueError("other shapes")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError) as error:
         raise EngineUnavailable(f"{HEAD_DATA_FILE} cannot be read: build it again") from error

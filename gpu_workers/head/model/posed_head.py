@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
+from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart, add_correctives
 from gpu_workers.head.model.head_template import PartData
 
 Part = TypeVar("Part", MeshPart, PartData)
@@ -73,8 +73,9 @@ def stack_vertices(head: Head) -> NDArray[np.float32]:
 
 
 def _pose(part: MeshPart, head: Head) -> NDArray[np.float32]:
-    used = head.expression.nonzero()[0]
+    weights = add_correctives(head.expression, len(head.correctives))
+    used = weights.nonzero()[0]
     if head.expression_in_base or not len(used):
         return part.positions
-    moves = np.tensordot(head.expression[used], part.morph_deltas[used], 1)
+    moves = np.tensordot(weights[used], part.morph_deltas[used], 1)
     return np.asarray(part.positions + moves, np.float32)

@@ -45,7 +45,7 @@ class BoundParts:
 
         Args:
             neutral: (V, 3) float64 metres; what rows of bound parts hold is ignored.
-            deltas: (52, V, 3) float32 metres, likewise.
+            deltas: (52 + C, V, 3) float32 metres, likewise.
         """
         for group in self._groups:
             parts, hosts = group.hosts.shape

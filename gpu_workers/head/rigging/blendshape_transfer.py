@@ -1,8 +1,8 @@
-"""The 52 shapes of one head: the template's repaired shapes transferred to it, contact resolved.
+"""The 52 shapes of one head and its correctives: the template's transferred to it, contact resolved.
 
 1. Skin: each vertex goes where the space around the face (deformation_lattice.py) takes the place to which
-the
-   template's shape moves it, so that movements grow with the features they move.
+   the template's shape moves it, so that movements grow with the features they move. A corrective moves it on
+   from where its two shapes take it.
 2. Jaw: what opens with the jaw turns with it, by the template's angle about this head's joint; teeth and
    tongue rigidly.
 3. Gaze: an eyeball turns rigidly about its own centre, as far as the template's iris travels.
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, CORRECTIVE_NAMES, CORRECTIVE_PAIRS
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.ops.linalg import send
 from gpu_workers.head.rigging.attachments import BoundParts
@@ -55,20 +55,26 @@ class PersonalShapes:
             send(data.shapes, device),
         )
         skin_shapes = data.shapes[:, self._skin].astype(np.float64)
-        carried = np.array([name not in _WITH_JAW for name in ARKIT_NAMES])
+        carried = np.array([name not in _WITH_JAW for name in ARKIT_NAMES + CORRECTIVE_NAMES])
         shape, vertex = np.nonzero((np.abs(skin_shapes).max(2) > _RESTING) & carried[:, None])
-        moving = np.unique(vertex)
+        moving, place = np.unique(vertex, return_inverse=True)
+        starts, corrected = rest[moving], shape >= len(ARKIT_NAMES)
+        if corrected.any():
+            one, other = np.array(CORRECTIVE_PAIRS)[shape[corrected] - len(ARKIT_NAMES)].T
+            on = vertex[corrected]
+            place[corrected] = len(starts) + np.arange(len(on))
+            starts = np.concatenate([starts, rest[on] + skin_shapes[one, on] + skin_shapes[other, on]])
         self._carried_rows = send(shape * len(data.positions) + vertex, device)
-        self._rest_rows, self._moving = send(np.searchsorted(moving, vertex), device), len(moving)
-        ends = rest[vertex] + skin_shapes[shape, vertex]
-        self._lattice = Lattice(rest, np.concatenate([rest[moving], ends]), device)
+        self._start_rows, self._starts = send(place, device), len(starts)
+        ends = starts[place] + skin_shapes[shape, vertex]
+        self._lattice = Lattice(rest, np.concatenate([starts, ends]), device)
 
     def transfer(self, neutral: Tensor) -> Tensor:
-        """Return the shapes (52, V, 3) float32 of a head (V, 3) float64, metres, before anything touches."""
+        """Return the shapes (52 + C, V, 3) float32 of a head (V, 3) float64, metres, before contact."""
         change = neutral - self._template
         deltas = self._shapes.clone()
         spread = self._lattice.displacements(change[self._skin].float())
-        carried = spread[self._moving :] - spread[self._rest_rows]
+        carried = spread[self._starts :] - spread[self._start_rows]
         deltas.view(-1, 3).index_add_(0, self._carried_rows, carried)
         self._jaw.open(neutral, change, deltas)
         self._tongue.put_out(neutral, deltas)

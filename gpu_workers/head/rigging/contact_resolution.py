@@ -54,7 +54,7 @@ class ContactResolution:
         # (N, B) the points' rows in B shapes, in a list of shape after shape.
         of_eye = send(np.array(of_lids), device).repeat_interleave(len(lids.vertices) // len(EYES), dim=0)
         self._lid_rows = of_eye * vertices + lids.vertices[:, None]
-        lips = data.shapes[:, np.flatnonzero(data.masks["lips"] > 0.5)]
+        lips = data.shapes[: len(ARKIT_NAMES), np.flatnonzero(data.masks["lips"] > 0.5)]
         moving = np.flatnonzero(np.abs(lips).max((1, 2)) > _RESTING)
         # The contacts of these two are resolved together.
         of_lips = moving[~np.isin(moving, (_JAW_OPEN, _MOUTH_CLOSE))]
@@ -85,7 +85,7 @@ class ContactResolution:
         )
 
     def resolve(self, neutral: Tensor, deltas: Tensor) -> None:
-        """Let lids and lips of a head (V, 3) float64 touch in its shapes (52, V, 3) float32, in place."""
+        """Let lids and lips of a head (V, 3) float64 touch in its shapes (52 + C, V, 3) float32, in place."""
         rest = neutral[self._lip_points].float()
         self._side_by_side.run(
             lambda: self._shut_lips(rest, deltas),

@@ -14,6 +14,7 @@ from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.posed_head import measure_smile
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
 from gpu_workers.head.rigging.head_assembly import HeadAssembly, HeadTensors
+from gpu_workers.head.rigging.skeleton import Skeleton
 from gpu_workers.head.runtime.device_runtime import DeviceRuntime
 from gpu_workers.head.runtime.graphed_function import GraphedFunction
 from gpu_workers.head.runtime.host_transfer import to_host
@@ -128,6 +129,7 @@ class HeadMaker:
     def __init__(self, shapes: PersonalShapes, runtime: DeviceRuntime | None = None) -> None:
         self.shapes = shapes
         self.runtime = runtime or DeviceRuntime(shapes.device)
+        self.skeleton = Skeleton(shapes.data)
         # One graph serves every photo, whatever its options and views.
         self._assemble = GraphedFunction(HeadAssembly(shapes).assemble, self.runtime.heads)
 
@@ -161,11 +163,16 @@ class HeadMaker:
             error_basis=error_basis,
             error=error,
             error_detected=error_detected,
-            _later=_Later(lambda: self._take_head(found, camera, expression, expression_in_base)),
+            _later=_Later(lambda: self._take_head(found, scale, camera, expression, expression_in_base)),
         )
 
     def _take_head(
-        self, found: HeadTensors, camera: Camera, expression: NDArray[np.float32], in_base: bool
+        self,
+        found: HeadTensors,
+        scale: float,
+        camera: Camera,
+        expression: NDArray[np.float32],
+        in_base: bool,
     ) -> Head:
         """Return the head on the host."""
         data = self.data
@@ -173,7 +180,7 @@ class HeadMaker:
         with self.runtime.beside("head"):
             tensors = to_host([found.positions, found.morphs])
         positions, morphs = (tensor.numpy() for tensor in tensors)
-        ends = np.cumsum([3 * len(ARKIT_NAMES) * part.count for part in data.parts])
+        ends = np.cumsum([3 * len(data.shapes) * part.count for part in data.parts])
         shapes = np.split(morphs, ends[:-1])
         parts = tuple(
             MeshPart(
@@ -183,9 +190,16 @@ class HeadMaker:
                 quads=part.quads,
                 uvs=part.uvs,
                 uv_quads=part.uv_quads,
-                morph_deltas=moves.reshape(len(ARKIT_NAMES), part.count, 3),
+                morph_deltas=moves.reshape(len(data.shapes), part.count, 3),
+                joint_weights=data.joint_weights[part.vertices],
                 coarse=part.coarse,
             )
             for part, moves in zip(data.parts, shapes, strict=True)
         )
-        return Head(parts=parts, camera=camera, expression=expression, expression_in_base=in_base)
+        return Head(
+            parts=parts,
+            joints=self.skeleton.place(positions, scale),
+            camera=camera,
+            expression=expression,
+            expression_in_base=in_base,
+        )

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, CORRECTIVE_PAIRS
 from gpu_workers.head.model.head_template import IRIS_DIAMETER, HeadData
 from gpu_workers.head.model.mediapipe_landmarks import (
     INNER_LIPS,
@@ -122,7 +122,7 @@ class HeadTensors:
     posed: Tensor
     #: (V, 3) metres.
     positions: Tensor
-    #: (52 x V x 3,) metres: the shapes part after part, each (52, part's vertices, 3).
+    #: ((52 + C) x V x 3,) metres: the shapes part after part, each (52 + C, part's vertices, 3).
     morphs: Tensor
     #: (8,) float64: scale, whether the iris told it, errors of the basis, final, and to the landmarks as
     #: detected, the camera's translation.
@@ -156,6 +156,7 @@ class HeadAssembly:
         self._outer_lips = send(np.array(OUTER_LIPS), device)
         self._mouth_shapes = send(_MOUTH_SHAPES, device)
         self._irises = send(_IRISES, device)
+        self._corrected = send(np.array(CORRECTIVE_PAIRS, np.int64).reshape(-1, 2), device)
         self._eyes = [data.part(name).vertices for name in ("eye_left", "eye_right")]
         self._occluders = send(
             np.concatenate([np.arange(p.first, p.first + p.count) for p in find_occluders(data.parts)]),
@@ -167,7 +168,7 @@ class HeadAssembly:
         fit = _Fit(*(value[0] for value in self.layout.split(packed)))
         shapes = self.shapes
         expression = fit.coefficients[self._first_action :]
-        weights = expression.float()
+        weights = self._add_correctives(expression.float())
         # Small displacements: single precision keeps them to nanometres.
         moves = fit.coefficients[: self._first_action].float() @ self._columns
         neutral = self._template + moves.view(-1, 3)
@@ -183,7 +184,8 @@ class HeadAssembly:
         active = torch.where(self._mouth_shapes, expression, 0)
         # Without activity nothing is explained, and what is divided is zero.
         share = active / (active**2).sum().clamp(min=1e-9)
-        deltas.view(len(deltas), -1).addr_(share.float(), self._spread(of_expression).view(-1))
+        of_arkit = deltas[: len(ARKIT_NAMES)]
+        of_arkit.view(len(of_arkit), -1).addr_(share.float(), self._spread(of_expression).view(-1))
         shapes.contacts.resolve(neutral, deltas)
         shapes.bound_parts.bind(neutral, deltas)
         return self._scale_head(fit, neutral, deltas, weights)
@@ -215,6 +217,10 @@ class HeadAssembly:
             morphs=torch.cat([deltas[:, part.vertices].reshape(-1) for part in self.shapes.data.parts]),
             numbers=torch.cat([torch.stack([scale, from_iris.to(scale.dtype), *errors]), translation]),
         )
+
+    def _add_correctives(self, weights: Tensor) -> Tensor:
+        """Return the weights (52 + C,) of ARKit shapes (52,) and correctives."""
+        return torch.cat([weights, weights[self._corrected].prod(1)])
 
     def _posed_landmarks(self, neutral: Tensor, deltas: Tensor, weights: Tensor) -> Tensor:
         """Return the landmarks (478, 3) on a head with an expression."""
@@ -274,7 +280,7 @@ class HeadAssembly:
 
 
 def _weigh(deltas: Tensor, weights: Tensor) -> Tensor:
-    """Return the moves (V, 3) of shapes (52, V, 3) with weights (52,)."""
+    """Return the moves (V, 3) of shapes (52 + C, V, 3) with their weights (52 + C,)."""
     # A vector times a matrix never runs in reduced precision.
     return (weights @ deltas.reshape(len(deltas), -1)).view(-1, 3)
 

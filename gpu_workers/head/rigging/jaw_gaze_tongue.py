@@ -26,13 +26,13 @@ _TONGUE_TIP = (0.55, 0.72, 1.0)
 #: What parts the lips for the tongue, and by how much of their own shapes.
 _TONGUE_PARTS_LIPS = {"mouthLowerDown": 0.75, "mouthUpperUp": 0.30}
 #: Parts that open with the jaw, whichever of them the head has.
-_JAW_PARTS = ("teeth_lower", "gums_lower", "tongue")
+JAW_PARTS = ("teeth_lower", "gums_lower", "tongue")
 #: Metres around the jaw's axis, and metres aside, of the skin that tells where the joint is on a head.
 _JOINT_REACH, _JOINT_ASIDE = 0.02, 0.05
 
 
 @dataclass(frozen=True)
-class _Turn:
+class Turn:
     """A rotation (3, 3) about a point (3,) metres."""
 
     rotation: FloatArray
@@ -46,21 +46,20 @@ class Jaw:
         template, shapes = data.positions.astype(np.float64), data.shapes.astype(np.float64)
         self._skin = data.parts[0].vertices
         rest = template[self._skin]
-        jaw = _jaw_turn(template[data.part("teeth_lower").vertices], data, shapes)
+        teeth = data.part("teeth_lower").vertices
+        jaw = find_jaw_turn(template[teeth], template[teeth] + shapes[_JAW_OPEN, teeth])
         self._centre, self._bend = send(jaw.centre, device), send(jaw.rotation.T - np.eye(3), device)
-        shares = _jaw_shares(rest, shapes[:, self._skin], jaw)
+        shares = find_jaw_shares(rest, shapes[:, self._skin], jaw)
         self._shares = {shape: send(share, device)[:, None] for shape, share in shares.items()}
         self._inside = slice(self._skin.stop, len(template))
         with_jaw = np.zeros((len(template), 1))
         for part in data.parts:
-            with_jaw[part.vertices] = part.name in _JAW_PARTS
+            with_jaw[part.vertices] = part.name in JAW_PARTS
         self._with_jaw = send(with_jaw[self._inside], device)
-        from_axis = np.linalg.norm((rest - jaw.centre)[:, 1:], axis=1)
-        joint = np.flatnonzero((from_axis < _JOINT_REACH) & (np.abs(rest[:, 0]) > _JOINT_ASIDE))
-        self._joint = send(joint, device)
+        self._joint = send(find_jaw_joint(rest, jaw), device)
 
     def open(self, neutral: Tensor, change: Tensor, deltas: Tensor) -> None:
-        """Turn what moves with the jaw about this head's joint, in its shapes (52, V, 3), in place.
+        """Turn what moves with the jaw about this head's joint, in its shapes (52 + C, V, 3), in place.
 
         Args:
             neutral: (V, 3) float64 metres; `change` is what it differs by from the template.
@@ -82,8 +81,8 @@ class Gaze:
         self._eyes = [data.part(name).vertices for name in EYES.values()]
         bends, rows = [], []
         for side, eye in zip(EYES, self._eyes, strict=True):
-            chosen = [k for k, n in enumerate(ARKIT_NAMES) if n.startswith("eyeLook") and n.endswith(side)]
-            bends.append([_gaze(template[eye], shapes[k, eye]).T - np.eye(3) for k in chosen])
+            chosen = gaze_shapes(side)
+            bends.append([find_gaze_turn(template[eye], shapes[k, eye]).T - np.eye(3) for k in chosen])
             rows.append([k * len(template) + np.arange(eye.start, eye.stop) for k in chosen])
         self._bends, self._rows = send(np.array(bends), device), send(np.array(rows).ravel(), device)
 
@@ -92,7 +91,7 @@ class Gaze:
         return torch.stack([neutral[rows] for rows in self._eyes])
 
     def turn(self, neutral: Tensor, deltas: Tensor) -> None:
-        """Turn the eyeballs of a head (V, 3) float64 in its shapes (52, V, 3), in place."""
+        """Turn the eyeballs of a head (V, 3) float64 in its shapes (52 + C, V, 3), in place."""
         eyes = self.eyeballs(neutral)
         arms = eyes - box_centre(eyes)[:, None]
         moves = (arms[:, None] @ self._bends).float()
@@ -114,7 +113,7 @@ class Tongue:
         """Stretch the tongue's way so far that its pointed tip passes the lips, and part these, in place.
 
         Args:
-            neutral: (V, 3) float64 metres; `deltas` (52, V, 3) its shapes.
+            neutral: (V, 3) float64 metres; `deltas` (52 + C, V, 3) its shapes.
         """
         tongue, way = neutral[self._part], deltas[_TONGUE_OUT, self._part].double()
         tip = way[:, 2].argmax(keepdim=True)
@@ -137,18 +136,23 @@ def _rigid(before: FloatArray, after: FloatArray) -> FloatArray:
     return np.asarray((u @ flip @ vt).T)
 
 
-def _jaw_turn(teeth: FloatArray, data: HeadData, shapes: FloatArray) -> _Turn:
-    """Return the template's opening of the jaw: the lower teeth's rotation and a point of its axis."""
-    after = teeth + shapes[_JAW_OPEN, data.part("teeth_lower").vertices]
-    rotation = _rigid(teeth, after)
+def find_jaw_turn(teeth: FloatArray, opened: FloatArray) -> Turn:
+    """Return the template's opening of the jaw from its lower teeth, shut and open (N, 3): turn and axis."""
+    rotation = _rigid(teeth, opened)
     # Turning about x, the axis' y and z are where the motion vanishes.
-    shift = after.mean(0) - rotation @ teeth.mean(0)
+    shift = opened.mean(0) - rotation @ teeth.mean(0)
     centre = np.zeros(3)
     centre[1:] = np.linalg.solve(np.eye(2) - rotation[1:, 1:], shift[1:])
-    return _Turn(rotation, centre)
+    return Turn(rotation, centre)
 
 
-def _jaw_shares(rest: FloatArray, shapes: FloatArray, jaw: _Turn) -> dict[int, FloatArray]:
+def find_jaw_joint(rest: FloatArray, jaw: Turn) -> NDArray[np.int64]:
+    """Return the vertices of the skin (S, 3) that tell where the joint is on a head."""
+    from_axis = np.linalg.norm((rest - jaw.centre)[:, 1:], axis=1)
+    return np.flatnonzero((from_axis < _JOINT_REACH) & (np.abs(rest[:, 0]) > _JOINT_ASIDE))
+
+
+def find_jaw_shares(rest: FloatArray, shapes: FloatArray, jaw: Turn) -> dict[int, FloatArray]:
     """Return how far each skin vertex (S,) turns with the jaw: in jawOpen, and what mouthClose takes back."""
     whole = (rest - jaw.centre) @ (jaw.rotation - np.eye(3)).T
     size = np.maximum((whole**2).sum(1), 1e-12)
@@ -157,7 +161,12 @@ def _jaw_shares(rest: FloatArray, shapes: FloatArray, jaw: _Turn) -> dict[int, F
     return {_JAW_OPEN: opened.astype(np.float32), _MOUTH_CLOSE: (shut - opened).astype(np.float32)}
 
 
-def _gaze(ball: FloatArray, shape: FloatArray) -> FloatArray:
+def gaze_shapes(side: str) -> list[int]:
+    """Return the shapes, by index, that turn the eye of a side (Left, Right)."""
+    return [k for k, name in enumerate(ARKIT_NAMES) if name.startswith("eyeLook") and name.endswith(side)]
+
+
+def find_gaze_turn(ball: FloatArray, shape: FloatArray) -> FloatArray:
     """Return the rotation (3, 3) that takes an eyeball's iris as far as the shape does; (E, 3) each."""
     centre = 0.5 * (ball.min(0) + ball.max(0))
     front = np.argsort(-ball[:, 2])[:8]

@@ -139,6 +139,7 @@ def strip(*, facing: int, lift: float) -> MeshPart:
     return replace(
         HEAD.parts[0], name="lashes", material="lashes", positions=positions, quads=quads,
         uvs=positions[:, :2] / 4, uv_quads=quads, morph_deltas=np.zeros((52, 7, 3), np.float32),
+        joint_weights=np.eye(6, dtype=np.float32)[[2] * 7],
     )  # fmt: skip
 
 
@@ -152,6 +153,7 @@ def test_strips_with_two_sides_look_to_the_front_where_the_format_has_one() -> N
         quads=np.concatenate([ahead.quads, back.quads + 7]),
         uv_quads=np.concatenate([ahead.uv_quads, back.uv_quads + 7]),
         morph_deltas=np.zeros((52, 14, 3), np.float32),
+        joint_weights=np.eye(6, dtype=np.float32)[[2] * 14],
     )
     for part, looks in ((both, {1.0}), (replace(both, material="skin"), {1.0, -1.0})):
         lines = write_obj(Head(**{**vars(HEAD), "parts": (part,)})).decode().splitlines()

@@ -149,6 +149,7 @@ def test_morphs_of_a_part_with_triangles_poles_and_shapes_that_leave_it_alone(st
     part = MeshPart(
         name="cap", material="skin", positions=positions, quads=quads, uvs=positions[:, :2] / 4 + 0.5,
         uv_quads=quads, morph_deltas=deltas,
+        joint_weights=np.eye(6, dtype=np.float32)[[2] * len(positions)],
     )  # fmt: skip
     check_morphs(part, range(len(ARKIT_NAMES)))
 

@@ -13,6 +13,7 @@ import pytest
 from face3d import artifact_format
 from face3d.artifact_format import dump_facts, dump_result, load_facts, load_result, to_arrays
 from face3d.errors import ArtifactUnreadable
+from face3d.head import CORRECTIVE_NAMES
 from face3d.observed import EyeState, Observed
 from face3d.options import JobOptions
 from face3d.stage_results import DensePoints, FittedFront, FittedHead, NativeFace, PreprocessedPhoto
@@ -109,17 +110,17 @@ def test_facts_arrive_as_they_left() -> None:
 @pytest.mark.parametrize(("stage", "kind"), [("preprocess", PreprocessedPhoto), ("geometry", FittedHead)])
 def test_an_artifact_without_a_version_is_not_read(stage: str, kind: type[FittedHead]) -> None:
     data = (UNVERSIONED / f"{stage}.safetensors").read_bytes()
-    with pytest.raises(ArtifactUnreadable, match="format 0, this worker reads 1"):
+    with pytest.raises(ArtifactUnreadable, match="format 0, this worker reads 2"):
         load_result(kind, data)
 
 
 def test_an_artifact_of_a_newer_version_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr(artifact_format, "FORMAT_VERSION", 2)
+        newer.setattr(artifact_format, "FORMAT_VERSION", 3)
         result, facts = dump_result(photo()), dump_facts({})
-    with pytest.raises(ArtifactUnreadable, match="format 2, this worker reads 1"):
+    with pytest.raises(ArtifactUnreadable, match="format 3, this worker reads 2"):
         load_result(PreprocessedPhoto, result)
-    with pytest.raises(ArtifactUnreadable, match="format 2, this worker reads 1"):
+    with pytest.raises(ArtifactUnreadable, match="format 3, this worker reads 2"):
         load_facts(facts)
 
 
@@ -145,27 +146,33 @@ def test_damaged_artifacts_and_those_of_another_stage_are_not_read(data: bytes) 
         load_result(PreprocessedPhoto, data)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"format": 1}', b'{"format": 1, "facts": 3}'])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"format": 2}', b'{"format": 2, "facts": 3}'])
 def test_damaged_facts_are_not_read(data: bytes) -> None:
     with pytest.raises(ArtifactUnreadable):
         load_facts(data)
 
 
-def test_the_names_and_types_of_format_1_do_not_change() -> None:
+def test_the_names_and_types_of_format_2_do_not_change() -> None:
     """Who changes one writes another format: FORMAT_VERSION says so, and this list with it."""
-    assert artifact_format.FORMAT_VERSION == 1
+    assert artifact_format.FORMAT_VERSION == 2
+    assert CORRECTIVE_NAMES == ()
     own = {"photo": "uint8", "landmarks": "float32", "scores": "float32", "camera": "float64"}
     own |= {"observed": "uint8"}
     network = {f"network/{name}": "float32" for name in ("points", "deviation", "loadings")}
     view = {f"view/{name}": kind for name, kind in own.items()}
     found = {name: str(array.dtype) for name, array in to_arrays(photo()).items()}
     assert found == own | network | view
-    # A head's are those that were written before there was a version.
+    # A head's are those that were written before there was a version, its number of shapes, and joints.
     header = (UNVERSIONED / "geometry.safetensors").read_bytes()[8:]
     named = json.JSONDecoder().raw_decode(header.decode("latin-1"))[0]
     arrays = to_arrays(head())
     front = {name for name in arrays if name.startswith("front/")}
-    assert set(arrays) - front == set(named) - {"__metadata__"}
+    rig = {name for name in arrays if name.startswith("head/joint/")}
+    parts = {name.rsplit("/", 1)[0] for name in named if name.startswith("head/part/")}
+    new = {"head/shapes", *(f"{part}/joint_weights" for part in parts)}
+    assert set(arrays) - front - rig == (set(named) | new) - {"__metadata__"}
+    joint = {name for name in rig if name.startswith("head/joint/03/")}
+    assert joint == {f"head/joint/03/jaw/head/{name}" for name in ("position", "limits", "turn/jawOpen")}
     assert front == {
         *("front/positions", "front/triangles", "front/uvs", "front/placement", "front/coefficients"),
         *("front/deformation", "front/displacement", "front/albedo", "front/vertices", "front/neutral"),

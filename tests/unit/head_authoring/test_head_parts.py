@@ -13,6 +13,7 @@ from assets.preview.scene import aim_camera, pose_head
 from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
 from gpu_workers.head.ops.mesh import split_quads
 from gpu_workers.head.rigging.attachments import BoundParts, follow_lids
+from gpu_workers.head.rigging.skeleton import Skeleton
 from gpu_workers.head_authoring.quad_simplification import QuadMesh, coarsen
 from tests.unit.head.head_support import astronaut_geometry, head_data
 from tests.unit.head_authoring.topology_support import assert_manifold, find_open_loops, share_of_quads
@@ -38,6 +39,7 @@ def template() -> Head:
             uvs=part.uvs,
             uv_quads=part.uv_quads,
             morph_deltas=np.ascontiguousarray(data.actions[:, part.vertices]),
+            joint_weights=data.joint_weights[part.vertices],
             coarse=part.coarse,
         )
         for part in data.parts
@@ -46,7 +48,13 @@ def template() -> Head:
         focal=(1.0, 1.0), centre=(0.0, 0.0), rotation=np.eye(3, dtype=np.float32),
         translation=np.zeros(3, np.float32), width=1, height=1,
     )  # fmt: skip
-    return Head(parts=parts, camera=camera, expression=np.zeros(52, np.float32), expression_in_base=False)
+    return Head(
+        parts=parts,
+        joints=Skeleton(data).place(data.positions, 1.0),
+        camera=camera,
+        expression=np.zeros(52, np.float32),
+        expression_in_base=False,
+    )
 
 
 def heads() -> list[Head]:

@@ -58,6 +58,7 @@ def make_scene() -> tuple[HeadData, Head]:
         local_change_pairs=np.zeros((0, 2), np.int32),
         actions=np.concatenate([mesh.morph_deltas for mesh in meshes], axis=1),
         shapes=np.concatenate([mesh.morph_deltas for mesh in meshes], axis=1),
+        joint_weights=np.concatenate([mesh.joint_weights for mesh in meshes]),
         mirror_vertices=np.arange(len(positions), dtype=np.int32),
         masks={
             "face": (forward > -0.05).astype(np.float32),

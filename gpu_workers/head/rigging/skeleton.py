@@ -1,0 +1,136 @@
+"""The joints of a head: where they are on the template, and where they come to lie on a fitted head."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from face3d.head import ARKIT_NAMES, JOINT_NAMES, FloatArray, Joint
+from gpu_workers.head.model.head_template import HeadData
+from gpu_workers.head.rigging.jaw_gaze_tongue import (
+    EYES,
+    find_gaze_turn,
+    find_jaw_joint,
+    find_jaw_turn,
+    gaze_shapes,
+)
+
+#: Metres on the template. The head turns on the occipital condyles: 11 mm behind and 26 mm below the middle
+#: of the ear canals (Ewing and Thomas, Human head and neck response to impact acceleration, 1972), which are
+#: at y = -0.025, z = -0.070.
+HEAD_JOINT = (0.0, -0.051, -0.081)
+#: The neck turns where the seventh cervical vertebra lies on the first thoracic one: 120 mm below the
+#: condyles and 14 mm behind them (Thunnissen and others, Human volunteer head-neck response in frontal
+#: flexion, 1995).
+NECK_JOINT = (0.0, -0.171, -0.095)
+#: The root is the upper thorax, on which shoulders rest.
+_ROOT_BELOW_NECK = 0.050
+#: The head's joint follows the skin about the ear canals, the neck's what the skin is at the neck; metres.
+_EAR_CANAL, _EAR_REACH = (0.070, -0.025, -0.070), 0.025
+
+_PARENTS: Mapping[str, str | None] = {
+    "root": None, "neck": "root", "head": "neck", "jaw": "head", "eye_left": "head", "eye_right": "head",
+}  # fmt: skip
+_FREE = (-180.0, 180.0)
+#: Degrees about x, y, z. Neck and head together do 60 back, 50 forward, 80 to a side, 45 over (American
+#: Medical Association, Guides to the evaluation of permanent impairment); of that the upper two vertebrae,
+#: here the head's joint, have 25 and 20, 45, 10 (White and Panjabi, Clinical biomechanics of the spine,
+#: 1990).
+#: The jaw: 35 open, 8 aside (Ferrario and others, Active range of motion of the head and mandible, 2005).
+#: The eyes: as far as the lids stay closed on the ball (docs/design.md).
+_LIMITS: Mapping[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+    "root": (_FREE, _FREE, _FREE),
+    "neck": ((-35.0, 30.0), (-35.0, 35.0), (-35.0, 35.0)),
+    "head": ((-25.0, 20.0), (-45.0, 45.0), (-10.0, 10.0)),
+    "jaw": ((0.0, 35.0), (-8.0, 8.0), (0.0, 0.0)),
+    "eye_left": ((-25.0, 25.0), (-35.0, 35.0), (0.0, 0.0)),
+    "eye_right": ((-25.0, 25.0), (-35.0, 35.0), (0.0, 0.0)),
+}
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """What a joint is placed by."""
+
+    #: (3,) metres on the template.
+    place: NDArray[np.float64]
+    #: (N,) vertices that it moves with, and (3,) their mean on the template.
+    vertices: NDArray[np.int64]
+    mean: NDArray[np.float64]
+
+
+class Skeleton:
+    """Places the joints of heads of one topology."""
+
+    def __init__(self, data: HeadData) -> None:
+        rest, shapes = data.positions.astype(np.float64), data.shapes.astype(np.float64)
+        skin = rest[data.parts[0].vertices]
+        teeth = data.part("teeth_lower").vertices
+        jaw = find_jaw_turn(rest[teeth], rest[teeth] + shapes[ARKIT_NAMES.index("jawOpen"), teeth])
+        one_side = skin * np.where(skin[:, :1] < 0, [-1, 1, 1], 1)
+        ears = np.flatnonzero(np.linalg.norm(one_side - _EAR_CANAL, axis=1) < _EAR_REACH)
+        neck = np.flatnonzero(data.masks["neck"] > 0.5)
+        self._anchors = {
+            "neck": _anchor(NECK_JOINT, neck, rest),
+            "head": _anchor(HEAD_JOINT, ears, rest),
+            "jaw": _anchor(jaw.centre, find_jaw_joint(skin, jaw), rest),
+        }
+        self._eyes = {name: data.part(name).vertices for name in EYES.values()}
+        self._turns: dict[str, dict[str, tuple[float, float, float]]] = {
+            "jaw": {"jawOpen": _rotation_vector(jaw.rotation)}
+        }
+        for side, name in EYES.items():
+            eye = self._eyes[name]
+            self._turns[name] = {
+                ARKIT_NAMES[k]: _rotation_vector(find_gaze_turn(rest[eye], shapes[k, eye]))
+                for k in gaze_shapes(side)
+            }
+
+    def place(self, positions: FloatArray, scale: float) -> tuple[Joint, ...]:
+        """Return the joints of a head.
+
+        Args:
+            positions: (V, 3) metres, all vertices of the head.
+            scale: metres of the head to metres of the template.
+        """
+        places = {
+            name: positions[one.vertices].mean(0) + scale * (one.place - one.mean)
+            for name, one in self._anchors.items()
+        }
+        places["root"] = places["neck"] - [0, scale * _ROOT_BELOW_NECK, 0]
+        for name, rows in self._eyes.items():
+            eye = positions[rows]
+            places[name] = 0.5 * (eye.min(0) + eye.max(0))
+        # A head is asymmetric, its axis is not.
+        for name in ("root", "neck", "head", "jaw"):
+            places[name][0] = 0.0
+        return tuple(
+            Joint(
+                name=name,
+                parent=_PARENTS[name],
+                position=places[name].astype(np.float32),
+                limits=_LIMITS[name],
+                turns=self._turns.get(name, {}),
+            )
+            for name in JOINT_NAMES
+        )
+
+
+def _anchor(
+    place: tuple[float, float, float] | NDArray[np.floating],
+    vertices: NDArray[np.int64],
+    rest: NDArray[np.float64],
+) -> _Anchor:
+    return _Anchor(np.array(place), vertices, rest[vertices].mean(0))
+
+
+def _rotation_vector(rotation: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Return the axis times the angle, degrees, of a rotation (3, 3) of under 180 degrees."""
+    twice = np.array(
+        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+    )
+    sine = np.linalg.norm(twice) / 2
+    angle = np.degrees(np.arctan2(sine, (np.trace(rotation) - 1) / 2))
+    x, y, z = (twice / max(2 * sine, 1e-12) * angle).tolist()
+    return x, y, z
