@@ -91,7 +91,7 @@ def write_mtl(
     lines: list[str] = []
     for material in dict.fromkeys(part.material for part in head.parts):
         surface = find_surface(material)
-        *colour, alpha = surface.tint if surface.transparent and material not in maps else (1, 1, 1, 1)
+        *colour, alpha = (1, 1, 1, 1) if material in maps else surface.tint
         lines += [f"newmtl {material}", "Ka 0 0 0", "Kd {:g} {:g} {:g}".format(*colour)]
         lines += [*_describe_mirroring(surface), f"d {alpha:g}", "illum 2"]
         if material in maps:

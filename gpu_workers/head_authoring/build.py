@@ -34,6 +34,7 @@ from gpu_workers.head.ops.mesh import interpolate, split_quads
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
 from gpu_workers.head_authoring.blendshape_repair import repair_shapes
+from gpu_workers.head_authoring.bust import make_bust
 from gpu_workers.head_authoring.eyeballs import place_on_eyeball
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
 from gpu_workers.head_authoring.head_topology import (
@@ -125,7 +126,7 @@ def _build(source: AnnySource) -> HeadData:
         np.isin(told, basis),
     )
     positions, identity = positions[: len(vertices)], identity[:, : len(vertices)]
-    seam = find_seam(cut[0], positions[:skin_count])
+    seam = find_seam(cut[0], positions[:skin_count], mirror[:skin_count])
     positions[:skin_count] += level_neck(seam, positions[:skin_count])
     rows = list_rows(cut)
     for name in ("teeth_upper", "teeth_lower"):
@@ -141,6 +142,7 @@ def _build(source: AnnySource) -> HeadData:
     actions = np.stack([source.action(name, vertices) for name in ARKIT_NAMES])
     landmarks = interpolate(positions, landmark_vertices, table.weights)
     masks = skin_masks(source, cut[0], positions[:skin_count], landmarks)
+    masks["seam"] = seam.follow.sum(1)
     pinned = np.maximum(masks["neck"], (positions[:skin_count, 2] < -0.07).astype(float))
     spread = residual_map(
         positions[:skin_count],
@@ -152,8 +154,11 @@ def _build(source: AnnySource) -> HeadData:
     )
     eyeball_radius, iris_radius, iris_uv_radius = _iris(positions[rows["eye_left"]] - centres[0], landmarks)
     parts = assemble_parts(
-        cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius
+        cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius, seam
     )
+    coarse = parts.parts[0].coarse
+    if coarse is None:
+        raise ConfigurationError("the skin has no coarse level")
     landmark_vertices, landmark_weights = _place_irises(landmark_vertices, table.weights, landmarks, parts)
     whole_actions = parts.spread(actions)
     shapes = repair_shapes(parts.parts, parts.positions, whole_actions.astype(np.float64), parts.mirror)
@@ -161,6 +166,7 @@ def _build(source: AnnySource) -> HeadData:
     return HeadData(
         version=VERSION,
         parts=parts.parts,
+        bust=make_bust(source, mesh, cut[0], seam, parts.positions[:skin_count], middle, coarse.vertices),
         positions=parts.positions.astype(np.float32),
         identity=parts.spread(identity),
         local_changes=parts.spread(changes),

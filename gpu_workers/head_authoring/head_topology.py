@@ -126,8 +126,8 @@ class Seam:
     slope: float
 
 
-def find_seam(skin: CutPart, positions: FloatArray) -> Seam:
-    """Return the seam of the skin (S, 3) metres."""
+def find_seam(skin: CutPart, positions: FloatArray, mirror: IndexArray) -> Seam:
+    """Return the seam of the skin (S, 3) metres; `mirror` (S,) is each vertex' mirror image."""
     following = {int(a): int(b) for a, b in _open_edges(skin.quads)}
     start = int(np.flatnonzero(skin.source == SEAM_START[0])[0])
     loop = np.array(walk_loop(following, start))
@@ -137,6 +137,8 @@ def find_seam(skin: CutPart, positions: FloatArray) -> Seam:
     follow = np.zeros((len(positions), len(loop)))
     np.put_along_axis(follow, near, share, axis=1)
     follow[loop] = np.eye(len(loop))
+    # The loop begins on the midline: the other way round it is its own mirror image.
+    follow = 0.5 * (follow + follow[mirror][:, -np.arange(len(loop))])
     return Seam(loop, follow, float(np.polyfit(positions[loop, 2], positions[loop, 1], 1)[0]))
 
 
