@@ -89,7 +89,7 @@ def find_areas_across(parts: Sequence[MeshPart], places: Sequence[FloatArray]) -
     if "bust" not in names or "skin" not in names:
         return found
     pair = names.index("skin"), names.index("bust")
-    rims = [_find_rim(parts[index].quads) for index in pair]
+    rims = [find_rim(parts[index].quads) for index in pair]
     own, other = (parts[index].positions[rim] for index, rim in zip(pair, rims, strict=True))
     apart, nearest = cKDTree(other).query(own)
     meeting = apart < _MEETING
@@ -102,7 +102,7 @@ def find_areas_across(parts: Sequence[MeshPart], places: Sequence[FloatArray]) -
     return found
 
 
-def _find_rim(quads: IndexArray) -> NDArray[np.intp]:
+def find_rim(quads: IndexArray) -> NDArray[np.intp]:
     """Return the vertices of edges that only one face has."""
     following = np.roll(quads, -1, axis=1)
     real = (quads != following).ravel()

@@ -8,7 +8,9 @@ so that subdivision keeps the cuts' edges sharp.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
 from gpu_workers.head.model.head_template import BustData, PartData
@@ -34,8 +36,10 @@ _CHEST_START, _ARM_START = (1599, 8271), (8097, 8133)
 _CHEST_ABOVE = 0.012
 #: Metres over which the surface goes along with what is done to the chest's cut, an arm's and the seam.
 _CHEST_REACH, _ARM_REACH, _SEAM_REACH = 0.12, 0.06, 0.10
-#: Vertices of a loop that a vertex near it follows, and smoothing steps of a loop and of the neck's root.
-_NEIGHBOURS, _LOOP_SMOOTHING, _ROOT_SMOOTHING = 6, 3, 6
+#: Metres below the seam to which the root of the neck is bent anew.
+_ROOT_REACH = 0.05
+#: Vertices of a loop that a vertex near it follows, and smoothing steps of a loop.
+_NEIGHBOURS, _LOOP_SMOOTHING = 6, 3
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,7 @@ def _cut_surface(
     moved = head[hosts] - positions[: len(hosts)]
     positions = positions + _follow(positions, positions[: len(hosts)], _SEAM_REACH) @ moved
     positions[: len(hosts)] = head[hosts]
-    fixed = np.concatenate([np.arange(len(hosts)), *cuts])
-    positions = _smooth_root(positions, local, head[hosts], fixed)
+    positions = _smooth_root(positions, local, skin, head, hosts)
     positions = 0.5 * (positions + positions[mirror] * [-1, 1, 1])
     positions[: len(hosts)] = head[hosts]
     return _Surface(positions, local, hosts, (cuts[0], cuts[1], cuts[2]), mirror)
@@ -207,16 +210,32 @@ def _move_loop(positions: FloatArray, loop: IndexArray, target: FloatArray, reac
     return moved
 
 
-def _smooth_root(positions: FloatArray, quads: IndexArray, loop: FloatArray, fixed: IndexArray) -> FloatArray:
-    """Return the surface with the root of the neck smoothed, where body and neck were joined."""
-    pairs = np.concatenate([np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2)] * 2)
-    pairs[len(pairs) // 2 :] = pairs[len(pairs) // 2 :, ::-1]
-    pairs = np.unique(pairs, axis=0)
-    count = np.bincount(pairs[:, 0], minlength=len(positions))[:, None]
-    share = 0.5 * smoothstep(1 - cKDTree(loop).query(positions)[0] / _SEAM_REACH)[:, None]
-    share[fixed] = 0
-    for _ in range(_ROOT_SMOOTHING):
-        mean = np.zeros_like(positions)
-        np.add.at(mean, pairs[:, 0], positions[pairs[:, 1]])
-        positions = positions + share * (mean / count - positions)
-    return positions
+def _smooth_root(
+    surface: FloatArray, quads: IndexArray, skin: CutPart, head: FloatArray, hosts: IndexArray
+) -> FloatArray:
+    """Return the surface (V, 3) with the neck's root bent evenly: the neck runs on into it without a kink.
+
+    Between the skin above the seam and the shoulders, both of which stay, the squares of the change of the
+    surface's curvature (the Laplacian's Laplacian, uniform weights) are least.
+    """
+    number = np.full(len(head), -1)
+    number[hosts] = np.arange(len(hosts))
+    rest = np.flatnonzero(number < 0)
+    number[rest] = len(surface) + np.arange(len(rest))
+    whole = np.concatenate([surface, head[rest]])
+    faces = np.concatenate([quads, number[skin.quads]])
+    edges = np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+    adjacency = sp.coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (len(whole),) * 2)
+    adjacency = ((adjacency + adjacency.T) > 0).astype(np.float64).tocsr()
+    mean = sp.diags(1 / np.asarray(adjacency.sum(1)).ravel()) @ adjacency
+    laplacian = sp.identity(len(whole), format="csr") - mean
+    twice = (laplacian @ laplacian).tocsr()
+    free = np.zeros(len(whole), bool)
+    free[: len(surface)] = cKDTree(head[hosts]).query(surface)[0] < _ROOT_REACH
+    free[find_open_edges(quads).ravel()] = False
+    rows = twice[free]
+    smooth = whole.copy()
+    square = (rows[:, free].T @ rows[:, free]).tocsc()
+    known = rows[:, ~free] @ whole[~free]
+    smooth[free] = spsolve(square, -(rows[:, free].T @ known))
+    return smooth[: len(surface)]

@@ -35,6 +35,8 @@ _TONE_FROM, _TONE_TO, _PIECES = 0.002, 0.012, 48
 _TONE_BLUR = 2.0
 #: Points on an edge of the seam, and triangles of the neck that are tried for the nearest one.
 _POINTS, _TRIED = 8, 12
+#: Every so many texels are measured far from the seam, and metres by which those between may differ.
+_COARSE, _COARSE_ERROR = 4, 0.004
 #: Grains of pores in texels with their shares, as the neck's are (composition.py), and of the side on which
 #: patches are made: there they are as large on the bust as on the neck.
 _PORES, _PATCHES_SIDE = ((1.9, 0.6), (4.4, 0.8)), 512
@@ -113,16 +115,17 @@ def prepare_bust(data: HeadData, device: torch.device) -> BustPaint:
     raster, covered = rasterise_atlas(
         torch.from_numpy(part.uvs), torch.from_numpy(part.uv_triangles).long(), BUST_SIZE
     )
-    spots = interpolate(
+    shown = interpolate(
         torch.from_numpy(data.bust.positions), torch.from_numpy(part.triangles).long(), raster
     )
-    points = spots.numpy().reshape(-1, 3).astype(np.float64)
+    surface = shown.numpy().astype(np.float64)
     loop = data.positions[part.host_vertices].astype(np.float64)
-    distance, piece = _measure_seam(points, loop)
+    distance, piece = _measure_seam(surface, loop)
     near = np.flatnonzero(distance < _MIRRORED)
+    points = surface.reshape(-1, 3)[near]
     # What is continued between the charts is mirrored too, so that filtering meets no border.
     middle, normal = _fit_plane(loop)
-    image = points[near] - 2 * ((points[near] - middle) @ normal)[:, None] * normal
+    image = points - 2 * ((points - middle) @ normal)[:, None] * normal
     places = _find_on_skin(data, image)
     measured = (distance[near] > _TONE_FROM) & (distance[near] < _TONE_TO)
     measured &= covered.numpy().ravel()[near]
@@ -142,12 +145,21 @@ def prepare_bust(data: HeadData, device: torch.device) -> BustPaint:
     )
 
 
-def _measure_seam(points: FloatArray, loop: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return for points (N, 3) the distance from the seam (L, 3), and where along it, 0.._PIECES."""
+def _measure_seam(surface: FloatArray, loop: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return for texels (S, S, 3) the distance from the seam (L, 3), and where along it, 0.._PIECES: (S x S,).
+
+    Exact where the neck is mirrored; elsewhere every fourth texel tells for its neighbours, too.
+    """
     following = np.roll(loop, -1, axis=0)
     share = np.arange(_POINTS) / _POINTS
     dense = (loop[:, None] + share[:, None] * (following - loop)[:, None]).reshape(-1, 3)
-    distance, nearest = cKDTree(dense).query(points, workers=-1)
+    tree = cKDTree(dense)
+    distance, nearest = (
+        values.repeat(_COARSE, 0).repeat(_COARSE, 1).ravel()
+        for values in tree.query(surface[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE])
+    )
+    near = np.flatnonzero(distance < _MIRRORED + _COARSE_ERROR)
+    distance[near], nearest[near] = tree.query(surface.reshape(-1, 3)[near])
     return distance, nearest * (_PIECES / len(dense))
 
 
@@ -161,7 +173,7 @@ def _find_on_skin(data: HeadData, points: FloatArray) -> FloatArray:
     skin = data.part("skin")
     corners = data.positions[skin.vertices].astype(np.float64)[skin.triangles]
     low = np.flatnonzero(corners[..., 1].min(1) < points[:, 1].max() + 0.01)
-    _, tried = cKDTree(corners[low].mean(1)).query(points, k=_TRIED, workers=-1)
+    _, tried = cKDTree(corners[low].mean(1)).query(points, k=_TRIED)
     best, weights = np.full(len(points), np.inf), np.zeros((len(points), 3))
     triangle = np.zeros(len(points), np.int64)
     for column in tried.T:
