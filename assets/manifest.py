@@ -8,8 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from assets.skinning import describe_turns, name_joint
+from assets.slots import find_slots
 from face3d import __version__
-from face3d.head import Camera
+from face3d.head import Camera, FloatArray, Head, Joint
+from face3d.joint_limits import LIMIT_SOURCES
 from face3d.options import JobOptions
 from face3d.quality import VERDICTS, QualityReason, ReasonCode, read_reason, verdict_of
 from face3d.states import Quality
@@ -95,6 +98,30 @@ class ReasonEntry(_Document):
     limit: float | None
 
 
+class SlotEntry(_Document):
+    """A material slot: primitive of `head` in this order, or material of its parts' meshes."""
+
+    name: str
+    #: What of the head is in it, one after another; with `parts: separate` each is a mesh of that name.
+    parts: list[str]
+    #: Whose maps it has: `albedo_<maps>`, the skin's `albedo`; slots may share them.
+    maps: str
+
+
+class JointEntry(_Document):
+    """A joint of the skeleton, see face3d.head.Joint: metres, degrees about x, y, z."""
+
+    #: Of its node.
+    name: str
+    parent: str | None
+    #: At rest, which is the bind pose, in the frame of the head.
+    position: tuple[float, float, float]
+    limits_degrees: dict[str, tuple[float, float]]
+    limits_source: str
+    #: ARKit shape to the rotation vector that it stands for at 1.0.
+    turns_degrees: dict[str, tuple[float, float, float]]
+
+
 class Manifest(_Document):
     """The whole document."""
 
@@ -122,6 +149,16 @@ class Manifest(_Document):
     texel_shares: dict[str, float]
     #: Pixels a centimetre of the face: of the photo, and of the map.
     texel_density: dict[str, float]
+    #: Names of the keys of every mesh, in order.
+    keys: list[str]
+    #: Corrective to the two keys whose weights' product is its weight.
+    correctives: dict[str, tuple[str, str]]
+    #: Viseme to the ARKit shapes, and their weights, that its key is the sum of.
+    visemes: dict[str, dict[str, float]]
+    #: VRM 1.0's expressions as weights of ARKit shapes.
+    vrm_expressions: dict[str, dict[str, float]]
+    slots: list[SlotEntry]
+    skeleton: list[JointEntry]
     quality: QualityReport
     #: The same reasons as in `quality`, for programs.
     quality_reasons: list[ReasonEntry] = []
@@ -144,6 +181,33 @@ def describe_camera(camera: Camera) -> CameraEntry:
         width=camera.width,
         height=camera.height,
     )
+
+
+def describe_slots(head: Head) -> list[SlotEntry]:
+    """Return the entries of a head's slots."""
+    return [
+        SlotEntry(name=slot.name, parts=[part.name for part in slot.parts], maps=slot.material)
+        for slot in find_slots(head)
+    ]
+
+
+def describe_skeleton(joints: Iterable[Joint]) -> list[JointEntry]:
+    """Return joints' entries."""
+    return [
+        JointEntry(
+            name=name_joint(joint.name),
+            parent=name_joint(joint.parent) if joint.parent else None,
+            position=_round(joint.position),
+            limits_source=LIMIT_SOURCES[joint.name],
+            **describe_turns(joint),
+        )
+        for joint in joints
+    ]
+
+
+def _round(vector: FloatArray) -> tuple[float, float, float]:
+    x, y, z = (round(float(value), 7) for value in vector)
+    return x, y, z
 
 
 def collect_reasons(*stages: Mapping[str, Any]) -> list[QualityReason]:

@@ -14,6 +14,8 @@ class Surface:
     roughness: float
     #: Strength of its mirroring, of a plain dielectric's: little where lips shade what would be mirrored.
     specular: float = 1.0
+    #: What light passes through has a refractive index, from which `specular` follows; None: it is opaque.
+    refraction: float | None = None
     double_sided: bool = False
     #: How dark the preview's shadow is on it: less where much light is scattered from around.
     shadowed: float = 1.0
@@ -22,12 +24,37 @@ class Surface:
     #: Linear RGB and coverage of a material that has no map.
     tint: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 1.0)
 
+    @property
+    def mirroring_gain(self) -> float:
+        """What makes up for the coverage that readers multiply a clear surface's mirroring by."""
+        return 1 / self.tint[3] if self.refraction is not None else 1.0
+
+
+def mirror(refraction: float) -> float:
+    """Return what a surface mirrors of light that falls straight on it (Fresnel)."""
+    return ((refraction - 1) / (refraction + 1)) ** 2
+
+
+#: What a plain dielectric mirrors; refractive index 1.5.
+PLAIN_MIRRORED = mirror(1.5)
+#: Of the human cornea (Gullstrand's eye).
+_CORNEA_INDEX = 1.376
+#: Coverage and grey of a clear surface, seen by nobody: 3 % of pupil and white in readers without
+#: transmission, and in those that have it. Blender's shadow rays pass it, which glass would stop. What it
+#: mirrors is written stronger for it (`mirroring_gain`).
+_CLEAR_COVERAGE, _CLEAR_GREY = 0.08, 0.4
 
 #: Eyes are wet, but it is the cornea over them that mirrors: a sharp highlight on both would be a double one.
 _SURFACES = {
     "skin": Surface(roughness=0.55, specular=0.7),
     "eyes": Surface(roughness=0.45, shadowed=0.6),
-    "cornea": Surface(roughness=0.04, transparent=True, tint=(0.0, 0.0, 0.0, 0.2)),
+    "cornea": Surface(
+        roughness=0.02,
+        specular=mirror(_CORNEA_INDEX) / PLAIN_MIRRORED,
+        transparent=True,
+        refraction=_CORNEA_INDEX,
+        tint=(_CLEAR_GREY, _CLEAR_GREY, _CLEAR_GREY, _CLEAR_COVERAGE),
+    ),
     "mouth": Surface(roughness=0.3, specular=0.25, shadowed=0.25),
     "front": Surface(roughness=0.55, specular=0.7),
     # Seen from below: skin in the shade.

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from assets.mesh import TriangleMesh, find_areas, normalise, squared_lengths, sum_areas
 from face3d.head import FloatArray, IndexArray, MeshPart
 
-#: A morph moves a vertex, or turns its normal, when it does more than this: metres; length of the difference.
-SMALLEST_MOVE = 2e-6
-SMALLEST_TURN = 4e-3
+#: A key moves a vertex, or turns its normal, when it does more than this: metres; length of the difference.
+#: In a picture of 4096 pixels a head's pixel is 0.07 mm, and 0.6 degrees change a shade by 1 %. From here to
+#: three times as much a move grows from nothing to its own length: a step would be a crease where a reader
+#: finds normals itself.
+SMALLEST_MOVE = 5e-5
+SMALLEST_TURN = 1e-2
+_WHOLE_FROM = 3
 #: A block of a large part has eight shapes, one of a small part as many as make this number of vectors.
 _BLOCK_VECTORS = 30_000
 _KEPT_TOPOLOGIES = 64
@@ -50,15 +54,17 @@ class MorphFinder:
     """Finds the morphs of one part.
 
     Args:
-        part: its `morph_deltas` are read fastest where a vertex's lie beside each other in memory.
         mesh: the part's triangles.
+        deltas: (V, keys, 3) metres, float32, contiguous: what each key adds to the part's positions.
+        beyond: (V, 3) areas that faces of other parts add; see `mesh.find_areas_across`.
     """
 
-    def __init__(self, part: MeshPart, mesh: TriangleMesh) -> None:
+    def __init__(
+        self, part: MeshPart, mesh: TriangleMesh, deltas: FloatArray, beyond: FloatArray | None = None
+    ) -> None:
         self._positions, self._split = part.positions, mesh.vertices
         self._rings = _find_rings(np.ascontiguousarray(part.quads, np.int32).tobytes(), len(part.positions))
-        # (V, shapes, 3), of the shapes that move something.
-        deltas = np.ascontiguousarray(part.morph_deltas.transpose(1, 0, 2), np.float32)
+        # (V, keys, 3), of the keys that move something.
         x, y, z = (deltas != 0).transpose(2, 0, 1)
         moved = x | y | z
         self._moving = moved.any(axis=0)
@@ -69,6 +75,8 @@ class MorphFinder:
         self._moved = np.packbits(moved, axis=1)
         self._areas = find_areas(part.positions, part.quads)
         self._sums = sum_areas(self._areas, part.quads, len(part.positions))
+        if beyond is not None:
+            self._sums = self._sums + beyond
         #: (V, 3) unit normals of the part at rest.
         self.normals = normalise(self._sums)
 
@@ -149,14 +157,19 @@ def _make_unit(vectors: FloatArray) -> FloatArray:
 def _list_sparse(
     planes: FloatArray, smallest: float, source: IndexArray, copies: IndexArray, *, bounded: bool = False
 ) -> Iterator[SparseVectors]:
-    """Yield what is longer than `smallest` in each column.
+    """Yield what is longer than `smallest` in each column, faded in up to `_WHOLE_FROM` times that.
 
     Args:
-        planes: (3, V, C).
+        planes: (3, V, C), written anew.
         source: (K,) the row of `planes` of each split vertex.
         copies: (K,) their numbers.
     """
-    kept = np.ascontiguousarray((squared_lengths(planes) > smallest**2).take(source, axis=0).T)
+    lengths = squared_lengths(planes)
+    np.sqrt(lengths, out=lengths)
+    kept = np.ascontiguousarray((lengths > smallest).take(source, axis=0).T)
+    lengths -= smallest
+    lengths /= (_WHOLE_FROM - 1) * smallest
+    planes *= np.clip(lengths, 0, 1, out=lengths)
     columns = [np.ascontiguousarray(plane.take(source, axis=0).T) for plane in planes]
     for number, mask in enumerate(kept):
         rows = np.flatnonzero(mask)

@@ -52,8 +52,8 @@ def build_front(
         return files
     front = _as_head(head, face)
     texture = {name: data for name, data in textures.items() if name == _MATERIAL}
-    files["face_front.glb"] = write_glb(front, texture, generator=f"Face3D {__version__}")
-    files["face_front.obj"] = write_obj(front, material_file="face_front.mtl")
+    files["face_front.glb"] = write_glb(front, texture, parts="separate", generator=f"Face3D {__version__}")
+    files["face_front.obj"] = write_obj(front, parts="separate", material_file="face_front.mtl")
     maps = {name: name_map(name, options.texture_format) for name in texture}
     files["face_front.mtl"] = write_mtl(front, maps)
     return files

@@ -1,4 +1,4 @@
-"""head.obj and head.mtl: quads and UV seams kept, one object a part (Wavefront OBJ 3.0).
+"""head.obj and head.mtl: quads and UV seams kept, one object with its materials, or one a part (OBJ 3.0).
 
 The materials hold what Blender, three.js and MeshLab read alike, and nothing that one of them reads wrongly
 (docs/reference/consumers.md has the measurements):
@@ -17,43 +17,54 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from assets.materials import Surface, find_surface
-from assets.mesh import find_areas, find_normals
+from assets.materials import PLAIN_MIRRORED, Surface, find_surface
+from assets.mesh import find_areas, find_areas_across, find_normals
+from assets.slots import find_slots, name_slot
 from assets.text import write_decimals, write_tuples
 from face3d import srgb
 from face3d.head import Head, MeshPart
+from face3d.options import PartsLayout
 
 #: A normal's decimals: less than a hundredth of a degree.
 _NORMAL_DECIMALS = 4
-#: What a plain dielectric mirrors of light that falls straight on it; refractive index 1.5.
-_MIRRORED = 0.04
 #: The format's largest exponent.
 _SHARPEST = 1000.0
 _ADVICE = "# Blender: the normal and roughness maps go in by hand, as Non-Color images."
 
 
-def write_obj(head: Head, *, material_file: str = "head.mtl") -> bytes:
+def write_obj(head: Head, *, parts: PartsLayout = "merged", material_file: str = "head.mtl") -> bytes:
     """Return the head's base shape in metres; faces are quads but for the triangles of the topology.
+
+    Merged it is the object `head`, whose faces stand slot after slot; some readers make an object of every
+    `g` too, so there is none.
 
     Normals are those of head.glb: smooth within a part, one a vertex.
     """
     pieces = [f"mtllib {material_file}\n".encode("ascii")]
     vertex, uv = 1, 1
-    for part in map(_face_front, head.parts):
+    ordered = [part for slot in find_slots(head) for part in slot.parts] if parts == "merged" else head.parts
+    beyond = find_areas_across(ordered, [part.positions for part in ordered])
+    for index, (part, extra) in enumerate(zip(map(_face_front, ordered), beyond, strict=True)):
         corners = np.stack([part.quads + vertex, part.uv_quads + uv, part.quads + vertex], axis=-1)
         kept = np.ones(part.quads.shape, bool)
         # A triangle repeats its last corner.
         kept[:, 3] = part.quads[:, 2] != part.quads[:, 3]
         pieces += [
-            f"o {part.name}\ng {part.name}\nusemtl {part.material}\ns 1\n".encode("ascii"),
+            _begin(part, "head" if index == 0 else "") if parts == "merged" else _begin(part, part.name),
             write_decimals("v", part.positions),
             write_decimals("vt", part.uvs),
-            write_decimals("vn", find_normals(part.positions, part.quads), _NORMAL_DECIMALS),
+            write_decimals("vn", find_normals(part.positions, part.quads, extra), _NORMAL_DECIMALS),
             write_tuples("f", corners, kept),
         ]
         vertex += len(part.positions)
         uv += len(part.uvs)
     return b"".join(pieces)
+
+
+def _begin(part: MeshPart, name: str) -> bytes:
+    """Return the lines before a part: those of an object, if there is a name of one, and its material."""
+    named = f"o {name}\n" if name else ""
+    return f"{named}usemtl {name_slot(part)}\ns 1\n".encode("ascii")
 
 
 def _face_front(part: MeshPart) -> MeshPart:
@@ -89,10 +100,11 @@ def write_mtl(
         normal: the file name of the skin's normal map.
     """
     lines: list[str] = []
-    for material in dict.fromkeys(part.material for part in head.parts):
+    for slot in find_slots(head):
+        material = slot.material
         surface = find_surface(material)
         *colour, alpha = (1, 1, 1, 1) if material in maps else surface.tint
-        lines += [f"newmtl {material}", "Ka 0 0 0", "Kd {:g} {:g} {:g}".format(*colour)]
+        lines += [f"newmtl {slot.name}", "Ka 0 0 0", "Kd {:g} {:g} {:g}".format(*colour)]
         lines += [*_describe_mirroring(surface), f"d {alpha:g}", "illum 2"]
         if material in maps:
             lines.append(f"map_Kd {maps[material]}")
@@ -110,7 +122,7 @@ def _describe_mirroring(surface: Surface) -> list[str]:
     three.js reads `Ks` as sRGB and takes it for what is mirrored of light that falls straight on it. Blender
     takes it as it is, and multiplies by twice of it what follows from `Ni`; `Pr` is its roughness.
     """
-    mirrored = _MIRRORED * surface.specular
+    mirrored = min(1.0, PLAIN_MIRRORED * surface.specular * surface.mirroring_gain)
     strength = float(srgb.encode(np.asarray(mirrored)))
     root = math.sqrt(mirrored / (2 * strength))
     # Blinn-Phong exponent of the same highlight width.

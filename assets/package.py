@@ -9,6 +9,7 @@ import numpy as np
 
 from assets.coverage import split_coverage
 from assets.gltf import write_glb
+from assets.keys import list_formulas, list_keys
 from assets.levels import head_at_level
 from assets.manifest import (
     EngineEntry,
@@ -21,6 +22,8 @@ from assets.manifest import (
     describe_camera,
     describe_file,
     describe_reasons,
+    describe_skeleton,
+    describe_slots,
     dump_options,
     grade,
     list_labels,
@@ -40,9 +43,10 @@ from assets.obj import write_mtl, write_obj
 from assets.preview.picture import render_preview
 from assets.seam import describe_seam
 from face3d import __version__
-from face3d.head import ARKIT_NAMES, Head
+from face3d.head import ARKIT_NAMES, VISEME_NAMES, Head
 from face3d.options import JobOptions, LevelOfDetail
 from face3d.stage_results import ByteArray, Facts, FittedHead, PreprocessedPhoto
+from face3d.visemes import VISEME_RECIPES, VRM_RECIPES
 
 #: The levels of detail that format `lods` adds, each in a file of its own.
 _EXTRA_LEVELS: tuple[LevelOfDetail, ...] = (1, 2)
@@ -104,6 +108,12 @@ def build_asset(
         expression_in_base=head.expression_in_base,
         texel_shares=baked.get("texel_shares", {}),
         texel_density=baked.get("texel_density", {}),
+        keys=list(list_keys(head)),
+        correctives=list_formulas(head),
+        visemes={name: dict(recipe) for name, recipe in VISEME_RECIPES.items()},
+        vrm_expressions={name: dict(recipe) for name, recipe in VRM_RECIPES.items()},
+        slots=describe_slots(head),
+        skeleton=describe_skeleton(head.joints),
         quality=QualityReport(
             verdict=grade(geometry.facts, baked),
             reasons=list_labels(geometry.facts, baked),
@@ -147,11 +157,14 @@ def _write_shapes(
         if "preview" in options.formats:
             drawn = beside.submit(render_preview, photo, delivered, textures, lines)
         if "glb" in options.formats:
-            yield "head.glb", write_glb(delivered, textures, generator=generator)
+            yield "head.glb", write_glb(delivered, textures, parts=options.parts, generator=generator)
         if "lods" in options.formats:
             for level in _EXTRA_LEVELS:
                 finer_or_coarser = head_at_level(head, level)
-                yield f"head_lod{level}.glb", write_glb(finer_or_coarser, textures, generator=generator)
+                yield (
+                    f"head_lod{level}.glb",
+                    write_glb(finer_or_coarser, textures, parts=options.parts, generator=generator),
+                )
         if "obj" in options.formats:
             yield from _write_obj_files(delivered, textures, options)
         if drawn is not None:
@@ -162,7 +175,7 @@ def _write_obj_files(
     head: Head, textures: Mapping[str, bytes], options: JobOptions
 ) -> Iterator[tuple[str, bytes]]:
     """Yield head.obj, the pictures that only head.mtl needs, and head.mtl."""
-    yield "head.obj", write_obj(head)
+    yield "head.obj", write_obj(head, parts=options.parts)
     maps, coverage = {}, {}
     for material in dict.fromkeys(part.material for part in head.parts):
         if material not in textures:
@@ -200,7 +213,7 @@ def list_facts(
         lines.append((", ".join(named), " / ".join(f"{100 * shares[name]:.0f} %" for name in named)))
     if errors := geometry.get("reprojection_error"):
         lines.append(("landmarks, of eye distance", f"{100 * errors['final']:.2f} %"))
-    lines.append(("shapes", f"{len(ARKIT_NAMES)} ARKit"))
+    lines.append(("shapes", f"{len(ARKIT_NAMES)} ARKit, {len(VISEME_NAMES)} visemes"))
     return lines
 
 

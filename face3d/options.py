@@ -30,6 +30,7 @@ InputSize = Literal[1280, 960, 2048, 4096, 7680]
 CompileMode = Literal["auto", "off", "reduce-overhead", "max-autotune"]
 AssetFormat = Literal["glb", "obj", "maps", "preview", "lods", "front"]
 LevelOfDetail = Literal[0, 1, 2]
+PartsLayout = Literal["merged", "separate"]
 BustMode = Literal["auto", "on", "off"]
 
 #: Names that option `gpu-type` takes; `any` lets the router choose.
@@ -55,6 +56,7 @@ class JobOptions(BaseModel):
     expression: Literal["neutral", "photo"] = "neutral"
     compile: CompileMode = "auto"
     lod: LevelOfDetail = 0
+    parts: PartsLayout = "merged"
     bust: BustMode = "auto"
     formats: tuple[AssetFormat, ...] = ("glb", "obj", "maps", "preview")
     view_of: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT)
@@ -125,6 +127,8 @@ def allowed_values(option: str) -> str:
             return ", ".join(get_args(CompileMode))
         case "lod":
             return ", ".join(str(level) for level in get_args(LevelOfDetail))
+        case "parts":
+            return ", ".join(get_args(PartsLayout))
         case "bust":
             return ", ".join(get_args(BustMode))
         case "formats":

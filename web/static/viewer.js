@@ -51,8 +51,19 @@ export async function showHead(place, model) {
     element.addEventListener("load", resolve, { once: true });
     element.addEventListener("error", () => reject(new Error("The head cannot be shown here.")), { once: true });
   }).finally(() => URL.revokeObjectURL(url));
+  clearCorneas(element);
   if (!calm.matches) sway(element);
   return element;
+}
+
+/** Make what lets light through solid glass: its file says a thin film, for readers that know no transmission. */
+function clearCorneas(element) {
+  sceneOf(element)?.traverse(({ material }) => {
+    if (!(material?.transmission > 0)) return;
+    material.color.setScalar(1);
+    material.specularColor.setScalar(1);
+    Object.assign(material, { opacity: 1, transparent: false, needsUpdate: true });
+  });
 }
 
 /** Turn the head slowly from side to side until someone takes hold of it. */
@@ -89,14 +100,24 @@ export function offerShapes(form, element) {
   return rows.length > 0;
 }
 
+// A head is one mesh, whose materials are meshes of their own here, or a mesh a part: all have the same keys.
 function setShapes(element, meshes, names, weight) {
   for (const mesh of meshes) {
     for (const name of names) {
       const index = mesh.morphTargetDictionary[name];
       if (index !== undefined) mesh.morphTargetInfluences[index] = weight;
     }
+    applyCorrectives(mesh);
   }
   sceneOf(element).queueRender();
+}
+
+/** Give each corrective `A__B` the product of its two keys' weights: what their sum alone gets wrong. */
+function applyCorrectives({ morphTargetDictionary: keys, morphTargetInfluences: weights }) {
+  for (const [name, index] of Object.entries(keys)) {
+    const [one, other] = name.split("__").map((part) => keys[part]);
+    if (one !== undefined && other !== undefined) weights[index] = weights[one] * weights[other];
+  }
 }
 
 // model-viewer has no public way to shapes; its three.js scene lies behind a symbol of this name.

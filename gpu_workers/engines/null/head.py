@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from face3d.head import ARKIT_NAMES, JOINT_NAMES, Camera, FloatArray, Head, IndexArray, Joint, MeshPart
+from face3d.joint_limits import JOINT_LIMITS
 
 #: Half axes of the skull and radius of an eyeball, metres.
 SKULL = (0.075, 0.115, 0.095)
@@ -24,7 +25,6 @@ _JOINTS: Mapping[str, tuple[str | None, tuple[float, float, float]]] = {
 }
 #: Degrees that the jaw opens, and that an eye turns about x and y.
 _JAW_OPENS, _EYE_LOOKS = 20.0, {"Down": (15, 0), "In": (0, -20), "Out": (0, 20), "Up": (-15, 0)}
-_LIMIT = (-35.0, 35.0)
 
 
 def make_head(*, expression_in_base: bool = False, eye_material: str = "eyes") -> Head:
@@ -63,7 +63,7 @@ def _make_joints() -> tuple[Joint, ...]:
             name=name,
             parent=_JOINTS[name][0],
             position=np.array(_JOINTS[name][1], np.float32),
-            limits=(_LIMIT, _LIMIT, _LIMIT),
+            limits=JOINT_LIMITS[name],
             turns=turns.get(name, {}),
         )
         for name in JOINT_NAMES

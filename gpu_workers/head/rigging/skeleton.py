@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face3d.head import ARKIT_NAMES, JOINT_NAMES, FloatArray, Joint
+from face3d.joint_limits import JOINT_LIMITS
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.rigging.jaw_gaze_tongue import (
     EYES,
@@ -32,21 +33,6 @@ _EAR_CANAL, _EAR_REACH = (0.070, -0.025, -0.070), 0.025
 _PARENTS: Mapping[str, str | None] = {
     "root": None, "neck": "root", "head": "neck", "jaw": "head", "eye_left": "head", "eye_right": "head",
 }  # fmt: skip
-_FREE = (-180.0, 180.0)
-#: Degrees about x, y, z. Neck and head together do 60 back, 50 forward, 80 to a side, 45 over (American
-#: Medical Association, Guides to the evaluation of permanent impairment); of that the upper two vertebrae,
-#: here the head's joint, have 25 and 20, 45, 10 (White and Panjabi, Clinical biomechanics of the spine,
-#: 1990).
-#: The jaw: 35 open, 8 aside (Ferrario and others, Active range of motion of the head and mandible, 2005).
-#: The eyes: as far as the lids stay closed on the ball (docs/design.md).
-_LIMITS: Mapping[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
-    "root": (_FREE, _FREE, _FREE),
-    "neck": ((-35.0, 30.0), (-35.0, 35.0), (-35.0, 35.0)),
-    "head": ((-25.0, 20.0), (-45.0, 45.0), (-10.0, 10.0)),
-    "jaw": ((0.0, 35.0), (-8.0, 8.0), (0.0, 0.0)),
-    "eye_left": ((-25.0, 25.0), (-35.0, 35.0), (0.0, 0.0)),
-    "eye_right": ((-25.0, 25.0), (-35.0, 35.0), (0.0, 0.0)),
-}
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,7 @@ class Skeleton:
                 name=name,
                 parent=_PARENTS[name],
                 position=places[name].astype(np.float32),
-                limits=_LIMITS[name],
+                limits=JOINT_LIMITS[name],
                 turns=self._turns.get(name, {}),
             )
             for name in JOINT_NAMES

@@ -35,7 +35,7 @@ _TONE_FROM, _TONE_TO, _PIECES = 0.002, 0.012, 48
 _TONE_BLUR = 2.0
 #: Points on an edge of the seam, and triangles of the neck that are tried for the nearest one.
 _POINTS, _TRIED = 8, 12
-#: Every so many texels are measured far from the seam, and metres by which those between may differ.
+#: Every N texels are measured far from the seam, and metres by which those between may differ.
 _COARSE, _COARSE_ERROR = 4, 0.004
 #: Grains of pores in texels with their shares, as the neck's are (composition.py), and of the side on which
 #: patches are made: there they are as large on the bust as on the neck.
@@ -110,15 +110,18 @@ def _blur_round(values: Tensor) -> Tensor:
 
 
 def prepare_bust(data: HeadData, device: torch.device) -> BustPaint:
-    """Return the constant parts of the bust's map (two seconds)."""
+    """Return the constant parts of the bust's map (five seconds of a core)."""
     part = data.bust.part
-    raster, covered = rasterise_atlas(
-        torch.from_numpy(part.uvs), torch.from_numpy(part.uv_triangles).long(), BUST_SIZE
+    raster, _ = rasterise_atlas(
+        torch.from_numpy(part.uvs), torch.from_numpy(part.uv_triangles).long(), BUST_SIZE // 2
     )
     shown = interpolate(
         torch.from_numpy(data.bust.positions), torch.from_numpy(part.triangles).long(), raster
     )
-    surface = shown.numpy().astype(np.float64)
+    finer = functional.interpolate(
+        shown.permute(2, 0, 1)[None], scale_factor=2, mode="bilinear", align_corners=False
+    )[0]
+    surface = finer.permute(1, 2, 0).numpy().astype(np.float64)
     loop = data.positions[part.host_vertices].astype(np.float64)
     distance, piece = _measure_seam(surface, loop)
     near = np.flatnonzero(distance < _MIRRORED)
@@ -128,7 +131,6 @@ def prepare_bust(data: HeadData, device: torch.device) -> BustPaint:
     image = points - 2 * ((points - middle) @ normal)[:, None] * normal
     places = _find_on_skin(data, image)
     measured = (distance[near] > _TONE_FROM) & (distance[near] < _TONE_TO)
-    measured &= covered.numpy().ravel()[near]
 
     def send(values: FloatArray) -> Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(device)
@@ -146,7 +148,7 @@ def prepare_bust(data: HeadData, device: torch.device) -> BustPaint:
 
 
 def _measure_seam(surface: FloatArray, loop: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return for texels (S, S, 3) the distance from the seam (L, 3), and where along it, 0.._PIECES: (S x S,).
+    """Return for texels (S, S, 3) the distance from the seam (L, 3), and where along it, 0.._PIECES: (S²,).
 
     Exact where the neck is mirrored; elsewhere every fourth texel tells for its neighbours, too.
     """

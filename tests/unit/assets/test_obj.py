@@ -17,13 +17,14 @@ from assets.materials import find_surface
 from assets.mesh import find_areas, find_normals
 from assets.obj import write_mtl, write_obj
 from face3d.head import Head, MeshPart
-from face3d.options import JobOptions
+from face3d.options import JobOptions, PartsLayout
 from tests.unit.assets.test_package import build
 from tests.unit.assets.test_shapes import HEAD, clear_head
 
 
-def test_obj_keeps_quads_parts_and_uvs() -> None:
-    lines = write_obj(HEAD).decode().splitlines()
+@pytest.mark.parametrize("parts", ["merged", "separate"])
+def test_obj_keeps_quads_parts_and_uvs(parts: PartsLayout) -> None:
+    lines = write_obj(HEAD, parts=parts).decode().splitlines()
     vertices = np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
     uvs = np.array([line.split()[1:] for line in lines if line.startswith("vt ")], float)
     np.testing.assert_allclose(vertices, np.concatenate([p.positions for p in HEAD.parts]), atol=1e-6)
@@ -46,7 +47,10 @@ def test_obj_keeps_quads_parts_and_uvs() -> None:
         for v, u in list(zip(quad, uv, strict=True))[: len(set(quad))]
     ]
     np.testing.assert_allclose(triples, flat, atol=1e-6)
-    assert [line for line in lines if line.startswith("o ")] == [f"o {part.name}" for part in HEAD.parts]
+    objects = [line for line in lines if line.startswith(("o ", "g "))]
+    assert objects == (["o head"] if parts == "merged" else [f"o {part.name}" for part in HEAD.parts])
+    used = [line for line in lines if line.startswith("usemtl ")]
+    assert used == ["usemtl skin", "usemtl eyes", "usemtl eyes"]
 
 
 def read_mtl(text: str) -> dict[str, dict[str, str]]:
@@ -77,11 +81,11 @@ def test_every_material_is_as_rough_as_in_the_glb_without_pictures_that_blender_
         clear_head(), {"skin": "albedo.png", "lashes": "l.png"}, {"lashes": "c.png"}, normal="n.png"
     )
     materials = read_mtl(text.decode())
-    assert list(materials) == ["skin", "eyes", "cornea", "lashes"]
+    assert list(materials) == ["skin", "eyes", "corneas", "lashes"]
     for name, one in materials.items():
-        assert float(one["Pr"]) == find_surface(name).roughness
+        assert float(one["Pr"]) == find_surface(name.replace("corneas", "cornea")).roughness
         assert not {"map_Bump", "map_Pr", "bump"} & one.keys()
-    assert float(materials["cornea"]["d"]) == 0.2
+    assert float(materials["corneas"]["d"]) < 0.1
 
 
 @pytest.mark.parametrize("material", ["skin", "eyes", "lashes"])

@@ -10,13 +10,14 @@ import pytest
 from assets.manifest import EngineEntry, Source, StageEntry, describe_file
 from assets.maps import encode_maps, select_asset_maps
 from assets.package import build_asset, list_facts
-from face3d.head import ARKIT_NAMES, Head
+from face3d.head import ARKIT_NAMES, VISEME_NAMES, Head
 from face3d.options import JobOptions
 from face3d.quality import ReasonCode, judge, state
 from face3d.stage_results import FittedHead, SurfaceImages
 from gpu_workers.engines.null.engine import NullEngine
 from gpu_workers.engines.null.head import make_head
 from gpu_workers.photo_limits import PhotoLimits
+from tests.unit.assets.glb_support import read_glb
 
 
 def build(
@@ -81,6 +82,16 @@ def test_manifest_tells_every_file() -> None:
     assert manifest["scale_from"] == "iris"
     assert set(manifest["expression"]) == set(ARKIT_NAMES)
     assert len(manifest["landmarks"]) == 5
+    assert manifest["keys"] == [*ARKIT_NAMES, *VISEME_NAMES]
+    assert set(manifest["visemes"]) == set(VISEME_NAMES)
+    assert {"happy", "neutral", "aa", "blinkLeft", "lookRight"} < set(manifest["vrm_expressions"])
+    assert manifest["slots"] == [
+        {"name": "skin", "parts": ["skin"], "maps": "skin"},
+        {"name": "eyes", "parts": ["eye_left", "eye_right"], "maps": "eyes"},
+    ]
+    assert manifest["skeleton"][3]["name"] == "jaw_joint"
+    assert manifest["skeleton"][3]["turns_degrees"] == {"jawOpen": [20, 0, 0]}
+    assert all(joint["limits_source"] for joint in manifest["skeleton"])
     assert sum(manifest["texel_shares"].values()) == pytest.approx(1)
 
 
@@ -151,6 +162,16 @@ def test_levels_of_detail_are_delivered_as_asked() -> None:
     assert "head.obj" not in files
     assert len(files["head.glb"]) > 1.5 * len(files["head_lod1.glb"])
     assert set(json.loads(files["manifest.json"])["files"]) >= {"head_lod1.glb", "head_lod2.glb"}
+
+
+def test_parts_are_one_object_or_an_object_each() -> None:
+    for parts, objects in (("merged", ["head"]), ("separate", ["skin", "eye_left", "eye_right"])):
+        files = build(JobOptions(engine="null", formats=("glb", "obj", "lods"), parts=parts))
+        for name in ("head.glb", "head_lod1.glb", "head_lod2.glb"):
+            document, _ = read_glb(files[name])
+            assert [mesh["name"] for mesh in document["meshes"]] == objects
+        lines = files["head.obj"].decode().splitlines()
+        assert [line[2:] for line in lines if line.startswith("o ")] == objects
 
 
 def test_files_that_the_caller_copies_are_in_the_manifest_only() -> None:

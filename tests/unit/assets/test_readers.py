@@ -16,7 +16,9 @@ from assets.levels import head_at_level
 from assets.mesh import find_normals, split_vertices
 from assets.tangents import find_tangents
 from face3d.head import MeshPart
-from tests.unit.assets.test_shapes import HEAD, TEXTURES, read_accessor, read_glb
+from face3d.options import LevelOfDetail, PartsLayout
+from tests.unit.assets.glb_support import read_accessor, read_glb
+from tests.unit.assets.test_shapes import HEAD, TEXTURES
 
 #: No shape moves its eyes, as brows and cheeks leave those of a real head alone.
 QUIET = replace(
@@ -24,14 +26,17 @@ QUIET = replace(
 )
 
 
+@pytest.mark.parametrize("parts", ["merged", "separate"])
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_assimp_opens_every_level_whole(level: int, tmp_path: Path) -> None:
+def test_assimp_opens_every_level_whole(level: LevelOfDetail, parts: PartsLayout, tmp_path: Path) -> None:
     head = head_at_level(QUIET, level)
     path = tmp_path / "head.glb"
-    path.write_bytes(write_glb(head, {**TEXTURES, "skin.normal": TEXTURES["skin"]}))
+    path.write_bytes(write_glb(head, {**TEXTURES, "skin.normal": TEXTURES["skin"]}, parts=parts))
     meshes = assimp_py.import_file(str(path), 0).meshes
     found = {mesh.name: mesh.num_vertices for mesh in meshes}
-    assert found == {part.name: len(split_vertices(part).vertices) for part in head.parts}
+    counts = {part.name: len(split_vertices(part).vertices) for part in head.parts}
+    skin, left, right = counts.values()
+    assert found == (counts if parts == "separate" else {"head-0": skin, "head-1": left + right})
 
 
 def test_no_accessor_leaves_to_the_reader_what_some_readers_lack() -> None:
@@ -40,8 +45,8 @@ def test_no_accessor_leaves_to_the_reader_what_some_readers_lack() -> None:
     sparse = [accessor["sparse"] for accessor in document["accessors"] if "sparse" in accessor]
     assert all("bufferView" in accessor or "sparse" in accessor for accessor in document["accessors"])
     assert {part["byteOffset"] for one in sparse for part in (one["indices"], one["values"])} == {0}
-    for mesh in document["meshes"][1:]:
-        for target in mesh["primitives"][0]["targets"]:
+    for mesh in document["meshes"]:
+        for target in mesh["primitives"][1]["targets"]:
             for index in target.values():
                 assert not read_accessor(document, binary, index).any()
                 assert document["accessors"][index]["sparse"]["count"] == 1, "a still shape costs one zero"
@@ -81,7 +86,7 @@ def test_a_part_with_a_normal_map_has_mikkelsen_s_tangents(mirrored: bool) -> No
             replace(part, uvs=part.uvs * np.float32([-1, 1]) + np.float32([1, 0])) for part in parts
         )
     document, binary = read_glb(
-        write_glb(replace(HEAD, parts=parts), {**TEXTURES, "skin.normal": TEXTURES["skin"]})
+        write_glb(replace(HEAD, parts=parts), {**TEXTURES, "skin.normal": TEXTURES["skin"]}, parts="separate")
     )
     for mesh, part in zip(document["meshes"], parts, strict=True):
         attributes = mesh["primitives"][0]["attributes"]

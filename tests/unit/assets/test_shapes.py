@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import struct
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,11 +12,14 @@ import pytest
 
 from assets.gltf import write_glb
 from assets.jpeg import encode_jpeg
+from assets.keys import find_deltas
 from assets.maps import encode_embedded_map
 from assets.mesh import find_normals, split_quads, split_vertices
 from assets.morphs import SMALLEST_MOVE, SMALLEST_TURN, MorphFinder
-from face3d.head import ARKIT_NAMES, Head, MeshPart
+from face3d.head import ARKIT_NAMES, VISEME_NAMES, Head, MeshPart
+from face3d.options import PartsLayout
 from gpu_workers.engines.null.head import make_head
+from tests.unit.assets.glb_support import read_accessor, read_glb
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAD = make_head()
@@ -27,57 +29,26 @@ TEXTURES = {
 }
 
 
-def read_glb(data: bytes) -> tuple[dict, bytes]:
-    magic, version, total = struct.unpack_from("<4sII", data)
-    assert (magic, version, total) == (b"glTF", 2, len(data))
-    (length,) = struct.unpack_from("<I", data, 12)
-    return json.loads(data[20 : 20 + length]), data[20 + length + 8 :]
-
-
-def read_accessor(document: dict, binary: bytes, index: int) -> np.ndarray:
-    accessor = document["accessors"][index]
-    types = {5126: np.float32, 5125: np.uint32, 5123: np.uint16}
-    columns = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
-
-    def view(number: int, kind: type) -> np.ndarray:
-        part = document["bufferViews"][number]
-        return np.frombuffer(binary, kind, part["byteLength"] // np.dtype(kind).itemsize, part["byteOffset"])
-
-    kind = types[accessor["componentType"]]
-    if "bufferView" in accessor:
-        values = view(accessor["bufferView"], kind).reshape(-1, columns).copy()
-    else:
-        values = np.zeros((accessor["count"], columns), kind)
-    if "sparse" in accessor:
-        indices = accessor["sparse"]["indices"]
-        rows = view(indices["bufferView"], types[indices["componentType"]])
-        values[rows] = view(accessor["sparse"]["values"]["bufferView"], kind).reshape(-1, columns)
-    assert len(values) == accessor["count"]
-    if "min" in accessor:
-        np.testing.assert_allclose(values.min(0), accessor["min"], atol=0)
-        np.testing.assert_allclose(values.max(0), accessor["max"], atol=0)
-    return values
-
-
 @pytest.fixture(scope="module")
 def glb() -> bytes:
     return write_glb(HEAD, TEXTURES, copyright_text="nobody")
 
 
-def test_every_part_is_a_named_mesh_with_all_shapes(glb: bytes) -> None:
-    document, binary = read_glb(glb)
+def test_every_part_is_a_named_mesh_with_all_shapes() -> None:
+    document, binary = read_glb(write_glb(HEAD, TEXTURES, parts="separate"))
     assert [mesh["name"] for mesh in document["meshes"]] == [part.name for part in HEAD.parts]
-    assert {node["name"] for node in document["nodes"]} == {"head", *(part.name for part in HEAD.parts)}
+    with_mesh = [node["name"] for node in document["nodes"] if "mesh" in node]
+    assert with_mesh == [part.name for part in HEAD.parts]
     assert [material["name"] for material in document["materials"]] == ["skin", "eyes"]
     for mesh, part in zip(document["meshes"], HEAD.parts, strict=True):
-        assert tuple(mesh["extras"]["targetNames"]) == ARKIT_NAMES
+        assert tuple(mesh["extras"]["targetNames"][:52]) == ARKIT_NAMES
         (primitive,) = mesh["primitives"]
         split = split_vertices(part)
         positions = read_accessor(document, binary, primitive["attributes"]["POSITION"])
         np.testing.assert_array_equal(positions, part.positions[split.vertices])
-        for k, target in enumerate(primitive["targets"]):
+        for k, target in enumerate(primitive["targets"][:52]):
             moved = read_accessor(document, binary, target["POSITION"])
-            np.testing.assert_allclose(moved, part.morph_deltas[k][split.vertices], atol=2.1e-6)
+            np.testing.assert_allclose(moved, part.morph_deltas[k][split.vertices], atol=5.7e-5)
 
 
 def test_morphed_normals_are_those_of_the_morphed_mesh(glb: bytes) -> None:
@@ -89,7 +60,7 @@ def test_morphed_normals_are_those_of_the_morphed_mesh(glb: bytes) -> None:
     k = ARKIT_NAMES.index("jawOpen")
     turned = base + read_accessor(document, binary, primitive["targets"][k]["NORMAL"])
     expected = find_normals(part.positions + part.morph_deltas[k], part.quads)
-    np.testing.assert_allclose(turned, expected[split.vertices], atol=5e-3)
+    np.testing.assert_allclose(turned, expected[split.vertices], atol=1.2e-2)
 
 
 def plain_normals(positions: np.ndarray, quads: np.ndarray) -> np.ndarray:
@@ -105,22 +76,23 @@ def plain_normals(positions: np.ndarray, quads: np.ndarray) -> np.ndarray:
 def check_morphs(part: MeshPart, shapes: Sequence[int]) -> None:
     """Compare the morphs of some shapes with plain arithmetic on unsplit vertices."""
     split = split_vertices(part)
-    finder = MorphFinder(part, split)
+    finder = MorphFinder(part, split, find_deltas(part))
     rest = plain_normals(part.positions, part.quads)
     np.testing.assert_allclose(finder.normals, rest, atol=1e-5)
     morphs = list(finder.find_all())
-    assert len(morphs) == len(ARKIT_NAMES)
+    assert len(morphs) == len(ARKIT_NAMES) + len(VISEME_NAMES)
     for k in shapes:
         deltas = part.morph_deltas[k]
         expected = plain_normals(part.positions + deltas, part.quads) - rest
         for found, plain, smallest, atol in (
-            (morphs[k].moves, deltas, SMALLEST_MOVE, 0),
+            (morphs[k].moves, deltas, SMALLEST_MOVE, 1e-8),
             (morphs[k].turns, expected, SMALLEST_TURN, 1e-5),
         ):
             wanted = plain[split.vertices]
-            np.testing.assert_allclose(
-                found.vectors, wanted[found.vertices], rtol=1e-6 if atol else 0, atol=atol
-            )
+            missing = np.linalg.norm(found.vectors - wanted[found.vertices], axis=1)
+            assert missing.max(initial=0) <= 1.13 * smallest + atol
+            whole = np.linalg.norm(found.vectors, axis=1) > 3 * smallest + atol
+            assert missing[whole].max(initial=0) <= atol
             assert (np.diff(found.vertices) > 0).all()
             left_out = np.delete(np.linalg.norm(wanted, axis=1), found.vertices)
             assert left_out.max(initial=0) <= smallest + atol
@@ -143,7 +115,7 @@ def test_morphs_of_a_part_with_triangles_poles_and_shapes_that_leave_it_alone(st
         [[0, i + 1, (i + 1) % 6 + 1, (i + 1) % 6 + 1] for i in range(6)] + [[1, 7, 8, 2]], np.int32
     )
     deltas = np.zeros((len(ARKIT_NAMES), len(positions), 3), np.float32)
-    deltas[3, 0], deltas[3, 8], deltas[20, 7], deltas[51] = (0.1, 0, 0), (1e-6, 0, 0), (0, 0.2, 0.4), 0.05
+    deltas[3, 0], deltas[3, 8], deltas[20, 7], deltas[51] = (0.1, 0, 0), (1e-5, 0, 0), (0, 0.2, 0.4), 0.05
     if storage == "by vertex":
         deltas = np.ascontiguousarray(deltas.transpose(1, 0, 2)).transpose(1, 0, 2)
     part = MeshPart(
@@ -156,7 +128,7 @@ def test_morphs_of_a_part_with_triangles_poles_and_shapes_that_leave_it_alone(st
 
 def test_threads_that_share_the_shapes_change_nothing(glb: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     for threads in (1, 3):
-        monkeypatch.setattr("assets.gltf.ARRAY_THREADS", threads)
+        monkeypatch.setattr("assets.pieces.ARRAY_THREADS", threads)
         assert write_glb(HEAD, TEXTURES, copyright_text="nobody") == glb
 
 
@@ -190,7 +162,8 @@ def test_further_maps_of_the_skin_are_its_normals_occlusion_and_roughness() -> N
 def clear_head() -> Head:
     """A head with two transparent parts: a cornea, which has no map, and lashes, which have one."""
     left, right = (replace(HEAD.part(f"eye_{side}"), name=f"cornea_{side}") for side in ("left", "right"))
-    parts = (*HEAD.parts, replace(left, material="cornea"), replace(right, material="lashes"))
+    lashes = replace(right, name="lashes_right", material="lashes")
+    parts = (*HEAD.parts, replace(left, material="cornea"), lashes)
     return replace(HEAD, parts=parts)
 
 
@@ -199,14 +172,21 @@ def test_corneas_and_lashes_are_blended() -> None:
     document, _ = read_glb(write_glb(clear_head(), {**TEXTURES, "lashes": coverage}))
     materials = {material["name"]: material for material in document["materials"]}
     assert [name for name, material in materials.items() if material.get("alphaMode") == "BLEND"] == [
-        "cornea", "lashes",
+        "corneas", "lashes",
     ]  # fmt: skip
-    cornea = materials["cornea"]["pbrMetallicRoughness"]
-    assert cornea["baseColorFactor"][3] < 0.3
+    cornea = materials["corneas"]["pbrMetallicRoughness"]
+    assert cornea["baseColorFactor"][3] < 0.1, "a film that nobody sees, where transmission is not known"
+    extensions = materials["corneas"]["extensions"]
+    assert extensions["KHR_materials_transmission"] == {"transmissionFactor": 1.0}
+    assert extensions["KHR_materials_ior"] == {"ior": 1.376}
+    (mirroring,) = set(extensions["KHR_materials_specular"]["specularColorFactor"])
+    assert mirroring * cornea["baseColorFactor"][3] == pytest.approx(1), "coverage takes no highlight away"
     assert cornea["roughnessFactor"] < 0.1 < materials["eyes"]["pbrMetallicRoughness"]["roughnessFactor"]
     image = document["images"][materials["lashes"]["pbrMetallicRoughness"]["baseColorTexture"]["index"]]
     assert image["mimeType"] == "image/png"
-    assert document["extensionsUsed"] == ["KHR_materials_specular"], "lashes hardly mirror"
+    used = ["KHR_materials_ior", "KHR_materials_specular", "KHR_materials_transmission"]
+    assert document["extensionsUsed"] == used
+    assert "extensionsRequired" not in document
     assert "KHR_materials_specular" in materials["lashes"]["extensions"]
 
 
@@ -223,10 +203,11 @@ def test_triangles_of_a_mixed_mesh() -> None:
 
 
 @pytest.mark.validator
+@pytest.mark.parametrize("parts", ["merged", "separate"])
 @pytest.mark.parametrize("maps", [False, True])
-def test_khronos_validator_finds_nothing(maps: bool, tmp_path: Path) -> None:
+def test_khronos_validator_finds_nothing(maps: bool, parts: PartsLayout, tmp_path: Path) -> None:
     further = {"skin.normal": TEXTURES["skin"], "skin.orm": TEXTURES["eyes"]} if maps else {}
-    glb = write_glb(clear_head(), {**TEXTURES, **further}, copyright_text="nobody")
+    glb = write_glb(clear_head(), {**TEXTURES, **further}, parts=parts, copyright_text="nobody")
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from assets import gltf
+from assets import pieces
 from assets.gltf import write_glb
 from assets.levels import head_at_level
 from assets.maps import iterate_maps, select_embedded_maps
@@ -48,8 +48,8 @@ def test_shapes_and_preview_are_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     photo = np.full((64, 64, 3), 90, np.uint8)
     made = []
     for threads in (1, 5):
-        for module in (gltf, picture):
+        for module in (pieces, picture):
             monkeypatch.setattr(module, "ARRAY_THREADS", threads)
-        monkeypatch.setattr(gltf, "_SMALL_PART", 10)
+        monkeypatch.setattr(pieces, "_SMALL_PART", 10)
         made.append((write_glb(head, textures), render_preview(photo, head, textures)))
     assert made[0] == made[1]
