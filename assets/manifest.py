@@ -67,6 +67,17 @@ class CameraEntry(_Document):
     height: int
 
 
+class SeamEntry(_Document):
+    """The open edge of the neck, where a body can be joined on: one loop of the part's vertices."""
+
+    part: str
+    #: On the level of detail of `head.glb`; a position counts once.
+    vertices: int
+    planar: bool
+    #: The part whose rim lies on the loop, vertex on vertex.
+    closed_by: str
+
+
 class QualityReport(_Document):
     """The worst verdict of all reasons, and the reasons in a few words each."""
 
@@ -126,6 +137,8 @@ class Manifest(_Document):
     frame: str = "metres, x to the person's left, y up, z out of the face, origin midway between the eyeballs"
     scale_from: str
     camera: CameraEntry
+    #: None where an engine's head has none.
+    seam: SeamEntry | None = None
     #: (N, 2 or 3) pixels of the preprocessed photo.
     landmarks: list[list[float]]
     #: Names as the engine gives them.

@@ -57,6 +57,9 @@ _SURFACES = {
     ),
     "mouth": Surface(roughness=0.3, specular=0.25, shadowed=0.25),
     "front": Surface(roughness=0.55, specular=0.7),
+    # Seen from below: skin in the shade.
+    "neck_cap": Surface(roughness=0.9, specular=0.3, tint=(0.26, 0.15, 0.115, 1.0)),
+    "bust": Surface(roughness=0.52, specular=0.7),
     "lashes": Surface(roughness=0.6, specular=0.3, double_sided=True, transparent=True),
 }
 _PLAIN = Surface(roughness=0.5)

@@ -1,14 +1,19 @@
 """A part's quads as real-time formats want them: triangles, a vertex a (position, uv) pair, normals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from face3d.head import FloatArray, IndexArray, MeshPart
 
 #: A head has a dozen parts, on three levels of detail.
 _KEPT_TOPOLOGIES = 64
+#: Metres: vertices of two parts that are so near are one.
+_MEETING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +75,55 @@ def _split_topology(quad_data: bytes, uv_data: bytes, uvs: int) -> _Split:
     return found
 
 
-def find_normals(positions: FloatArray, quads: IndexArray) -> FloatArray:
+def find_areas_across(parts: Sequence[MeshPart], places: Sequence[FloatArray]) -> list[FloatArray | None]:
+    """Return for each part what the faces across its seam add to its vertices' area vectors, or None.
+
+    Skin and bust are parts of their own that meet in a seam: with the areas of both the shading runs on over
+    it. A head without a bust has no such seam.
+
+    Args:
+        places: (V, 3) of each part, of the pose and frame in which normals are wanted.
+    """
+    found: list[FloatArray | None] = [None] * len(parts)
+    names = [part.name for part in parts]
+    if "bust" not in names or "skin" not in names:
+        return found
+    pair = names.index("skin"), names.index("bust")
+    rims = [find_rim(parts[index].quads) for index in pair]
+    own, other = (parts[index].positions[rim] for index, rim in zip(pair, rims, strict=True))
+    apart, nearest = cKDTree(other).query(own)
+    meeting = apart < _MEETING
+    rows = rims[0][meeting], rims[1][nearest[meeting]]
+    areas = [sum_areas(find_areas(places[k], parts[k].quads), parts[k].quads, len(places[k])) for k in pair]
+    for here, there in ((0, 1), (1, 0)):
+        beyond = np.zeros_like(areas[here])
+        beyond[rows[here]] = areas[there][rows[there]]
+        found[pair[here]] = beyond
+    return found
+
+
+def find_rim(quads: IndexArray) -> NDArray[np.intp]:
+    """Return the vertices of edges that only one face has."""
+    following = np.roll(quads, -1, axis=1)
+    real = (quads != following).ravel()
+    span = np.int64(quads.max()) + 1
+    keys = (np.minimum(quads, following) * span + np.maximum(quads, following)).ravel()[real]
+    edges, count = np.unique(keys, return_counts=True)
+    return np.unique(np.concatenate(np.divmod(edges[count == 1], span)))
+
+
+def find_normals(positions: FloatArray, quads: IndexArray, beyond: FloatArray | None = None) -> FloatArray:
     """Return unit vertex normals, area weighted.
 
     Args:
         positions: (V, 3).
         quads: (F, 4); a triangle repeats its last index.
+        beyond: (V, 3) areas that faces of other parts add; see `find_areas_across`.
     Returns:
         (V, 3); a vertex without area looks along +z.
     """
-    return normalise(sum_areas(find_areas(positions, quads), quads, len(positions)))
+    sums = sum_areas(find_areas(positions, quads), quads, len(positions))
+    return normalise(sums if beyond is None else sums + beyond)
 
 
 def find_areas(positions: FloatArray, quads: IndexArray) -> FloatArray:

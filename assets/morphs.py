@@ -56,9 +56,12 @@ class MorphFinder:
     Args:
         mesh: the part's triangles.
         deltas: (V, keys, 3) metres, float32, contiguous: what each key adds to the part's positions.
+        beyond: (V, 3) areas that faces of other parts add; see `mesh.find_areas_across`.
     """
 
-    def __init__(self, part: MeshPart, mesh: TriangleMesh, deltas: FloatArray) -> None:
+    def __init__(
+        self, part: MeshPart, mesh: TriangleMesh, deltas: FloatArray, beyond: FloatArray | None = None
+    ) -> None:
         self._positions, self._split = part.positions, mesh.vertices
         self._rings = _find_rings(np.ascontiguousarray(part.quads, np.int32).tobytes(), len(part.positions))
         # (V, keys, 3), of the keys that move something.
@@ -72,6 +75,8 @@ class MorphFinder:
         self._moved = np.packbits(moved, axis=1)
         self._areas = find_areas(part.positions, part.quads)
         self._sums = sum_areas(self._areas, part.quads, len(part.positions))
+        if beyond is not None:
+            self._sums = self._sums + beyond
         #: (V, 3) unit normals of the part at rest.
         self.normals = normalise(self._sums)
 

@@ -18,7 +18,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from assets.materials import PLAIN_MIRRORED, Surface, find_surface
-from assets.mesh import find_areas, find_normals
+from assets.mesh import find_areas, find_areas_across, find_normals
 from assets.slots import find_slots, name_slot
 from assets.text import write_decimals, write_tuples
 from face3d import srgb
@@ -43,7 +43,8 @@ def write_obj(head: Head, *, parts: PartsLayout = "merged", material_file: str =
     pieces = [f"mtllib {material_file}\n".encode("ascii")]
     vertex, uv = 1, 1
     ordered = [part for slot in find_slots(head) for part in slot.parts] if parts == "merged" else head.parts
-    for index, part in enumerate(map(_face_front, ordered)):
+    beyond = find_areas_across(ordered, [part.positions for part in ordered])
+    for index, (part, extra) in enumerate(zip(map(_face_front, ordered), beyond, strict=True)):
         corners = np.stack([part.quads + vertex, part.uv_quads + uv, part.quads + vertex], axis=-1)
         kept = np.ones(part.quads.shape, bool)
         # A triangle repeats its last corner.
@@ -52,7 +53,7 @@ def write_obj(head: Head, *, parts: PartsLayout = "merged", material_file: str =
             _begin(part, "head" if index == 0 else "") if parts == "merged" else _begin(part, part.name),
             write_decimals("v", part.positions),
             write_decimals("vt", part.uvs),
-            write_decimals("vn", find_normals(part.positions, part.quads), _NORMAL_DECIMALS),
+            write_decimals("vn", find_normals(part.positions, part.quads, extra), _NORMAL_DECIMALS),
             write_tuples("f", corners, kept),
         ]
         vertex += len(part.positions)
@@ -102,7 +103,7 @@ def write_mtl(
     for slot in find_slots(head):
         material = slot.material
         surface = find_surface(material)
-        *colour, alpha = surface.tint if surface.transparent and material not in maps else (1, 1, 1, 1)
+        *colour, alpha = (1, 1, 1, 1) if material in maps else surface.tint
         lines += [f"newmtl {slot.name}", "Ka 0 0 0", "Kd {:g} {:g} {:g}".format(*colour)]
         lines += [*_describe_mirroring(surface), f"d {alpha:g}", "illum 2"]
         if material in maps:

@@ -41,6 +41,7 @@ from assets.materials import (
 from assets.native_face import build_front
 from assets.obj import write_mtl, write_obj
 from assets.preview.picture import render_preview
+from assets.seam import describe_seam
 from face3d import __version__
 from face3d.head import ARKIT_NAMES, VISEME_NAMES, Head
 from face3d.options import JobOptions, LevelOfDetail
@@ -100,6 +101,7 @@ def build_asset(
         files=dict(sorted(entries.items())),
         scale_from=str(geometry.facts.get("scale_from", "template")),
         camera=describe_camera(head.camera),
+        seam=describe_seam(head, options.lod),
         landmarks=np.round(np.asarray(prepared.landmarks, np.float64), 2).tolist(),
         identity=_find_identity(geometry.facts),
         expression={n: round(float(w), 4) for n, w in zip(ARKIT_NAMES, head.expression, strict=True)},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.keys import find_deltas
-from assets.mesh import TriangleMesh, split_vertices
+from assets.mesh import TriangleMesh, find_areas_across, split_vertices
 from assets.morphs import Morph, MorphFinder, SparseVectors
 from assets.threads import ARRAY_THREADS
 from face3d.head import FloatArray, Head, IndexArray, MeshPart
@@ -37,8 +37,10 @@ def find_pieces(head: Head) -> list[Piece]:
     """Return a piece a part, in their order."""
     splits = [split_vertices(part) for part in head.parts]
     # Normals are found on unsplit vertices, so that shading does not break at UV seams.
+    beyond = find_areas_across(head.parts, [part.positions for part in head.parts])
     finders = [
-        MorphFinder(part, mesh, find_deltas(part)) for part, mesh in zip(head.parts, splits, strict=True)
+        MorphFinder(part, mesh, find_deltas(part), extra)
+        for part, mesh, extra in zip(head.parts, splits, beyond, strict=True)
     ]
     with ThreadPoolExecutor(ARRAY_THREADS) as pool:
         large = [len(part.positions) > _SMALL_PART for part in head.parts]

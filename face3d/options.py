@@ -4,7 +4,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -31,6 +31,7 @@ CompileMode = Literal["auto", "off", "reduce-overhead", "max-autotune"]
 AssetFormat = Literal["glb", "obj", "maps", "preview", "lods", "front"]
 LevelOfDetail = Literal[0, 1, 2]
 PartsLayout = Literal["merged", "separate"]
+BustMode = Literal["auto", "on", "off"]
 
 #: Names that option `gpu-type` takes; `any` lets the router choose.
 GPU_TYPE_NAMES = ("cpu", "a100", "a800", "v100", "t4", "h100", "h200", "l4", "l40s")
@@ -56,6 +57,7 @@ class JobOptions(BaseModel):
     compile: CompileMode = "auto"
     lod: LevelOfDetail = 0
     parts: PartsLayout = "merged"
+    bust: BustMode = "auto"
     formats: tuple[AssetFormat, ...] = ("glb", "obj", "maps", "preview")
     view_of: str | None = Field(default=None, min_length=1, max_length=_MAX_TEXT)
     ref: str | None = Field(default=None, max_length=200)
@@ -127,6 +129,8 @@ def allowed_values(option: str) -> str:
             return ", ".join(str(level) for level in get_args(LevelOfDetail))
         case "parts":
             return ", ".join(get_args(PartsLayout))
+        case "bust":
+            return ", ".join(get_args(BustMode))
         case "formats":
             return (
                 "a comma-separated list of " + ", ".join(get_args(AssetFormat)) + " (front: engine hrn only)"
@@ -180,6 +184,15 @@ def parse_options(raw: Mapping[str, str], *, defaults: Mapping[str, str] | None 
             value=str(raw.get(name, ""))[:100],
             limit=allowed_values(name),
         ) from error
+
+
+def bust_is_on(options: JobOptions, facts: Mapping[str, Any]) -> bool:
+    """Tell whether the head is delivered with shoulders.
+
+    Args:
+        facts: of the photo (`PreprocessedPhoto.facts`): with `hair_below_jaw` there is hair to lie on them.
+    """
+    return options.bust == "on" or (options.bust == "auto" and bool(facts.get("hair_below_jaw", False)))
 
 
 def is_text(value: str) -> bool:

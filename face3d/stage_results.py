@@ -126,6 +126,8 @@ class BakedMaps:
     #: (S', S', 3) uint8, as the following; None where the engine's head has no such material.
     eyes: ByteArray | None = None
     mouth: ByteArray | None = None
+    #: Where the head has a bust.
+    bust: ByteArray | None = None
     #: (S', S', 4) uint8, the fourth channel coverage.
     lashes: ByteArray | None = None
     #: (S, S, 3) uint8, of `FittedHead.native_face`.
@@ -140,6 +142,7 @@ class BakedMaps:
             "skin": self.skin,
             "eyes": self.eyes,
             "mouth": self.mouth,
+            "bust": self.bust,
             "lashes": self.lashes,
             "front": self.front,
         }

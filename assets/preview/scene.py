@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.mesh import find_normals, split_vertices
+from assets.mesh import find_areas_across, find_normals, split_vertices
 from assets.tangents import find_tangents
 from face3d.head import ARKIT_NAMES, Camera, FloatArray, Head, IndexArray, MeshPart, add_correctives
 
@@ -100,10 +100,13 @@ def pose_head(head: Head, camera: Camera, *, weights: FloatArray | None = None) 
     meshes = [split_vertices(part) for part in head.parts]
     upright = np.array([1, -1, -1], np.float32)
     first = 0
-    for index, (part, mesh) in enumerate(zip(head.parts, meshes, strict=True)):
-        placed = (_pose(part, whole) @ camera.rotation.T + camera.translation) * upright
-        moved = placed.astype(np.float32)
-        smooth = find_normals(moved, part.quads)
+    places = [
+        ((_pose(part, whole) @ camera.rotation.T + camera.translation) * upright).astype(np.float32)
+        for part in head.parts
+    ]
+    beyond = find_areas_across(head.parts, places)
+    for index, (part, mesh, moved) in enumerate(zip(head.parts, meshes, places, strict=True)):
+        smooth = find_normals(moved, part.quads, beyond[index])
         points.append(moved[mesh.vertices])
         normals.append(smooth[mesh.vertices])
         frames = find_tangents(points[-1], normals[-1], mesh.uvs, mesh.triangles)

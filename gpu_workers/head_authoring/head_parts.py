@@ -15,7 +15,9 @@ from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.corneas import make_corneas
 from gpu_workers.head_authoring.eyeballs import make_eyeballs
 from gpu_workers.head_authoring.eyelashes import Lashes, make_lashes
-from gpu_workers.head_authoring.head_topology import MIRROR_PART, CutPart, find_lid_rim, pair_sides
+from gpu_workers.head_authoring.head_topology import MIRROR_PART, CutPart, Seam, find_lid_rim, pair_sides
+from gpu_workers.head_authoring.loop_fill import span_loop
+from gpu_workers.head_authoring.neck_cap import NeckCap, make_neck_cap
 from gpu_workers.head_authoring.procedural_part import MadePart, follow_affinely
 from gpu_workers.head_authoring.quad_simplification import QuadMesh, coarsen
 from gpu_workers.head_authoring.teeth import make_teeth
@@ -90,6 +92,7 @@ def assemble_parts(
     masks: Mapping[str, FloatArray],
     eyeball_radius: float,
     iris_radius: float,
+    seam: Seam,
 ) -> AssembledParts:
     """Return the head's parts in the order of PART_MATERIALS.
 
@@ -118,6 +121,8 @@ def assemble_parts(
     for name in PART_MATERIALS:
         if name in layouts:
             one = _from_cut(by_name[name], positions[rows[name]], rows[name], layouts[name])
+        elif name == "neck_cap":
+            one = _from_cap(make_neck_cap(seam.loop, positions[rows["skin"]]), rows["skin"])
         elif name in lashes:
             one = _from_lashes(lashes[name], rows[f"eye_{name.rsplit('_', 1)[1]}"], positions)
         else:
@@ -166,6 +171,13 @@ def _from_made(part: MadePart, hosts: IndexArray, host_positions: FloatArray) ->
     return _Built(data, part.positions, hosts, follow_affinely(part.positions, host_positions))
 
 
+def _from_cap(cap: NeckCap, skin: IndexArray) -> _Built:
+    data = _part(
+        cap.part.name, cap.part.quads, cap.part.uvs, cap.part.uv_quads, np.full(len(cap.weights), -1)
+    )
+    return _Built(data, cap.part.positions, skin[cap.hosts], cap.weights)
+
+
 def _from_lashes(lashes: Lashes, eye: IndexArray, positions: FloatArray) -> _Built:
     hosts, local = np.unique(lashes.hosts, return_inverse=True)
     weights = np.zeros((len(lashes.hosts), len(hosts)))
@@ -205,6 +217,12 @@ def _with_hosts(built: list[_Built]) -> tuple[PartData, ...]:
             eye = by_name[part.name.replace("cornea", "eye")]
             hosts = np.arange(eye.part.first, eye.part.first + eye.part.count)
             weights, offsets = follow_affinely(one.positions, eye.positions), np.zeros((0, 3))
+        elif part.name == "neck_cap":
+            hosts, weights, offsets = (
+                np.array([place[int(row)] for row in one.hosts]),
+                one.weights,
+                np.zeros((0, 3)),
+            )
         else:
             parts.append(part)
             continue
@@ -231,7 +249,11 @@ def _with_coarse_levels(
     for part in parts:
         share = _COARSE_SHARES.get(part.name.split("_", maxsplit=1)[0])
         opposite = MIRROR_PART.get(part.name, "")
-        if share is None:
+        if part.name == "neck_cap":
+            skin = levels["skin"]
+            kept = np.isin(part.host_vertices, skin.vertices) if skin else np.ones(0)
+            levels[part.name] = span_loop(np.flatnonzero(kept))
+        elif share is None:
             levels[part.name] = None
         elif levels.get(opposite) is not None:
             levels[part.name] = _mirror_level(levels[opposite])

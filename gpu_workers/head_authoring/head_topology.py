@@ -1,7 +1,7 @@
 """Cuts the head out of MakeHuman's body mesh: skin, two whole eyes, tongue, two rows of teeth.
 
 The skin is four UV islands of the body (face and skull, mouth interior, two eye sockets) and the neck down
-to a level cut, which ends it in one planar edge loop.
+to an edge loop of the body that runs square to the neck, from the nape down to the throat: the seam.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from face3d.errors import ConfigurationError
+from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.ops.mesh import connected_labels, walk_loop
+from gpu_workers.head_authoring.edge_loops import EdgeLoops, split_by_loops
 from gpu_workers.head_authoring.makehuman_source import BaseMesh
 
 FloatArray = NDArray[np.float64]
@@ -26,10 +28,14 @@ _GROUPS = {
     "teeth_upper": "helper-upper-teeth",
     "teeth_lower": "helper-lower-teeth",
 }
-#: The neck is cut by the plane y = height + slope * z of the base mesh (metres).
-_CUT_HEIGHT = 0.604
-_CUT_SLOPE = 0.06
-_EDGE_SMOOTHING = 8
+#: Vertices of base.obj that the seam begins with: the middle of the nape, and the next to the left.
+SEAM_START = (857, 7724)
+#: What lies above the plane y = height + slope * z of the base mesh (metres) counts in the identity basis.
+_BASIS_HEIGHT, _BASIS_SLOPE = 0.604, 0.06
+#: Smoothing steps of the seam, and how far up the neck what is done to it fades out, metres.
+_SEAM_SMOOTHING, SEAM_REACH = 4, 0.035
+#: Vertices of the seam that a vertex near it follows.
+_SEAM_NEIGHBOURS = 4
 #: Each part's mirror image.
 MIRROR_PART = {
     f"{name}_{side}": f"{name}_{other}"
@@ -88,33 +94,77 @@ def _skin_regions(mesh: BaseMesh, quads: IndexArray, uv_quads: IndexArray) -> ND
             regions[chosen] = "socket_left" if low[0] > 0 else "socket_right"
     if sorted(set(regions)) != ["", "face", "mouth", "socket_left", "socket_right"]:
         raise ConfigurationError("base.obj is not the expected MakeHuman mesh")
-    above = (regions == "") & (centres[:, 1] > _cut_level(centres)) & (np.abs(centres[:, 0]) < 0.1)
-    regions[above] = "neck"
+    seam = EdgeLoops(quads).walk(*SEAM_START)
+    above = split_by_loops(quads, [seam], np.flatnonzero(regions == "face"))
+    regions[above & (regions == "")] = "neck"
     return regions
 
 
-def _cut_level(positions: FloatArray) -> FloatArray:
-    return np.asarray(_CUT_HEIGHT + _CUT_SLOPE * positions[:, 2])
+def basis_vertices(mesh: BaseMesh, cut: tuple[CutPart, ...]) -> IndexArray:
+    """Return the vertices of base.obj, ascending, on which the identity components are found.
 
-
-def level_neck(skin: CutPart, positions: FloatArray) -> FloatArray:
-    """Return the displacement (S, 3) that makes the open edge of the neck planar and smooth.
-
-    Args:
-        positions: (S, 3) metres.
+    They are those of the parts, but of the neck those of the faces above a level plane, which stands where
+    it stood when the components' priors were tuned. What the seam leaves of the neck differs by a few.
     """
+    quads = mesh.quads["body"]
+    centres = mesh.positions[quads].mean(1)
+    above = (centres[:, 1] > _BASIS_HEIGHT + _BASIS_SLOPE * centres[:, 2]) & (np.abs(centres[:, 0]) < 0.1)
+    outer = np.isin(quads, cut[0].source[cut[0].quads[cut[0].regions != "neck"]]).all(1)
+    return np.unique(np.concatenate([quads[above | outer].ravel(), *(part.source for part in cut[1:])]))
+
+
+@dataclass(frozen=True)
+class Seam:
+    """The open edge of the neck, where a body is joined on."""
+
+    #: (L,) the skin's vertices in order, beginning at the nape; the way that the skin's own edges run.
+    loop: IndexArray
+    #: (S, L) how far a vertex of the skin follows each of the loop's: rows sum to one on it, and fall to
+    #: zero at `SEAM_REACH`.
+    follow: FloatArray
+    #: dy / dz of its plane.
+    slope: float
+
+
+def find_seam(skin: CutPart, positions: FloatArray, mirror: IndexArray) -> Seam:
+    """Return the seam of the skin (S, 3) metres; `mirror` (S,) is each vertex' mirror image."""
     following = {int(a): int(b) for a, b in _open_edges(skin.quads)}
-    low = positions[list(following), 1] < positions[:, 1].min() + 0.06
-    start = min(vertex for vertex, is_low in zip(following, low, strict=True) if is_low)
-    loop = walk_loop(following, start)
-    edge = positions[loop]
-    for _ in range(_EDGE_SMOOTHING):
+    start = int(np.flatnonzero(skin.source == SEAM_START[0])[0])
+    loop = np.array(walk_loop(following, start))
+    distance, near = cKDTree(positions[loop]).query(positions, k=_SEAM_NEIGHBOURS)
+    share = 1 / np.maximum(distance, 1e-6) ** 2
+    share *= smoothstep(1 - distance[:, :1] / SEAM_REACH) / share.sum(1, keepdims=True)
+    follow = np.zeros((len(positions), len(loop)))
+    np.put_along_axis(follow, near, share, axis=1)
+    follow[loop] = np.eye(len(loop))
+    # The loop begins on the midline: the other way round it is its own mirror image.
+    follow = 0.5 * (follow + follow[mirror][:, -np.arange(len(loop))])
+    return Seam(loop, follow, float(np.polyfit(positions[loop, 2], positions[loop, 1], 1)[0]))
+
+
+def level_neck(seam: Seam, positions: FloatArray) -> FloatArray:
+    """Return the displacement (S, 3) that makes the seam of the skin (S, 3) planar and smooth."""
+    edge = positions[seam.loop]
+    for _ in range(_SEAM_SMOOTHING):
         edge = 0.5 * edge + 0.25 * (np.roll(edge, 1, axis=0) + np.roll(edge, -1, axis=0))
-    slope, height = np.polyfit(edge[:, 2], edge[:, 1], 1)
-    edge[:, 1] = height + slope * edge[:, 2]
-    displacement = np.zeros_like(positions)
-    displacement[loop] = edge - positions[loop]
-    return displacement
+    edge[:, 1] = seam.slope * edge[:, 2] + (edge[:, 1] - seam.slope * edge[:, 2]).mean()
+    return np.asarray(seam.follow @ (edge - positions[seam.loop]))
+
+
+def keep_level(seam: Seam, columns: FloatArray) -> FloatArray:
+    """Return displacements (C, S, 3) that leave the seam in a plane of the same slope, whatever their sum.
+
+    With dy = slope * dz + constant at the loop every weighted sum of columns keeps y - slope * z constant.
+    """
+    off = columns[:, seam.loop, 1] - seam.slope * columns[:, seam.loop, 2]
+    levelled = columns.copy()
+    levelled[..., 1] += (off.mean(1, keepdims=True) - off) @ seam.follow.T
+    return levelled
+
+
+def hold_seam(seam: Seam, shapes: FloatArray) -> FloatArray:
+    """Return shapes (C, S, 3) that leave the seam where it is: what is joined to it need not follow them."""
+    return np.asarray(shapes * (1 - seam.follow.sum(1))[:, None])
 
 
 def find_lid_rim(skin: CutPart) -> list[int]:
@@ -148,18 +198,6 @@ def _cut(
         uv_quads=uv_local.reshape(quads.shape),
         regions=regions,
     )
-
-
-def mirror_vertices(parts: tuple[CutPart, ...], positions: FloatArray) -> IndexArray:
-    """Return the mirror image (V,) of every vertex in the list of all parts' vertices.
-
-    Args:
-        positions: (V, 3) of MakeHuman's base mesh, symmetric about x = 0.
-    Raises:
-        ConfigurationError: a vertex has no mirror image.
-    """
-    first = np.cumsum([0] + [len(part.source) for part in parts])
-    return pair_sides({p.name: np.arange(first[k], first[k + 1]) for k, p in enumerate(parts)}, positions)
 
 
 def pair_sides(rows: Mapping[str, IndexArray], positions: FloatArray) -> IndexArray:

@@ -117,6 +117,7 @@ def identity_components(
     landmark_vertices: IndexArray,
     landmark_weights: FloatArray,
     mirror: IndexArray,
+    counted: NDArray[np.bool_],
 ) -> tuple[FloatArray, FloatArray]:
     """Return the mean adult (V, 3) in metres and 30 components (30, V, 3) of one standard deviation each.
 
@@ -124,6 +125,7 @@ def identity_components(
         base: (V, 3) MakeHuman's base mesh, metres.
         landmark_vertices: (468, 3) and landmark_weights (468, 3): the points that fix size and place.
         mirror: (V,) mirror image of each vertex; every sample is symmetric, and so stay the components.
+        counted: (V,) the vertices on which the components are found; the others move with them.
     """
     template = base + phenotypes.displacements([TEMPLATE])[0]
     template_points = interpolate(template, landmark_vertices, landmark_weights)
@@ -140,7 +142,8 @@ def identity_components(
     mean = offsets.mean(0)
     # The small Gram matrix has the same singular values as the tall one.
     centred = (offsets - mean).reshape(_SAMPLES, -1)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
+    told = (offsets - mean)[:, counted].reshape(_SAMPLES, -1)
+    values, vectors = np.linalg.eigh(told @ told.T)
     order = np.argsort(-values)[:COMPONENTS]
     components = (vectors[:, order].T @ centred) / np.sqrt(_SAMPLES)
     template_mean = template + mean + centre

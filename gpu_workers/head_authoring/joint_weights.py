@@ -42,8 +42,8 @@ def make_joint_weights(
     columns["head"] = 1 - sum(columns.values())
     weights = np.stack([columns[name] for name in JOINT_NAMES], axis=1)
     for part in parts:
-        # Lashes grow on a lid's vertices.
-        if part.host_offsets.size:
+        # Lashes grow on a lid's vertices, the cap lies on the seam's.
+        if part.host_offsets.size or part.name == "neck_cap":
             weights[part.vertices] = part.host_weights @ weights[part.host_vertices]
         elif part.name != "skin":
             weights[part.vertices] = _of_one_joint(weights[part.vertices])
@@ -73,6 +73,15 @@ def _with_eyes(rows: Mapping[str, slice], vertices: int) -> FloatArray:
         for part in ("eye", "cornea"):
             columns[rows[f"{part}_{side}"], column] = 1
     return columns
+
+
+def weigh_below_head(positions: FloatArray) -> FloatArray:
+    """Return the weights (V, 6) of places (V, 3) that neither jaw nor eyes move."""
+    weights = np.zeros((len(positions), len(JOINT_NAMES)))
+    body, neck = _below_head(positions)
+    for name, column in (("root", body), ("neck", neck), ("head", 1 - body - neck)):
+        weights[:, JOINT_NAMES.index(name)] = column
+    return weights
 
 
 def _below_head(positions: FloatArray) -> tuple[FloatArray, FloatArray]:

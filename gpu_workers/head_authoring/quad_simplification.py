@@ -39,6 +39,8 @@ class QuadMesh:
     mirror: IndexArray
     #: (V,) how much the place of each vertex matters: strips where it is high go last.
     importance: FloatArray
+    #: (V,) vertices none of which is merged with another of them; none when omitted.
+    held: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _collapse(mesh: QuadMesh, strips: list[_Strip]) -> QuadMesh | None:
         # The side that lies further forward stays where nothing else decides: it carries the outline.
         forward = mesh.positions[rungs[:, 2], 2].sum() > mesh.positions[rungs[:, 0], 2].sum()
         for a, ua, b, ub in rungs.tolist():
-            if mesh.mirror[a] == b:
+            if mesh.mirror[a] == b or (mesh.held is not None and mesh.held[a] and mesh.held[b]):
                 return None
             keep_b = forward if rank[a] == rank[b] else rank[b] > rank[a]
             kept, kept_uv, lost, lost_uv = (b, ub, a, ua) if keep_b else (a, ua, b, ub)
@@ -186,6 +188,7 @@ def _collapse(mesh: QuadMesh, strips: list[_Strip]) -> QuadMesh | None:
         uv_quads=uv_map[mesh.uv_quads[~gone]],
         mirror=mesh.mirror,
         importance=mesh.importance,
+        held=mesh.held,
     )
     before = mesh.quads[~gone]
     return smaller if _is_sound(mesh, smaller) and not _folds(smaller, before) else None

@@ -92,6 +92,7 @@ export const FILE_NOTES = {
   "albedo.jpg": "skin colour",
   "albedo_eyes.png": "eye colour",
   "albedo_mouth.png": "mouth and teeth",
+  "albedo_bust.png": "shoulders, plain skin",
   "albedo_lashes.png": "lashes, with coverage",
   "albedo_lashes_opaque.png": "lash colour, for the OBJ",
   "coverage_lashes.png": "where lashes are, for the OBJ",

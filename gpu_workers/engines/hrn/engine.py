@@ -125,7 +125,7 @@ class HrnEngine:
         wrapped = wrap_head(parts.shapes, begun, parts.binding, fitted.neutral, expression_in_base=in_base)
         own = fitted.coefficients[0, 80:144] if in_base else np.zeros(64, np.float32)
         positions = _place(wrapped.placement, parts.front.express(fitted, own))
-        result = finish_geometry(prepared, wrapped.begun, parts.data)
+        result = finish_geometry(prepared, wrapped.begun, parts.data, options)
         front = NativeFace(
             positions=positions,
             triangles=parts.triangles,

@@ -33,7 +33,7 @@ LANDMARK_MODEL_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe65
 #: Diameter of an adult's iris, metres: it hardly varies between people.
 IRIS_DIAMETER = 0.0117
 
-#: Parts in the order of the vertex list, and the material of each.
+#: Parts in the order of the vertex list, and the material of each; the bust is none of them.
 PART_MATERIALS: Mapping[str, str] = {
     "skin": "skin",
     "eye_left": "eyes",
@@ -47,6 +47,7 @@ PART_MATERIALS: Mapping[str, str] = {
     "gums_lower": "mouth",
     "lashes_left": "lashes",
     "lashes_right": "lashes",
+    "neck_cap": "neck_cap",
 }
 
 
@@ -90,11 +91,26 @@ class PartData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BustData:
+    """Shoulders and upper chest, which no shape moves; `rigging/bust.py` joins them to a head."""
+
+    #: Its `host_vertices` (L,) are the seam's, `host_weights` (V, L) tell how far each vertex follows each of
+    #: them: rows sum to one on the seam, which is the first L vertices, and to zero far from it.
+    part: PartData
+    #: (V, 3) metres, the template's.
+    positions: FloatArray
+    #: (V, 6) share of each vertex in the joints of JOINT_NAMES.
+    joint_weights: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadData:
     """Everything constant; V counts all vertices, S those of the skin (part 0: its rows come first)."""
 
     version: str
     parts: tuple[PartData, ...]
+    #: Its vertices are not among the V.
+    bust: BustData
     #: (V, 3) the base of the linear basis: the mean adult, scale-normalised.
     positions: FloatArray
     #: (30, V, 3) identity components, one standard deviation each; useful range -3..3.
@@ -115,7 +131,7 @@ class HeadData:
     #: (V,) index of the mirror-image vertex (itself on the midline).
     mirror_vertices: IndexArray
     #: Name to (S,) weight 0..1 on skin vertices: lips, mouth_interior, eyelids, eyelid_rim, eye_socket,
-    #: brows, face, ears, scalp, neck.
+    #: brows, face, ears, scalp, neck, seam (1 on the neck's open edge).
     masks: Mapping[str, FloatArray]
     #: (478, 3) vertex indices (list of all vertices) of the triangle that holds each MediaPipe landmark.
     landmark_vertices: IndexArray
@@ -187,7 +203,9 @@ def save_head_data(data: HeadData, path: Path) -> None:
         tensors[name] = (array * 1000).astype(np.float16) if name in _HALF else array
     for name, mask in data.masks.items():
         tensors[f"mask/{name}"] = mask
-    for part in data.parts:
+    tensors["bust/positions"] = data.bust.positions
+    tensors["bust/joint_weights"] = data.bust.joint_weights
+    for part in (*data.parts, data.bust.part):
         for name in _PART_ARRAYS:
             tensors[f"part/{part.name}/{name}"] = getattr(part, name)
         if part.coarse is not None:
@@ -195,7 +213,9 @@ def save_head_data(data: HeadData, path: Path) -> None:
                 tensors[f"coarse/{part.name}/{name}"] = getattr(part.coarse, name)
     facts = {
         "version": data.version,
-        "parts": [[part.name, part.material, part.first, part.count] for part in data.parts],
+        "parts": [
+            [part.name, part.material, part.first, part.count] for part in (*data.parts, data.bust.part)
+        ],
         "local_change_names": data.local_change_names,
         "shapes": ARKIT_NAMES + CORRECTIVE_NAMES,
         "joints": JOINT_NAMES,
@@ -240,7 +260,7 @@ def load_head_data(model_dir: Path) -> HeadData:
         raise EngineUnavailable(f"{HEAD_DATA_FILE} cannot be read: build it again") from error
     for name in _HALF:
         tensors[name] = tensors[name].astype(np.float32) / np.float32(1000)
-    parts = tuple(
+    *parts, bust = (
         PartData(
             name=name,
             material=material,
@@ -254,7 +274,10 @@ def load_head_data(model_dir: Path) -> HeadData:
     centre = facts["iris_uv_centre"]
     return HeadData(
         version=facts["version"],
-        parts=parts,
+        parts=tuple(parts),
+        bust=BustData(
+            part=bust, positions=tensors["bust/positions"], joint_weights=tensors["bust/joint_weights"]
+        ),
         masks={n.removeprefix("mask/"): a for n, a in tensors.items() if n.startswith("mask/")},
         local_change_names=tuple(facts["local_change_names"]),
         iris_uv_centre=(float(centre[0]), float(centre[1])),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES, Camera, Head
 from face3d.messages import Array
-from face3d.options import JobOptions
+from face3d.options import JobOptions, bust_is_on
 from face3d.quality import QualityReason, ReasonCode, judge, read_reason, verdict_of
 from face3d.stage_results import DensePoints, FittedHead, PreprocessedPhoto
 from gpu_workers.head.fitting.gauss_newton import Fit, fit_landmarks
@@ -24,6 +24,7 @@ from gpu_workers.head.fitting.patch_correspondences import ViewMatcher
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import eye_distance
 from gpu_workers.head.ops.rigid_transforms import Pose
+from gpu_workers.head.rigging.bust import join_bust
 from gpu_workers.head.rigging.fitted_head import AssembledHead, FittedPhoto, HeadMaker, SecondView
 from gpu_workers.head.runtime.host_transfer import to_host
 from gpu_workers.head.segmentation.face_masks import MaskFinder
@@ -76,7 +77,10 @@ def reconstruct_batch(
         `view_matches`, the keypoint matches between both photos, and `view_turn_degrees` between them.
     """
     begun = begin_batch(prepared, options, maker, basis, finder)
-    return [finish_geometry(photo, one, maker.data) for photo, one in zip(prepared, begun, strict=True)]
+    return [
+        finish_geometry(photo, one, maker.data, wanted)
+        for photo, one, wanted in zip(prepared, begun, options, strict=True)
+    ]
 
 
 def begin_batch(
@@ -107,9 +111,12 @@ def begin_batch(
     return begun
 
 
-def finish_geometry(photo: PreprocessedPhoto, begun: BegunGeometry, data: HeadData) -> FittedHead:
-    """Return the stage's result, graded with what preprocess measured."""
-    return FittedHead(head=begun.head, facts=_facts(photo, begun.fitted, begun.assembled, data))
+def finish_geometry(
+    photo: PreprocessedPhoto, begun: BegunGeometry, data: HeadData, options: JobOptions
+) -> FittedHead:
+    """Return the stage's result, graded with what preprocess measured; with a bust where one is wanted."""
+    head = join_bust(begun.head, data) if bust_is_on(options, photo.facts) else begun.head
+    return FittedHead(head=head, facts=_facts(photo, begun.fitted, begun.assembled, data))
 
 
 def fit_photos(prepared: list[PreprocessedPhoto], basis: FitBasis | GraphedFit) -> Fit:

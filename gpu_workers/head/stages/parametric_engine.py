@@ -130,7 +130,9 @@ class ParametricEngine:
         self, prepared: PreprocessedPhoto, options: JobOptions, begun: BegunGeometry | None = None
     ) -> FittedHead:
         """Fit the head, or finish what was begun; see geometry.py for the facts."""
-        return finish_geometry(prepared, begun or self.begin_geometry(prepared, options), self._data())
+        return finish_geometry(
+            prepared, begun or self.begin_geometry(prepared, options), self._data(), options
+        )
 
     def geometry_batch(
         self, prepared: Sequence[PreprocessedPhoto], options: Sequence[JobOptions]

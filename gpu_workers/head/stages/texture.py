@@ -13,13 +13,14 @@ from torch import Tensor
 
 from face3d.head import Head
 from face3d.messages import Array
-from face3d.options import JobOptions
+from face3d.options import JobOptions, bust_is_on
 from face3d.quality import ReasonCode, judge
 from face3d.stage_results import BakedMaps, ByteArray, PreprocessedPhoto, SurfaceImages
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_BROW, OUTER_LIPS, RIGHT_BROW
 from gpu_workers.head.model.posed_head import HostHead, PosedHead
 from gpu_workers.head.runtime.host_transfer import to_host
 from gpu_workers.head.segmentation.face_masks import FaceMasks
+from gpu_workers.head.texturing.bust import paint_bust
 from gpu_workers.head.texturing.composition import encode_srgb
 from gpu_workers.head.texturing.detail_maps import DISPLACEMENT_RANGE
 from gpu_workers.head.texturing.eyes import find_iris_colour, paint_eyes
@@ -36,6 +37,7 @@ class FurtherMaps:
     eyes: ByteArray
     mouth: ByteArray
     lashes: ByteArray
+    bust: ByteArray | None
     surface: SurfaceImages | None
     facts: dict[str, Any]
 
@@ -66,8 +68,9 @@ def bake_head(
         head: fitted to that photo, on the topology of the baker.
         masks: of the photo, where they are made already.
     Returns:
-        Maps of skin, eyes, mouth and lashes; with format `maps` the skin's surface. Facts: `texel_shares` of
-        the face (observed, mirrored, completed), `texel_density` in px/cm (photo, map), whether `glasses`
+        Maps of skin, eyes, mouth and lashes, and of the bust if it is on; with format `maps` the skin's
+        surface. Facts: `texel_shares` of the face (observed, mirrored, completed), `texel_density` in px/cm
+        (photo, map), whether `glasses`
         were found and left out, the share of the face that is `covered` by them, hair or else,
         `quality_reasons` that this stage adds, `iris_colour`, `skin_tone` and `hair_colour` in linear light
         (None where the photo does not show them), `timings` in seconds, `displacement_range_m`.
@@ -81,6 +84,7 @@ def bake_head(
         eyes=rest.eyes,
         mouth=rest.mouth,
         lashes=rest.lashes,
+        bust=rest.bust,
         surface=rest.surface,
         facts=rest.facts,
     )
@@ -136,13 +140,16 @@ def bake_on_device(
             facts["quality_reasons"] = _list_reasons(prepared, request.masks.glasses)
             painted = [_finish(paint_eyes(iris, baker.eyes)), _finish(paint_mouth(tint, baker.mouth))]
             clock.lap("eyes and mouth", wait=False)
-            eyes, mouth, *found = (image.numpy() for image in to_host([*painted, *surface_maps]))
+            below = [paint_bust(bake.albedo, baker.bust)] if bust_is_on(options, prepared.facts) else []
+            eyes, mouth, *found = (image.numpy() for image in to_host([*painted, *surface_maps, *below]))
+            bust = found.pop() if below else None
             lashes = baker.lashes
             clock.lap("maps taken")
             return FurtherMaps(
                 eyes=eyes,
                 mouth=mouth,
                 lashes=lashes,
+                bust=bust,
                 surface=_name_surface(*found) if found else None,
                 facts={**facts, "timings": clock.laps},
             )

@@ -291,11 +291,13 @@ def build_surface_atlas(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
     occlusion = functional.interpolate(
         half[None, None], scale_factor=2, mode="bilinear", align_corners=False
     )[0]
+    # On the seam the skin is as even as what is joined to it.
+    occlusion = occlusion + (1 - occlusion) * masks["seam"]
     least = _DARKEST + (_DARKEST_LID - _DARKEST) * torch.maximum(lids, masks["lips"])
     return SurfaceAtlas(
         folds=folds.contiguous(),
         window=_frame(folds > _LEAST_FOLD),
-        pores=(_PORE * calm.clamp(0, 1) * (1 - hidden)).contiguous(),
+        pores=(_PORE * calm.clamp(0, 1) * (1 - hidden) * (1 - masks["seam"])).contiguous(),
         roughness=blur(roughness[None], _ROUGHNESS_BLUR)[0],
         occlusion=torch.maximum(occlusion[0], least),
         metres=metres,

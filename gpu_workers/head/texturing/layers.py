@@ -53,8 +53,8 @@ _CONTINUED = 0.9
 #: A lid's deviations from the skin's tone, logarithms: skin still, and lashes or the eye for sure.
 _STAIN = (0.25, 0.5)
 #: How much completed skin varies by patches.
-_MOTTLE = 0.025
-_PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
+MOTTLE = 0.025
+PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
 #: A weight of what is seen counts from the first on and wholly at the sum of both; for holes, likewise.
 _KNOWN_FROM, _KNOWN_RANGE = 0.3, 0.5
 _AROUND_HOLES_FROM, _AROUND_HOLES_RANGE = 0.4, 0.4
@@ -122,7 +122,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
     weight = direct + (1 - direct) * mirror_weight
     seen = even * direct + other * (1 - direct) * mirror_weight
     hair, hairiness = find_hair(colour, base, projection, photo, masks)
-    patches = 1 + _MOTTLE * load_patches(colour.device, colour.shape[-1])
+    patches = 1 + MOTTLE * load_patches(colour.device, colour.shape[-1])
     completion, correction = _meet(seen, weight, _complete(base, atlas), base)
     gain, mirror_gain = gain * correction, mirror_gain * correction
     completion = _fill_holes(completion * patches, colour * gain, direct)
@@ -141,7 +141,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
             gain=gain,
             mirror_gain=mirror_gain,
             completion=completion,
-            pores=_PORES_OBSERVED + (_PORES_COMPLETED - _PORES_OBSERVED) * remaining,
+            pores=_PORES_OBSERVED + (PORES_COMPLETED - _PORES_OBSERVED) * remaining,
             scalp=scalp,
             hair=hair,
         ),

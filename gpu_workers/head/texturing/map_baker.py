@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.runtime.device_runtime import DeviceRuntime
 from gpu_workers.head.segmentation.face_masks import MaskFinder
+from gpu_workers.head.texturing.bust import BustPaint, prepare_bust
 from gpu_workers.head.texturing.detail_maps import build_surface_atlas
 from gpu_workers.head.texturing.detail_maps_cuda import SurfaceBaker
 from gpu_workers.head.texturing.eyes import EyePaint, locate_iris, prepare_eyes
@@ -66,6 +67,11 @@ class MapBaker:
     def eyes(self) -> EyePaint:
         """The constant parts of the eyes' map."""
         return self._once("eyes", lambda: prepare_eyes(locate_iris(self.data, self.runtime.device)))
+
+    @property
+    def bust(self) -> BustPaint:
+        """The constant parts of the bust's map, made for the first job that asks for one."""
+        return self._once("bust", lambda: prepare_bust(self.data, self.runtime.device))
 
     @property
     def lashes(self) -> NDArray[np.uint8]:

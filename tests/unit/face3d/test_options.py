@@ -3,7 +3,14 @@
 import pytest
 
 from face3d.errors import ErrorCode, RefusedError
-from face3d.options import OPTION_NAMES, JobOptions, allowed_values, options_from_metadata, parse_options
+from face3d.options import (
+    OPTION_NAMES,
+    JobOptions,
+    allowed_values,
+    bust_is_on,
+    options_from_metadata,
+    parse_options,
+)
 from face3d.states import PriorityClass
 
 
@@ -27,6 +34,23 @@ def test_text_becomes_values() -> None:
     assert options.ref == "a b"
 
 
+@pytest.mark.parametrize(
+    ("bust", "hair", "on"),
+    [
+        ("auto", None, False),
+        ("auto", False, False),
+        ("auto", True, True),
+        ("on", None, True),
+        ("off", True, False),
+    ],
+)
+def test_shoulders_come_when_asked_for_or_when_hair_lies_on_them(
+    bust: str, hair: bool | None, on: bool
+) -> None:
+    facts = {} if hair is None else {"hair_below_jaw": hair}
+    assert bust_is_on(parse_options({"bust": bust}), facts) is on
+
+
 def test_the_caller_wins_over_the_defaults() -> None:
     assert parse_options({"tier": "batch"}, defaults={"tier": "interactive"}).tier is PriorityClass.BATCH
 
@@ -45,6 +69,7 @@ def test_the_caller_wins_over_the_defaults() -> None:
         ("expression", "smile"),
         ("compile", "fast"),
         ("lod", "3"),
+        ("bust", "yes"),
         ("formats", "fbx"),
         ("formats", ""),
         ("ref", "x" * 201),

@@ -22,7 +22,7 @@ from tests.unit.head_authoring.topology_support import assert_manifold, find_ope
 LOOPS = {
     "skin": 1, "eye_left": 0, "eye_right": 0, "cornea_left": 1, "cornea_right": 1, "tongue": 0,
     "teeth_upper": 14, "teeth_lower": 14, "gums_upper": 1, "gums_lower": 1, "lashes_left": 2,
-    "lashes_right": 2,
+    "lashes_right": 2, "neck_cap": 1,
 }  # fmt: skip
 
 
