@@ -197,7 +197,7 @@ def _find_border(
         projection = project_skin(
             vertices, camera, atlas, (masks.confidence.shape[0], masks.confidence.shape[1])
         )
-        layers = paint_skin(face, projection, atlas, torch.zeros(())).layers
+        layers = paint_skin(face, projection, atlas, torch.zeros(2)).layers
         shown = 1 - (1 - layers.direct[0]) * (1 - layers.mirrored[0])
     values = np.stack([data.masks[name] for name in _FEATURES if name in data.masks], 1)
     features = interpolate(torch.from_numpy(values).float(), atlas.triangles, atlas.raster).amax(-1)

@@ -13,7 +13,15 @@ from gpu_workers.head.model.head_template import PartData
 
 Part = TypeVar("Part", MeshPart, PartData)
 
-_SMILES = [ARKIT_NAMES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+#: What a smile's strength on a side is summed from.
+_SMILE_SHARES = (
+    ("mouthSmile", 1.0),
+    ("mouthUpperUp", 0.3),
+    ("cheekSquint", 0.3),
+    ("mouthDimple", 0.3),
+)
+#: A face at rest is fitted with up to the first, and has no folds but its own. At the second all are there.
+_SMILE_BEGINS, _SMILE_FULL = 0.3, 0.75
 
 
 class PosedHead(Protocol):
@@ -28,8 +36,8 @@ class PosedHead(Protocol):
         """The photo's camera."""
 
     @property
-    def smile(self) -> float:
-        """0..1: `measure_smile` of the head."""
+    def smile(self) -> tuple[float, float]:
+        """Left and right, 0..1: `measure_smile` of the head."""
 
     @property
     def head(self) -> Head:
@@ -51,11 +59,22 @@ def pack_camera(camera: Camera) -> NDArray[np.float32]:
     return np.concatenate([numbers, camera.rotation.ravel(), camera.translation]).astype(np.float32)
 
 
-def measure_smile(expression: NDArray[np.float32], expression_in_base: bool) -> float:
-    """Return 0..1: how far the smile of an expression (52,) is left out of the head's base shape."""
+def measure_smile(expression: NDArray[np.float32], expression_in_base: bool) -> tuple[float, float]:
+    """Return how far the smile of an expression (52,) is left out of the head's base shape, left and right.
+
+    0 where none is, 1 where all of its folds are.
+    """
     if expression_in_base:
-        return 0.0
-    return float(expression[_SMILES].mean().clip(0, 1))
+        return 0.0, 0.0
+    left, right = (
+        sum(share * float(expression[ARKIT_NAMES.index(name + side)]) for name, share in _SMILE_SHARES)
+        for side in ("Left", "Right")
+    )
+    return _ramp_smile(left), _ramp_smile(right)
+
+
+def _ramp_smile(strength: float) -> float:
+    return min(max((strength - _SMILE_BEGINS) / (_SMILE_FULL - _SMILE_BEGINS), 0.0), 1.0)
 
 
 def find_occluders(parts: Sequence[Part]) -> list[Part]:

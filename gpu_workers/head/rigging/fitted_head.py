@@ -87,8 +87,8 @@ class AssembledHead:
     #: (V', 3) float32 metres on the device that assembled it: `posed_head.stack_vertices` of the head.
     posed: Tensor
     camera: Camera
-    #: 0..1: how far the photo's smile is left out of the base shape.
-    smile: float
+    #: Left and right, 0..1: how far the photo's smile is left out of the base shape.
+    smile: tuple[float, float]
     #: `iris` or `template`.
     scale_from: str
     #: Metres of the head to metres of the template.

@@ -53,8 +53,8 @@ class BegunGeometry:
         return self.assembled.camera
 
     @property
-    def smile(self) -> float:
-        """0..1: how far the photo's smile is left out of the base shape."""
+    def smile(self) -> tuple[float, float]:
+        """Left and right, 0..1: how far the photo's smile is left out of the base shape."""
         return self.assembled.smile
 
 

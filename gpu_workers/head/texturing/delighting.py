@@ -15,9 +15,6 @@ from gpu_workers.head.ops.masked_statistics import constant, masked_quantile, sc
 _STRENGTH = 0.75
 #: Largest factor of the correction, as a logarithm.
 _LARGEST = 0.55
-#: Blurs that tell a fold's brightness and that of the skin beside it, in half the small map's pixels, the
-#: darkest fold as a ratio, and the share of it that goes.
-_FOLD_BLURS, _DEEPEST_FOLD, _FOLD_REMOVED = (2.0, 16.0), 2.0, 0.85
 _RIDGE = 0.03
 _ROUNDS = 5
 #: Fewer pixels of skin than this tell nothing of the light.
@@ -96,25 +93,6 @@ def even_locally(even: Tensor, base: Tensor, bare: Tensor, plain: Tensor) -> Ten
     excess = (warmth - _WARMTH).clamp(min=0) / warmth.clamp(min=_WARMTH)
     cooled = torch.exp(-_WARMTH_REMOVED * excess * hue)
     return double(dimmed * (brightened * cooled) ** plain)
-
-
-def fill_folds(even: Tensor, base: Tensor, bare: Tensor, folds: Tensor) -> Tensor:
-    """Return a factor, (1, S, S), that lifts creases to the brightness of the skin beside them.
-
-    Args:
-        even: (3, S, S) linear light.
-        base: (3,) the skin's own colour; what is duller is a beard.
-        bare: (1, S, S) trust in a texel being bare skin.
-        folds: (1, S, S) in 0..1: how much of a crease goes.
-    """
-    small, trust = halve(even), halve(bare)
-    own = (blur(small * trust, _FOLD_BLURS[0]) / blur(trust, _FOLD_BLURS[0]).clamp(min=1e-3)).clamp(min=1e-3)
-    narrow = torch.tensordot(constant(LUMA, even.device), own, dims=1)[None]
-    wide = blur(narrow * trust, _FOLD_BLURS[1]) / blur(trust, _FOLD_BLURS[1]).clamp(min=1e-3)
-    dull = ((own[:1] / own[2:]).log() - (base[0] / base[2]).log()).clamp(max=0)
-    crease = (wide / narrow).clamp(1, _DEEPEST_FOLD)
-    share = halve(folds) * trust * torch.exp(-((dull / _BEARD_HUE) ** 2))
-    return double(crease ** (_FOLD_REMOVED * share))
 
 
 def _harmonics(normal: Tensor) -> Tensor:

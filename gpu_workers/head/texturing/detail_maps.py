@@ -19,7 +19,7 @@ from gpu_workers.head.ops.inpainting import make_noise
 from gpu_workers.head.ops.masked_statistics import constant, masked_quantile, thin_out
 from gpu_workers.head.runtime.cuda_graphs import graph_constant
 from gpu_workers.head.texturing.ambient_occlusion import find_occlusion
-from gpu_workers.head.texturing.uv_atlas import SkinAtlas
+from gpu_workers.head.texturing.uv_atlas import SkinAtlas, frame_mask
 
 #: Metres of displacement at the ends of its 16 bits; the middle code is none. Codes are multiples of `_STEP`:
 #: a micrometre, and files that deflate.
@@ -296,22 +296,13 @@ def build_surface_atlas(data: HeadData, atlas: SkinAtlas) -> SurfaceAtlas:
     least = _DARKEST + (_DARKEST_LID - _DARKEST) * torch.maximum(lids, masks["lips"])
     return SurfaceAtlas(
         folds=folds.contiguous(),
-        window=_frame(folds > _LEAST_FOLD),
+        window=frame_mask(folds > _LEAST_FOLD),
         pores=(_PORE * calm.clamp(0, 1) * (1 - hidden) * (1 - masks["seam"])).contiguous(),
         roughness=blur(roughness[None], _ROUGHNESS_BLUR)[0],
         occlusion=torch.maximum(occlusion[0], least),
         metres=metres,
         texel=float(metres.mean()),
     )
-
-
-def _frame(mask: Tensor) -> tuple[slice, slice]:
-    """Return the rows and columns of a mask's box, grown to multiples of eight."""
-    box = []
-    for along in (1, 0):
-        used = mask.any(along).nonzero()[:, 0]
-        box.append(slice(int(used[0]) // 8 * 8, -(-(int(used[-1]) + 1) // 8) * 8))
-    return box[0], box[1]
 
 
 def _measure_texels(place: Tensor, covered: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -26,9 +27,10 @@ from gpu_workers.head.ops.masked_statistics import (
 )
 from gpu_workers.head.ops.multiband_blending import blend_bands
 from gpu_workers.head.texturing.composition import SkinLayers
-from gpu_workers.head.texturing.delighting import even_locally, fill_folds, find_light_gain
+from gpu_workers.head.texturing.delighting import even_locally, find_light_gain
 from gpu_workers.head.texturing.hair import find_hair, grow_hair, load_patches
 from gpu_workers.head.texturing.projection import Projection
+from gpu_workers.head.texturing.smile_folds import fade_smile
 from gpu_workers.head.texturing.uv_atlas import SkinAtlas
 
 #: Outer-eye distance on the small map, pixels: a larger photo is reduced to it before it is sampled there.
@@ -91,7 +93,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
     """Return the layers that `compose_skin` enlarges.
 
     Args:
-        smile: no dimensions, 0..1: how far the photo's smile is no part of the head's base shape.
+        smile: (2,) left and right, 0..1: how far the photo's smile is no part of the head's base shape.
     """
     masks = atlas.masks
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"])
@@ -112,12 +114,19 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
     base = _typical(even, bare[0] > _BARE)
     gain = gain * even_locally(even, base, bare, (1 - masks["lips"]) * (1 - masks["brows"]))
     even = colour * gain
-    gain = gain * fill_folds(even, base, bare, atlas.smile_folds[None] * smile)
+    rows, columns = atlas.smile_window
+    window = np.s_[:, rows, columns]
+    amount = (atlas.smile_folds * smile[:, None, None]).sum(0, keepdim=True)
+    factor, lost = fade_smile(even[window], base, bare[window], amount)
+    gain[window] *= factor
+    direct[window] *= 1 - lost
     even = colour * gain
 
     tone = _continue_tone(even, bare, base)
     direct = direct * (1 - _find_lid_stains(even, tone, atlas))
     mirror_weight, mirror_gain = _mirror(direct, gain, tone, atlas)
+    # A fold on one side hides what the other's shows elsewhere: faces are not so symmetric.
+    mirror_weight[window] *= 1 - lost
     other = colour.flip(-1) * mirror_gain
     weight = direct + (1 - direct) * mirror_weight
     seen = even * direct + other * (1 - direct) * mirror_weight

@@ -66,7 +66,7 @@ class SkinBaker:
     def bake(self, request: BakeRequest) -> Iterator[SkinBake]:
         """Yield the baked skin; its tensors are another bake's once the context ends."""
         masks, head = request.masks, request.head
-        numbers = torch.from_numpy(np.append(pack_camera(head.camera), np.float32(head.smile)))
+        numbers = torch.from_numpy(np.append(pack_camera(head.camera), np.array(head.smile, np.float32)))
         constants = masks.reduction, request.sharpen, request.size
         with self._pool.use():
             out = Resident(self._shared_albedo(request.size)) if self._pool.captures else None
@@ -97,7 +97,7 @@ class SkinBaker:
             skin=skin[None],
             reduction=reduction,
         )
-        camera, smile = numbers[:-1], numbers[-1]
+        camera, smile = numbers[:-2], numbers[-2:]
         height, width = confidence.shape
         projection = project_skin(posed, camera, self._atlas, (height, width))
         paint = paint_skin(photo, projection, self._atlas, smile)

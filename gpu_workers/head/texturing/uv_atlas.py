@@ -24,8 +24,10 @@ _SEAM_REACH, _SEAM_POINTS = 18.0, 6
 _SEAM_FULL = 1.25
 #: So far down an upper lid's rim moves at least when the eye shuts, metres.
 _LID_TRAVEL = 0.007
-#: Skin that moves so far with a smile lies in its folds, metres.
-_SMILE_TRAVEL = 0.004
+#: Skin that moves so far with one of these lies in a smile's folds, metres.
+_SMILE_TRAVELS = (("mouthSmile", 0.004), ("cheekSquint", 0.004))
+#: Texels about a smile's folds in which nothing changes: what is looked for there wraps round.
+_SMILE_MARGIN = 24
 #: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
 _SIDEBURN_WIDTH, _SIDEBURN_LENGTH = 30, 0.55
 MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp", "eyelid_rim", "seam")
@@ -52,7 +54,10 @@ class SkinAtlas:
     outside: Tensor
     #: (S, S) float32: 1 at the rims of the upper lids, 0 where nothing moves when the eyes shut.
     upper_lids: Tensor
-    #: (S, S) float32 in 0..1: where a smile folds the skin, beside nose and mouth and under the eyes.
+    #: Rows and columns that hold all of a smile's folds, multiples of 8.
+    smile_window: tuple[slice, slice]
+    #: (2, H, W) float32 of that window, in 0..1: where a smile folds the skin, beside nose and mouth and
+    #: under the eyes; by the left side of a mouth, and by the right.
     smile_folds: Tensor
     #: (S, S) float32 in 0..1: before the ears, where hair grows.
     sideburns: Tensor
@@ -93,8 +98,10 @@ def build_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
     for name in MASKS:
         masks.setdefault(name, zeros)
     face = (masks["face"] > 0.5) & main & covered
-    moving = np.stack([_find_upper_lids(data, skin), _find_smile(data, skin)], 1)
-    lids, smile = interpolate(torch.from_numpy(moving).to(device), triangles, raster).clamp(0, 1).unbind(-1)
+    moving = np.stack([_find_upper_lids(data, skin), *_find_smile(data, skin)], 1)
+    lids, *smile = interpolate(torch.from_numpy(moving).to(device), triangles, raster).clamp(0, 1).unbind(-1)
+    smile_folds = torch.stack(smile) * main * _find_plain_skin(masks)
+    smile_window = frame_mask(smile_folds.amax(0) > 0, _SMILE_MARGIN)
     ears = (masks["ears"] * main).cpu().numpy()
     hidden = torch.maximum(masks["mouth_interior"], masks["eye_socket"]).cpu().numpy()
     outside = gaussian_filter(minimum_filter(1 - hidden, 9), 2)
@@ -111,7 +118,8 @@ def build_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
         masks=masks,
         outside=torch.from_numpy(outside)[None].to(device) * main,
         upper_lids=lids * main,
-        smile_folds=smile * main * (1 - masks["lips"]) * (1 - masks["mouth_interior"]),
+        smile_window=smile_window,
+        smile_folds=smile_folds[:, smile_window[0], smile_window[1]].contiguous(),
         sideburns=torch.from_numpy(_find_sideburns(ears)).to(device),
         across=torch.from_numpy(across).to(device),
         seam=torch.from_numpy(seam).to(device),
@@ -127,10 +135,33 @@ def _find_upper_lids(data: HeadData, skin: PartData) -> NDArray[np.float32]:
 
 
 def _find_smile(data: HeadData, skin: PartData) -> NDArray[np.float32]:
-    """Return (V,) how far the skin moves when the mouth smiles, shares of `_SMILE_TRAVEL`."""
-    rows = [ARKIT_NAMES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
-    moved = np.linalg.norm(data.shapes[rows][:, skin.vertices].sum(0), axis=1)
-    return np.asarray(np.clip(moved / _SMILE_TRAVEL, 0, 1), np.float32)
+    """Return (2, V) in 0..1: how far the skin moves when the mouth smiles, by what either side does."""
+    sides = []
+    for side in ("Left", "Right"):
+        moved = np.zeros(skin.count)
+        for name, travel in _SMILE_TRAVELS:
+            shape = data.shapes[ARKIT_NAMES.index(name + side), skin.vertices]
+            moved = np.maximum(moved, np.linalg.norm(shape, axis=1) / travel)
+        sides.append(moved)
+    both = np.array(sides)
+    # Where the sides meet each has its share, so that together they are no more than one.
+    return np.asarray(both / np.maximum(both.sum(0), 1), np.float32)
+
+
+def _find_plain_skin(masks: dict[str, Tensor]) -> Tensor:
+    """Return (S, S) in 0..1: 0 on lips, brows, the rims of lids, and within mouth and eye sockets."""
+    others = [masks[name] for name in ("lips", "mouth_interior", "eye_socket", "brows", "eyelid_rim")]
+    return 1 - torch.stack(others).amax(0)
+
+
+def frame_mask(mask: Tensor, margin: int = 0) -> tuple[slice, slice]:
+    """Return the rows and columns of a mask's box with a margin, grown to multiples of 8."""
+    box = []
+    for along, size in ((1, mask.shape[0]), (0, mask.shape[1])):
+        used = mask.any(along).nonzero()[:, 0].tolist() or [0]
+        first, last = max(used[0] - margin, 0), min(used[-1] + margin, size - 1)
+        box.append(slice(first // 8 * 8, -(-(last + 1) // 8) * 8))
+    return box[0], box[1]
 
 
 def _find_sideburns(ears: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from gpu_workers.head.ops.multiband_blending import blend_bands
 from gpu_workers.head.segmentation import skin_color_model
 from gpu_workers.head.segmentation.face_masks import find_masks
 from gpu_workers.head.segmentation.skin_color_model import rate_skin
-from gpu_workers.head.texturing.delighting import even_locally, fill_folds
+from gpu_workers.head.texturing.delighting import even_locally
 from tests.unit.head.head_support import astronaut, engine, prepared_astronaut
 
 pytestmark = pytest.mark.heavy
@@ -94,17 +94,6 @@ def test_warm_shadow_is_lifted_and_a_beard_is_left() -> None:
     beard = shadowed((0.22, 0.30, 0.36))[2]
     assert shadow > 0.5
     assert beard < 0.45
-
-
-def test_a_smiles_fold_goes_and_the_skin_beside_it_stays() -> None:
-    base = torch.tensor([0.4, 0.22, 0.16])
-    even = base[:, None, None].expand(3, 128, 128).clone()
-    even[..., 60:68] *= 0.6
-    everywhere = torch.ones(1, 128, 128)
-    lifted = even * fill_folds(even, base, everywhere, everywhere)
-    assert float(lifted[0, 64, 64] / base[0]) > 0.7
-    assert float(lifted[0, 64, 20] / base[0]) == pytest.approx(1, abs=0.02)
-    torch.testing.assert_close(fill_folds(even, base, everywhere, 0 * everywhere), everywhere)
 
 
 def test_lips_keep_their_colour() -> None:
