@@ -21,25 +21,38 @@ def _both(recipe: Recipe) -> Recipe:
     return whole
 
 
-#: By articulation: lips pressed for PP, the lower lip at the upper teeth for FF, the tongue's tip out for TH,
-#: teeth together and lips apart for SS, lips rounded for CH, RR, O and U, spread for E and I.
+#: By articulation: lips pressed for PP, the lower lip at the upper teeth for FF, the tongue's tip out for TH
+#: and up behind the teeth for DD and nn, teeth together and lips apart for CH and SS, lips rounded for CH,
+#: RR, O and U, spread for E and I.
 VISEME_RECIPES: Mapping[str, Recipe] = {
     name: _both(recipe)
     for name, recipe in {
-        "viseme_PP": {"mouthPress": 0.6, "mouthRollUpper": 0.35, "mouthRollLower": 0.35},
-        "viseme_FF": {"mouthRollLower": 0.6, "mouthUpperUp": 0.3, "jawOpen": 0.06},
-        "viseme_TH": {"jawOpen": 0.16, "tongueOut": 0.4, "mouthUpperUp": 0.15, "mouthLowerDown": 0.2},
-        "viseme_DD": {"jawOpen": 0.14, "mouthUpperUp": 0.2, "mouthLowerDown": 0.35},
-        "viseme_kk": {"jawOpen": 0.2, "mouthUpperUp": 0.2, "mouthLowerDown": 0.25, "mouthStretch": 0.15},
-        "viseme_CH": {"jawOpen": 0.1, "mouthFunnel": 0.6, "mouthPucker": 0.15},
-        "viseme_SS": {"jawOpen": 0.06, "mouthUpperUp": 0.25, "mouthLowerDown": 0.4, "mouthStretch": 0.3},
-        "viseme_nn": {"jawOpen": 0.12, "mouthUpperUp": 0.12, "mouthLowerDown": 0.3, "mouthStretch": 0.1},
-        "viseme_RR": {"jawOpen": 0.12, "mouthFunnel": 0.35, "mouthPucker": 0.3},
-        "viseme_aa": {"jawOpen": 0.6, "mouthUpperUp": 0.12, "mouthLowerDown": 0.2},
-        "viseme_E": {"jawOpen": 0.3, "mouthStretch": 0.35, "mouthSmile": 0.15, "mouthLowerDown": 0.2},
-        "viseme_I": {"jawOpen": 0.18, "mouthStretch": 0.3, "mouthSmile": 0.35, "mouthUpperUp": 0.15},
-        "viseme_O": {"jawOpen": 0.4, "mouthFunnel": 0.65, "mouthPucker": 0.1},
-        "viseme_U": {"jawOpen": 0.12, "mouthPucker": 0.8, "mouthFunnel": 0.2},
+        "viseme_PP": {"mouthPress": 0.6, "mouthShrugLower": 0.1},
+        "viseme_FF": {"mouthRollLower": 0.55, "mouthUpperUp": 0.25, "mouthShrugLower": 0.15},
+        "viseme_TH": {"jawOpen": 0.05, "tongueOut": 0.35, "mouthUpperUp": 0.1},
+        "viseme_DD": {"jawOpen": 0.06, "tongueOut": 0.12, "mouthUpperUp": 0.15, "mouthLowerDown": 0.25},
+        "viseme_kk": {"jawOpen": 0.13, "mouthUpperUp": 0.15, "mouthLowerDown": 0.2, "mouthStretch": 0.15},
+        "viseme_CH": {"jawOpen": 0.02, "mouthFunnel": 0.55, "mouthPucker": 0.15, "mouthLowerDown": 0.05},
+        "viseme_SS": {"jawOpen": 0.02, "mouthUpperUp": 0.3, "mouthLowerDown": 0.4, "mouthStretch": 0.3},
+        "viseme_nn": {"jawOpen": 0.04, "tongueOut": 0.1, "mouthUpperUp": 0.1, "mouthLowerDown": 0.2},
+        "viseme_RR": {"jawOpen": 0.08, "mouthFunnel": 0.35, "mouthPucker": 0.3},
+        "viseme_aa": {"jawOpen": 0.42, "mouthUpperUp": 0.15, "mouthLowerDown": 0.15},
+        "viseme_E": {
+            "jawOpen": 0.18,
+            "mouthStretch": 0.35,
+            "mouthSmile": 0.15,
+            "mouthUpperUp": 0.1,
+            "mouthLowerDown": 0.15,
+        },
+        "viseme_I": {
+            "jawOpen": 0.1,
+            "mouthStretch": 0.35,
+            "mouthSmile": 0.35,
+            "mouthUpperUp": 0.1,
+            "mouthLowerDown": 0.1,
+        },
+        "viseme_O": {"jawOpen": 0.24, "mouthFunnel": 0.5, "mouthPucker": 0.2},
+        "viseme_U": {"jawOpen": 0.06, "mouthPucker": 0.75, "mouthFunnel": 0.25},
     }.items()
 }
 
@@ -54,7 +67,7 @@ VRM_RECIPES: Mapping[str, Recipe] = {
         },
         "sad": {"browInnerUp": 0.8, "mouthFrown": 0.7, "mouthShrugLower": 0.35, "eyeLookDown": 0.2},
         "relaxed": {"mouthSmile": 0.3, "eyeBlink": 0.35, "browOuterUp": 0.15},
-        "surprised": {"browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.8, "jawOpen": 0.35},
+        "surprised": {"browInnerUp": 0.8, "browOuterUp": 0.8, "eyeWide": 0.8, "jawOpen": 0.3},
         "neutral": {},
         "blink": {"eyeBlink": 1.0},
         "blinkLeft": {"eyeBlinkLeft": 1.0},
