@@ -160,6 +160,11 @@ class Head:
         """Names of the correctives that the parts have."""
         return CORRECTIVE_NAMES[: len(self.parts[0].morph_deltas) - len(ARKIT_NAMES)]
 
+    @property
+    def weights(self) -> FloatArray:
+        """(52 + C,) the photo's expression as weights of the parts' shapes."""
+        return add_correctives(self.expression, len(self.correctives))
+
     def part(self, name: str) -> MeshPart:
         """Return the part of that name.
 

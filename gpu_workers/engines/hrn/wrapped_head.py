@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from face3d.head import ARKIT_NAMES, Head, add_correctives
+from face3d.head import ARKIT_NAMES, Head
 from gpu_workers.engines.hrn.front_binding import FrontBinding, align
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_LIDS, RIGHT_LIDS, SKIN_LANDMARKS, eye_distance
@@ -85,7 +85,7 @@ def wrap_head(
     cut = wanted * np.minimum(1, _FARTHEST / np.maximum(length, 1e-9))
     move = weight * binding.spread(cut)
     move -= _keep_in_picture(data, begun, move)
-    weights = add_correctives(head.expression, len(head.correctives))
+    weights = head.weights
     expected = _landmarks(data, neutral + np.tensordot(weights, before, 1)) + _landmarks(
         data, _follow(data, move)
     )
@@ -173,7 +173,7 @@ def _rebuild(
     scale: float,
     expression_in_base: bool,
 ) -> Head:
-    weights = add_correctives(head.expression, len(head.correctives))
+    weights = head.weights
     base = neutral + np.tensordot(weights, deltas, 1) if expression_in_base else neutral
     positions = (base * scale).astype(np.float32)
     deltas = deltas * np.float32(scale)
@@ -195,7 +195,7 @@ def _landmark_error(data: HeadData, head: Head, begun: BegunGeometry, as_detecte
     base = np.concatenate([part.positions for part in head.parts])
     if not head.expression_in_base:
         moves = np.concatenate([part.morph_deltas for part in head.parts], axis=1)
-        base = base + np.tensordot(add_correctives(head.expression, len(head.correctives)), moves, 1)
+        base = base + np.tensordot(head.weights, moves, 1)
     camera, fitted = head.camera, begun.fitted
     placed = _landmarks(data, base)[:SKIN_LANDMARKS] @ camera.rotation.T + camera.translation
     pixels = placed[:, :2] / placed[:, 2:] * camera.focal + camera.centre

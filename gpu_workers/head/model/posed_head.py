@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart, add_correctives
+from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
 from gpu_workers.head.model.head_template import PartData
 
 Part = TypeVar("Part", MeshPart, PartData)
@@ -92,7 +92,7 @@ def stack_vertices(head: Head) -> NDArray[np.float32]:
 
 
 def _pose(part: MeshPart, head: Head) -> NDArray[np.float32]:
-    weights = add_correctives(head.expression, len(head.correctives))
+    weights = head.weights
     used = weights.nonzero()[0]
     if head.expression_in_base or not len(used):
         return part.positions

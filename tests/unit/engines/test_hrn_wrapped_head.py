@@ -168,7 +168,7 @@ def test_the_photos_expression_can_be_in_the_base() -> None:
     neutral, posed = wrap(longer_nose()), wrap(longer_nose(), posed=True)
     head = neutral.begun.head
     skin = head.part("skin")
-    expected = skin.positions + np.tensordot(head.expression, skin.morph_deltas, 1)
+    expected = skin.positions + np.tensordot(head.weights, skin.morph_deltas, 1)
     np.testing.assert_allclose(skin_of(posed), expected, atol=2e-5)
     assert posed.begun.head.expression_in_base
 

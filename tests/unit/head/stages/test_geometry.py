@@ -49,7 +49,7 @@ def reprojection_error(head, points):
 
 def test_neutral_plus_expression_meets_the_photo(head):
     positions, deltas = stacked(head)
-    posed = positions + np.tensordot(head.expression.astype(np.float64), deltas, 1)
+    posed = positions + np.tensordot(head.weights.astype(np.float64), deltas, 1)
     error = reprojection_error(head, landmarks_of(posed))
     # The detector's own error is about 2 %: to meet it exactly would be to copy it.
     assert error < 0.012
@@ -75,7 +75,7 @@ def test_neutral_is_symmetric_with_a_closed_mouth(head):
     assert abs(points[61, 1] - points[291, 1]) / eyes < 0.02
     assert points[13, 1] - points[14, 1] < 0.05 * eyes
     smiling, deltas = stacked(head)
-    posed = landmarks_of(smiling + np.tensordot(head.expression.astype(np.float64), deltas, 1))
+    posed = landmarks_of(smiling + np.tensordot(head.weights.astype(np.float64), deltas, 1))
     assert np.linalg.norm(posed[61] - posed[291]) > 1.05 * np.linalg.norm(points[61] - points[291])
 
 
@@ -100,7 +100,7 @@ def test_photo_expression_can_be_kept():
     kept_head = kept.head
     assert kept_head.expression_in_base
     positions, deltas = stacked(neutral_head)
-    expected = positions + np.tensordot(neutral_head.expression.astype(np.float64), deltas, 1)
+    expected = positions + np.tensordot(neutral_head.weights.astype(np.float64), deltas, 1)
     assert np.abs(stacked(kept_head)[0] - expected).max() < 1e-5
 
 
