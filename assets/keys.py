@@ -23,14 +23,15 @@ def find_deltas(part: MeshPart) -> FloatArray:
     """Return (V, 66 + C, 3) metres: what each key adds to a part's vertices, in the order of `list_keys`."""
     shapes = part.morph_deltas.transpose(1, 0, 2)
     vertices, count, _ = shapes.shape
-    deltas = np.zeros((vertices, count + _VISEMES, 3), np.float32)
+    deltas = np.empty((vertices, count + _VISEMES, 3), np.float32)
     deltas[:, :_ARKIT] = shapes[:, :_ARKIT]
     deltas[:, _ARKIT + _VISEMES :] = shapes[:, _ARKIT:]
     matrix = viseme_matrix()
     used = np.flatnonzero(matrix.any(axis=0))
-    of_mouth = deltas[:, used]
+    of_mouth = shapes[:, used]
+    visemes = deltas[:, _ARKIT : _ARKIT + _VISEMES]
+    visemes[:] = 0
     # Most of a head never speaks.
-    rows = np.flatnonzero((of_mouth != 0).any(axis=(1, 2)))
-    spoken = np.tensordot(of_mouth[rows], matrix[:, used], axes=(1, 1))
-    deltas[rows, _ARKIT : _ARKIT + _VISEMES] = spoken.transpose(0, 2, 1)
+    rows = np.flatnonzero(of_mouth.reshape(vertices, -1).any(axis=1))
+    visemes[rows] = np.tensordot(matrix[:, used], of_mouth[rows], axes=(1, 1)).transpose(1, 0, 2)
     return deltas

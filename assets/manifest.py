@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -104,8 +104,8 @@ class SlotEntry(_Document):
     name: str
     #: What of the head is in it, one after another; with `parts: separate` each is a mesh of that name.
     parts: list[str]
-    #: Whose maps it has: `albedo_<maps>`, the skin's `albedo`; slots may share them.
-    maps: str
+    #: Whose maps it has: `albedo_<maps>`, the skin's `albedo`; slots may share them. None: it has none.
+    maps: str | None
 
 
 class JointEntry(_Document):
@@ -183,10 +183,14 @@ def describe_camera(camera: Camera) -> CameraEntry:
     )
 
 
-def describe_slots(head: Head) -> list[SlotEntry]:
-    """Return the entries of a head's slots."""
+def describe_slots(head: Head, textured: Collection[str]) -> list[SlotEntry]:
+    """Return the entries of a head's slots; `textured` are the materials that have a map."""
     return [
-        SlotEntry(name=slot.name, parts=[part.name for part in slot.parts], maps=slot.material)
+        SlotEntry(
+            name=slot.name,
+            parts=[part.name for part in slot.parts],
+            maps=slot.material if slot.material in textured else None,
+        )
         for slot in find_slots(head)
     ]
 

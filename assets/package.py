@@ -112,7 +112,7 @@ def build_asset(
         correctives=list_formulas(head),
         visemes={name: dict(recipe) for name, recipe in VISEME_RECIPES.items()},
         vrm_expressions={name: dict(recipe) for name, recipe in VRM_RECIPES.items()},
-        slots=describe_slots(head),
+        slots=describe_slots(head, textures.keys()),
         skeleton=describe_skeleton(head.joints),
         quality=QualityReport(
             verdict=grade(geometry.facts, baked),

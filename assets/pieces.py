@@ -88,7 +88,10 @@ def join_pieces(pieces: Sequence[Piece]) -> Piece:
 
 
 def _join(vectors: Sequence[SparseVectors], firsts: IndexArray) -> SparseVectors:
-    bounds = [one.bounds for one in vectors if one.bounds is not None]
+    moving = [one for one in vectors if len(one.vertices)]
+    if not moving:
+        return vectors[0]
+    bounds = [one.bounds for one in moving if one.bounds is not None]
     ends = np.concatenate(bounds) if bounds else None
     return SparseVectors(
         vertices=np.concatenate(

@@ -87,7 +87,7 @@ def test_manifest_tells_every_file() -> None:
     assert {"happy", "neutral", "aa", "blinkLeft", "lookRight"} < set(manifest["vrm_expressions"])
     assert manifest["slots"] == [
         {"name": "skin", "parts": ["skin"], "maps": "skin"},
-        {"name": "eyes", "parts": ["eye_left", "eye_right"], "maps": "eyes"},
+        {"name": "eyes", "parts": ["eye_left", "eye_right"], "maps": None},
     ]
     assert manifest["skeleton"][3]["name"] == "jaw_joint"
     assert manifest["skeleton"][3]["turns_degrees"] == {"jawOpen": [20, 0, 0]}
