@@ -9,8 +9,10 @@ from scipy.spatial import cKDTree
 from assets.gltf import write_glb
 from assets.levels import head_at_level
 from assets.mesh import find_areas_across, find_normals
+from assets.seam import describe_seam
 from face3d.head import Head, MeshPart
 from face3d.options import JobOptions
+from gpu_workers.engines.null.head import make_head
 from gpu_workers.head.ops.mesh import split_quads
 from gpu_workers.head.ops.self_intersection import intersecting_pairs, intersecting_triangles
 from gpu_workers.head.rigging.bust import join_bust
@@ -109,6 +111,19 @@ def test_the_seam_is_one_planar_loop_of_the_same_tilt_on_every_head() -> None:
         assert np.abs(positions[:, 1] - height - tilt * positions[:, 2]).max() < 1e-5
         tilts.append(tilt)
     assert tilts[0] == pytest.approx(tilts[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["neck_cap", "bust"])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_the_manifest_describes_the_seam(name: str, level: int) -> None:
+    head = closed_head(name)
+    entry = describe_seam(head, level)
+    (loop,) = find_open_loops(head_at_level(head, level).part("skin").quads)
+    assert entry is not None
+    assert entry.model_dump() == {
+        "part": "skin", "vertices": len(loop), "planar": True, "closed_by": name,
+    }  # fmt: skip
+    assert describe_seam(make_head(), level) is None
 
 
 def test_no_shape_moves_seam_cap_or_bust() -> None:
