@@ -242,12 +242,12 @@ def test_shapes_leave_this_faces_own_asymmetry_and_lines():
     line[: skin.stop, 2] = -0.6 * MM * on_forehead * np.cos(place[:, 1] * 2)
     line[: skin.stop, 1] = -1.0 * MM * np.exp(-0.5 * ((place - at(head.neutral, 291)) ** 2).sum(1) / 12**2)
     lined = with_contacts_resolved(head.sculpted + line)
-    settled = lined.neutral - head.neutral
+    own_neutral = lined.neutral - head.neutral
     for name in ("mouthSmileLeft", "browInnerUp", "browDownLeft", "cheekPuff", "noseSneerLeft"):
         kept = (lined.pose(**{name: 1}) - head.pose(**{name: 1}))[skin]
-        moved = np.linalg.norm(kept - settled[skin], axis=1)
+        moved = np.linalg.norm(kept - own_neutral[skin], axis=1)
         assert np.percentile(moved, 99) < 0.25 * MM, name
-        own = settled[skin][on_forehead, 2]
+        own = own_neutral[skin][on_forehead, 2]
         assert (kept[on_forehead, 2] @ own) / (own @ own) == pytest.approx(1, abs=0.15), name
 
 
