@@ -54,6 +54,17 @@ _TYPICAL = (0.25, 0.7)
 _CONTINUED = 0.9
 #: A lid's deviations from the skin's tone, logarithms: skin still, and lashes or the eye for sure.
 _STAIN = (0.25, 0.5)
+#: Darkness in a corner, a logarithm, from which it is shade or lashes, and at which surely; and the hue of a
+#: beard: logarithm of red over blue, less the skin's.
+_DARK_CORNER, _BEARD_HUE = (0.25, 0.6), -0.25
+#: Darkness, a logarithm, from which a corner is no beard whatever its hue, and how much more until surely.
+_BLACK, _BLACK_RANGE = 0.9, 0.5
+#: Texels of the thinned map that a guess of the lips' colour weighs as much as.
+_FEW_LIPS = 5.0
+#: Logarithm of red over green, less the skin's, from which a texel is surely lip.
+_REDDER = 0.2
+#: Share of the lips' mean colour in what lips hide.
+_LIPS_FILLED = 0.7
 #: How much completed skin varies by patches.
 _MOTTLE = 0.025
 _PORES_COMPLETED, _PORES_OBSERVED = 0.030, 0.014
@@ -124,6 +135,8 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
 
     tone = _continue_tone(even, bare, base)
     direct = direct * (1 - _find_lid_stains(even, tone, atlas))
+    lip = _find_lip_colour(even, direct, base, atlas)
+    direct = direct * (1 - find_dark_corners(even, tone, lip, atlas))
     mirror_weight, mirror_gain = _mirror(direct, gain, tone, atlas)
     # A fold on one side hides what the other's shows elsewhere: faces are not so symmetric.
     mirror_weight[window] *= 1 - lost
@@ -134,7 +147,8 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
     patches = 1 + _MOTTLE * load_patches(colour.device, colour.shape[-1])
     completion, correction = _meet(seen, weight, _complete(base, atlas), base)
     gain, mirror_gain = gain * correction, mirror_gain * correction
-    completion = _fill_holes(completion * patches, colour * gain, direct)
+    inner_lips = lip[:, None, None] * correction, _LIPS_FILLED * masks["lips"]
+    completion = _fill_holes(completion * patches, colour * gain, direct, *inner_lips)
     completion = _join_charts(completion, colour * gain, direct, atlas)
     remaining = (1 - direct) * (1 - mirror_weight)
     region = (masks["face"] > 0.5) & atlas.main & atlas.covered & (hidden < 0.5)
@@ -224,6 +238,34 @@ def _find_lid_stains(even: Tensor, tone: Tensor, atlas: SkinAtlas) -> Tensor:
     return double(torch.maximum(foreign * upper, white * rims))
 
 
+def _find_lip_colour(even: Tensor, direct: Tensor, base: Tensor, atlas: SkinAtlas) -> Tensor:
+    """Return (3,) the mean of the lips that are seen; near what the skin lets one expect if few are.
+
+    What is no redder than skin is skin beside lips that are thinner than the mask's, or a tooth.
+    """
+    values = thin_out(even).clamp(min=1e-3)
+    red = (values[0] / values[1]).log() - (base[0] / base[1]).log()
+    weight = thin_out(direct * atlas.masks["lips"])[0] * smoothstep(red / _REDDER)
+    expected = base * constant(_LIP_TINT, base.device)
+    return ((values * weight).sum(1) + _FEW_LIPS * expected) / (weight.sum() + _FEW_LIPS)
+
+
+def find_dark_corners(even: Tensor, tone: Tensor, lip: Tensor, atlas: SkinAtlas) -> Tensor:
+    """Return (1, S, S) in 0..1: the shade in the corner of a mouth, and what lashes lie on beside an eye.
+
+    Where mouth and eye move, it would be a stain on the skin. A beard is duller than the skin, and stays.
+    """
+    usual = tone + (lip[:, None, None] - tone) * atlas.masks["lips"]
+    distance = blur((halve(even).clamp(min=1e-3) / halve(usual).clamp(min=1e-3)).log(), _STAIN_BLUR)
+    dull = (distance[:1] - distance[2:]).clamp(max=0)
+    level = torch.tensordot(constant(LUMA, even.device), distance, dims=1)[None]
+    low, high = _DARK_CORNER
+    # What is nearly black has no hue.
+    bare = torch.maximum(torch.exp(-((dull / _BEARD_HUE) ** 2)), smoothstep((-level - _BLACK) / _BLACK_RANGE))
+    dark = smoothstep((-level - low) / (high - low)) * bare
+    return double(dark * halve(atlas.corners[None]))
+
+
 def _meet(seen: Tensor, weight: Tensor, completion: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
     """Return the completion, and the factor of what is seen, (3, S, S) each, that meet without a border."""
     size = seen.shape[-1]
@@ -258,8 +300,12 @@ def _complete(base: Tensor, atlas: SkinAtlas) -> Tensor:
     return colour
 
 
-def _fill_holes(completion: Tensor, even: Tensor, direct: Tensor) -> Tensor:
-    """Give texels amid observed ones (nostrils, lip line, lid folds) what lies next to them, dark or not."""
+def _fill_holes(completion: Tensor, even: Tensor, direct: Tensor, lip: Tensor, lips: Tensor) -> Tensor:
+    """Give texels amid observed ones (nostrils, lip line, lid folds) what lies next to them, dark or not.
+
+    Args:
+        lip: (3, S, S) what lips get, as far as `lips` (S, S) says: beside their corners lies skin.
+    """
     # Morphological closing at a quarter's size: fills holes and bays, leaves the outer border where it is.
     small = functional.max_pool2d((direct > 0.5).float()[None], 4)
     grown = functional.max_pool2d(small, _CLOSING, stride=1, padding=_CLOSING // 2)
@@ -267,6 +313,7 @@ def _fill_holes(completion: Tensor, even: Tensor, direct: Tensor) -> Tensor:
     soft = blur(closed[0], _SOFT_EDGE)[None]
     surrounded = functional.interpolate(soft, scale_factor=4, mode="bilinear", align_corners=False)[0]
     near = push_pull(even, smoothstep((direct - _AROUND_HOLES_FROM) / _AROUND_HOLES_RANGE))
+    near = near + (lip - near) * lips
     return completion + (near - completion) * surrounded
 
 

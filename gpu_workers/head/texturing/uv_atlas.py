@@ -11,6 +11,7 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData, PartData
+from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS
 from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.ops.uv_rasterization import AtlasRaster, interpolate, rasterise_atlas
 
@@ -26,6 +27,9 @@ _SEAM_FULL = 1.25
 _LID_TRAVEL = 0.007
 #: Skin that moves so far with one of these lies in a smile's folds, metres.
 _SMILE_TRAVELS = (("mouthSmile", 0.004), ("cheekSquint", 0.004))
+#: Landmarks of the mouth's corners and of the eyes' outer ones; up to where all is theirs, and from where
+#: nothing, metres.
+_CORNERS, _CORNER_REACH = (61, 291, *OUTER_EYE_CORNERS), (0.006, 0.010)
 #: Texels about a smile's folds in which nothing changes: what is looked for there wraps round.
 _SMILE_MARGIN = 24
 #: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
@@ -59,6 +63,8 @@ class SkinAtlas:
     #: (2, H, W) float32 of that window, in 0..1: where a smile folds the skin, beside nose and mouth and
     #: under the eyes; by the left side of a mouth, and by the right.
     smile_folds: Tensor
+    #: (S, S) float32 in 0..1: about the corners of the mouth and the outer ones of the eyes.
+    corners: Tensor
     #: (S, S) float32 in 0..1: before the ears, where hair grows.
     sideburns: Tensor
     #: (2, S, S) for texels of other charts: x and y, shares of the map's size, of the face chart's nearest
@@ -93,6 +99,7 @@ def build_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
     forward = data.positions[skin.vertices, 2]
     inner = forward[data.masks["mouth_interior"] > 0.5] if "mouth_interior" in data.masks else forward
     front = float(inner.max(initial=float(forward.min())))
+    positions = torch.from_numpy(data.positions[skin.vertices]).float().to(device)
     depth = torch.from_numpy((front - forward)[:, None]).float().to(device)
     zeros = torch.zeros(WORK_SIZE, WORK_SIZE, device=device)
     for name in MASKS:
@@ -118,6 +125,7 @@ def build_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
         masks=masks,
         outside=torch.from_numpy(outside)[None].to(device) * main,
         upper_lids=lids * main,
+        corners=_find_corners(data, interpolate(positions, triangles, raster)) * main,
         smile_window=smile_window,
         smile_folds=smile_folds[:, smile_window[0], smile_window[1]].contiguous(),
         sideburns=torch.from_numpy(_find_sideburns(ears)).to(device),
@@ -146,6 +154,16 @@ def _find_smile(data: HeadData, skin: PartData) -> NDArray[np.float32]:
     both = np.array(sides)
     # Where the sides meet each has its share, so that together they are no more than one.
     return np.asarray(both / np.maximum(both.sum(0), 1), np.float32)
+
+
+def _find_corners(data: HeadData, place: Tensor) -> Tensor:
+    """Return (S, S) in 0..1: near the corners, of texels that lie at (S, S, 3) on the mean head, metres."""
+    rows = list(_CORNERS)
+    points = data.positions[data.landmark_vertices[rows]] * data.landmark_weights[rows][..., None]
+    corners = torch.from_numpy(points.sum(1)).float().to(place.device)
+    distance = torch.stack([(place - corner).norm(dim=-1) for corner in corners]).amin(0)
+    full, none = _CORNER_REACH
+    return smoothstep((none - distance) / (none - full))
 
 
 def _find_plain_skin(masks: dict[str, Tensor]) -> Tensor:

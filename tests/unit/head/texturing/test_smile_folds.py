@@ -1,6 +1,5 @@
 """A smile's folds leave the skin of a head that does not smile; what is the person's own stays."""
 
-import dataclasses
 from functools import lru_cache
 
 import numpy as np
@@ -8,19 +7,16 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from assets.preview.render import load_texture, render
-from assets.preview.scene import pose_head
 from face3d.head import ARKIT_NAMES
 from face3d.options import JobOptions
 from gpu_workers.head.model.posed_head import measure_smile
 from gpu_workers.head.texturing import layers
 from gpu_workers.head.texturing.smile_folds import fade_smile
-from tests.unit.head.head_support import engine, head_data, prepared_astronaut
+from tests.unit.head.head_support import engine, prepared_astronaut
+from tests.unit.head.texturing.painted_head import SIDE, SKIN, bake_painted, plain_skin, texel
 
 pytestmark = pytest.mark.heavy
 
-SKIN = (0.42, 0.24, 0.17)
-SIDE = 1024
 #: Landmarks along the fold from nose to mouth, on either side; of a cheek that a smile raises; of one beside.
 FOLDS, CHEEK, BESIDE = ((206, 216, 212), (426, 436, 432)), 205, 50
 
@@ -110,19 +106,6 @@ def test_a_face_at_rest_does_not_smile_and_a_smirk_does_on_one_side():
     assert right == 0
 
 
-def texel(landmark: int) -> tuple[float, float]:
-    """Column and row of a landmark on the skin's map."""
-    data = head_data()
-    skin = data.part("skin")
-    corners = data.landmark_vertices[landmark]
-    face = int(np.isin(skin.triangles, corners).all(1).argmax())
-    places = {
-        int(v): skin.uvs[uv] for v, uv in zip(skin.triangles[face], skin.uv_triangles[face], strict=True)
-    }
-    u, v = sum(w * places[int(c)] for c, w in zip(corners, data.landmark_weights[landmark], strict=True))
-    return u * SIDE, (1 - v) * SIDE
-
-
 @lru_cache(maxsize=1)
 def painted() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A smiling person's albedo with a mole on each cheek; where folds are, and moles, in 0..1."""
@@ -136,24 +119,16 @@ def painted() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         np.asarray(picture.filter(ImageFilter.GaussianBlur(1)), np.float32) / 255
         for picture in (folds, moles)
     )
-    albedo = np.array(SKIN, np.float32) * np.ones((SIDE, SIDE, 1), np.float32)
-    albedo *= 1 - mole[..., None] * np.array([0.45, 0.6, 0.65], np.float32)
+    albedo = plain_skin() * (1 - mole[..., None] * np.array([0.45, 0.6, 0.65], np.float32))
     return albedo, fold, mole
 
 
 @lru_cache(maxsize=3)
 def bake_smile(expression: str, *, folded: bool = True) -> np.ndarray:
     """Return the albedo, linear, that is baked from a render of the astronaut's head with painted skin."""
-    options = JobOptions(expression=expression, texture_size=SIDE)
-    prepared = prepared_astronaut()
-    geometry = engine().geometry(prepared, options)
-    head = geometry.head
     albedo, fold, _ = painted()
     skin = albedo * (1 - folded * fold[..., None] * np.array([0.4, 0.52, 0.58], np.float32))
-    weights = None if head.expression_in_base else head.expression
-    picture = render(pose_head(head, head.camera, weights=weights), {"skin": skin})
-    texture = engine().texture(dataclasses.replace(prepared, photo=picture), geometry, options)
-    return load_texture(texture.skin)
+    return bake_painted(skin, expression)
 
 
 def depth_of(albedo: np.ndarray, mark: np.ndarray) -> float:
