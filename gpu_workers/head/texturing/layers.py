@@ -253,7 +253,7 @@ def _find_lip_colour(even: Tensor, direct: Tensor, base: Tensor, atlas: SkinAtla
 def find_dark_corners(even: Tensor, tone: Tensor, lip: Tensor, atlas: SkinAtlas) -> Tensor:
     """Return (1, S, S) in 0..1: the shade in the corner of a mouth, and what lashes lie on beside an eye.
 
-    Where mouth and eye move, it would be a spot on the skin. A beard is duller than the skin, and stays.
+    Where mouth and eye move, it would be a stain on the skin. A beard is duller than the skin, and stays.
     """
     usual = tone + (lip[:, None, None] - tone) * atlas.masks["lips"]
     distance = blur((halve(even).clamp(min=1e-3) / halve(usual).clamp(min=1e-3)).log(), _STAIN_BLUR)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData, PartData
+from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS
 from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.ops.uv_rasterization import AtlasRaster, interpolate, rasterise_atlas
 
@@ -28,7 +29,7 @@ _LID_TRAVEL = 0.007
 _SMILE_TRAVELS = (("mouthSmile", 0.004), ("cheekSquint", 0.004))
 #: Landmarks of the mouth's corners and of the eyes' outer ones; up to where all is theirs, and from where
 #: nothing, metres.
-_CORNERS, _CORNER_REACH = (61, 291, 33, 263), (0.006, 0.010)
+_CORNERS, _CORNER_REACH = (61, 291, *OUTER_EYE_CORNERS), (0.006, 0.010)
 #: Texels about a smile's folds in which nothing changes: what is looked for there wraps round.
 _SMILE_MARGIN = 24
 #: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.

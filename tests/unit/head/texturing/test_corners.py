@@ -7,24 +7,25 @@ import numpy as np
 import pytest
 import torch
 
+from gpu_workers.head.model.mediapipe_landmarks import OUTER_EYE_CORNERS
 from gpu_workers.head.texturing.layers import find_dark_corners
 from tests.unit.head.head_support import engine
 from tests.unit.head.texturing.painted_head import SIDE, SKIN, bake_painted, plain_skin, texel
 
 pytestmark = pytest.mark.heavy
 
-#: Texels to the side from a landmark to its spot.
+#: Texels to the side from a landmark to its stain.
 ASIDE = 12
-#: Landmarks of the eyes' outer corners, and of the cheeks' middles.
-CORNERS, CHEEKS = (33, 263), (50, 280)
-SPOT, LIPS = (0.35, 0.28, 0.25), (0.85, 0.55, 0.6)
+#: Landmarks of the cheeks' middles.
+CHEEKS = (50, 280)
+STAIN, LIPS = (0.35, 0.28, 0.25), (0.85, 0.55, 0.6)
 
 
-def spots() -> np.ndarray:
-    """(SIDE, SIDE) where dark spots are painted: just outside of corners, and on the cheeks."""
+def stains() -> np.ndarray:
+    """(SIDE, SIDE) where dark stains are painted: just outside of corners, and on the cheeks."""
     rows, columns = np.mgrid[0:SIDE, 0:SIDE]
     found = np.zeros((SIDE, SIDE), bool)
-    for landmark in (*CORNERS, *CHEEKS):
+    for landmark in (*OUTER_EYE_CORNERS, *CHEEKS):
         x, y = texel(landmark)
         x += ASIDE * np.sign(x - SIDE / 2)
         found |= (columns - x) ** 2 + (rows - y) ** 2 <= 5**2
@@ -35,12 +36,12 @@ def spots() -> np.ndarray:
 def baked() -> np.ndarray:
     lips = engine().map_baker().atlas.masks["lips"].numpy()[..., None]
     skin = plain_skin() * (1 - lips + lips * np.array(LIPS, np.float32))
-    skin[spots()] *= np.array(SPOT, np.float32)
+    skin[stains()] *= np.array(STAIN, np.float32)
     return bake_painted(skin, "neutral")
 
 
 def darkness(albedo: np.ndarray, landmark: int) -> float:
-    """How dark the spot beside a landmark is, a logarithm, to the skin round it."""
+    """How dark the stain beside a landmark is, a logarithm, to the skin round it."""
     x, y = texel(landmark)
     x += ASIDE * np.sign(x - SIDE / 2)
     rows, columns = np.mgrid[0:SIDE, 0:SIDE]
@@ -50,14 +51,14 @@ def darkness(albedo: np.ndarray, landmark: int) -> float:
     return float(np.median(light[(distance > 14) & (distance < 22) & outwards]) - light[distance < 3].mean())
 
 
-@pytest.mark.parametrize("landmark", CORNERS)
+@pytest.mark.parametrize("landmark", OUTER_EYE_CORNERS)
 def test_what_is_dark_beside_an_eye_goes(landmark):
-    assert darkness(baked(), landmark) < 0.3 * -np.log(np.array(SPOT)).mean()
+    assert darkness(baked(), landmark) < 0.3 * -np.log(np.array(STAIN)).mean()
 
 
 @pytest.mark.parametrize("landmark", CHEEKS)
 def test_a_mark_on_a_cheek_stays(landmark):
-    assert darkness(baked(), landmark) > 0.4 * -np.log(np.array(SPOT)).mean()
+    assert darkness(baked(), landmark) > 0.4 * -np.log(np.array(STAIN)).mean()
 
 
 @pytest.mark.parametrize(
