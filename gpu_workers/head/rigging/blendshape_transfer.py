@@ -4,7 +4,7 @@
    the template's shape moves it, so that movements grow with the features they move. A corrective moves it on
    from where its two shapes take it.
 2. Jaw: what opens with the jaw turns with it, by the template's angle about this head's joint; teeth and
-   tongue rigidly.
+   tongue rigidly. The tongue put out passes this head's lower lip, on a jaw that is a little open.
 3. Gaze: an eyeball turns rigidly about its own centre, as far as the template's iris travels.
 4. Contact: lids close on this eye and stay outside of it, lips meet and do not pass through each other.
 
@@ -25,7 +25,7 @@ from gpu_workers.head.rigging.jaw_gaze_tongue import Gaze, Jaw, Tongue
 from gpu_workers.head.rigging.openings import find_openings
 
 #: What the skin does in these is not carried: it slides as the jaw does, or turns with it.
-_WITH_JAW = ("jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose")
+_WITH_JAW = ("jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose", "tongueOut")
 #: Metres; a vertex that a shape moves less rests.
 _RESTING = 1e-6
 
@@ -49,7 +49,8 @@ class PersonalShapes:
         #: What touches: `place_teeth` and `resolve_neutral` before `transfer`, `resolve` after it.
         self.contacts = ContactResolution(data, self.openings, device)
         self.bound_parts = BoundParts(data, device)
-        self._jaw, self._gaze, self._tongue = Jaw(data, device), Gaze(data, device), Tongue(data, device)
+        self._jaw, self._gaze = Jaw(data, device), Gaze(data, device)
+        self._tongue = Tongue(data, self.openings.lips.grid, device)
         self._template, self._shapes = (
             send(data.positions.astype(np.float64), device),
             send(data.shapes, device),

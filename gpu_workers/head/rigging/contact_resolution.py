@@ -18,8 +18,12 @@ from gpu_workers.head.rigging.openings import Openings
 from gpu_workers.head.runtime.cuda_graphs import SideStreams
 
 _JAW_OPEN, _MOUTH_CLOSE = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("mouthClose")
-#: Metres: the closed upper lip just hides the upper incisors; teeth are moved by so much at most for that.
-_LIP_OVER_INCISOR, _SEATED_AT_MOST = 0.0002, 0.005
+#: Metres: the closed upper lip hides the upper incisors and what stands beside them; teeth are moved by so
+#: much at most for that.
+_LIP_OVER_INCISOR, _SEATED_AT_MOST = 0.0007, 0.005
+#: Metres by which lips that should rest on each other gape at most and are closed: teeth gleam through a
+#: slit.
+_LIPS_GAPE = 0.0012
 #: Metres aside of the midline: the upper middle incisors.
 _INCISORS = 0.007
 #: Shapes of the lids, and those that bring them together.
@@ -88,9 +92,9 @@ class ContactResolution:
             neutral[part, 1] += lift
 
     def resolve_neutral(self, neutral: Tensor) -> None:
-        """Free the eyeballs of a head (V, 3) float64 from its lids and part its lips, in place."""
+        """Free the eyeballs of a head (V, 3) float64 from its lids and let its lips meet, in place."""
         self._side_by_side.run(
-            lambda: self._part_neutral_lips(neutral), lambda: self._clear_neutral_lids(neutral)
+            lambda: self._close_neutral_lips(neutral), lambda: self._clear_neutral_lids(neutral)
         )
 
     def resolve(self, neutral: Tensor, deltas: Tensor) -> None:
@@ -107,9 +111,9 @@ class ContactResolution:
         cleared = self._eyes.lids.clear(points, self._fit_eyeballs(neutral))
         neutral.index_copy_(0, self._lid_points, cleared[:, 0])
 
-    def _part_neutral_lips(self, neutral: Tensor) -> None:
+    def _close_neutral_lips(self, neutral: Tensor) -> None:
         lips = neutral[self._lip_points]
-        lips[:, 1] += self._lips.part(lips[:, None], lips)[:, 0]
+        lips[:, 1] += self._lips.meet(lips[:, None], lips, _LIPS_GAPE)[:, 0]
         neutral.index_copy_(0, self._lip_points, lips)
 
     def _resolve_lids(self, neutral: Tensor, deltas: Tensor) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.ops.linalg import box_centre, send
+from gpu_workers.head.rigging.opening_grids import RingGrid
 
 FloatArray = NDArray[np.floating]
 
@@ -20,11 +21,13 @@ FloatArray = NDArray[np.floating]
 EYES = {"Left": "eye_left", "Right": "eye_right"}
 _JAW_OPEN, _MOUTH_CLOSE = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("mouthClose")
 _TONGUE_OUT = ARKIT_NAMES.index("tongueOut")
-#: Metres by which the tongue's tip passes the lips; its breadth, height and length there, of those at rest.
-_TONGUE_PAST_LIPS = 0.009
-_TONGUE_TIP = (0.55, 0.72, 1.0)
-#: What parts the lips for the tongue, and by how much of their own shapes.
-_TONGUE_PARTS_LIPS = {"mouthLowerDown": 0.75, "mouthUpperUp": 0.30}
+#: Metres by which the tongue's tip passes the lower lip.
+_TONGUE_PAST_LIP = 0.0220
+#: Metres beside the midline of the tongue's underside that lies on the lip, and by how much a head may ask it
+#: to rise.
+_TONGUE_MIDDLE, _TONGUE_RISE = 0.004, 0.006
+#: Rings of the lower lip, from its inner border, over which the tongue passes.
+_LIP_TOP = 8
 #: Parts that open with the jaw, whichever of them the head has.
 JAW_PARTS = ("teeth_lower", "gums_lower", "tongue")
 #: Metres around the jaw's axis, and metres aside, of the skin that tells where the joint is on a head.
@@ -49,13 +52,17 @@ class Jaw:
         teeth = data.part("teeth_lower").vertices
         jaw = find_jaw_turn(template[teeth], template[teeth] + shapes[_JAW_OPEN, teeth])
         self._centre, self._bend = send(jaw.centre, device), send(jaw.rotation.T - np.eye(3), device)
+        opened = shapes[_JAW_OPEN, teeth]
+        self._tongue_opens = float((shapes[_TONGUE_OUT, teeth] * opened).sum() / (opened**2).sum())
         shares = find_jaw_shares(rest, shapes[:, self._skin], jaw)
+        shares[_TONGUE_OUT] = self._tongue_opens * shares[_JAW_OPEN]
         self._shares = {shape: send(share, device)[:, None] for shape, share in shares.items()}
         self._inside = slice(self._skin.stop, len(template))
         with_jaw = np.zeros((len(template), 1))
         for part in data.parts:
             with_jaw[part.vertices] = part.name in JAW_PARTS
         self._with_jaw = send(with_jaw[self._inside], device)
+        self._tongue = data.part("tongue").vertices
         self._joint = send(find_jaw_joint(rest, jaw), device)
 
     def open(self, neutral: Tensor, change: Tensor, deltas: Tensor) -> None:
@@ -70,7 +77,12 @@ class Jaw:
         for shape, share in self._shares.items():
             deltas[shape, self._skin] += share * turned
         inside = neutral[self._inside] - joint - self._centre
-        deltas[_JAW_OPEN, self._inside] = (self._with_jaw * (inside @ self._bend)).float()
+        opened = (self._with_jaw * (inside @ self._bend)).float()
+        deltas[_JAW_OPEN, self._inside] = opened
+        # The tongue has its own way.
+        tongue = deltas[_TONGUE_OUT, self._tongue].clone()
+        deltas[_TONGUE_OUT, self._inside] = self._tongue_opens * opened
+        deltas[_TONGUE_OUT, self._tongue] = tongue
 
 
 class Gaze:
@@ -99,34 +111,42 @@ class Gaze:
 
 
 class Tongue:
-    """The tongue's way out between this head's lips."""
+    """The tongue's way out between this head's lips.
 
-    def __init__(self, data: HeadData, device: torch.device) -> None:
-        self._skin, self._part = data.parts[0].vertices, data.part("tongue").vertices
-        self._lips = send(np.flatnonzero(data.masks["lips"] > 0.5), device)
-        self._tip = send(np.array(_TONGUE_TIP), device)
-        parting = {ARKIT_NAMES.index(n + side): k for n, k in _TONGUE_PARTS_LIPS.items() for side in EYES}
-        self._parting = send(np.array([*parting]), device)
-        self._parting_shares = send(np.array([*parting.values()], np.float32), device)[:, None, None]
+    Args:
+        lips: the mouth's grid.
+    """
+
+    def __init__(self, data: HeadData, lips: RingGrid, device: torch.device) -> None:
+        self._part = data.part("tongue").vertices
+        middle = lips.lower[len(lips.lower) // 2]
+        self._lip = send(lips.vertices[lips.border : lips.border + _LIP_TOP + 1, middle], device)
+        template, way = data.positions[self._part].astype(np.float64), data.shapes[_TONGUE_OUT, self._part]
+        out = template + way
+        lip = data.positions[lips.vertices[:, middle]] + data.shapes[_TONGUE_OUT, lips.vertices[:, middle]]
+        lip = lip[lips.border : lips.border + _LIP_TOP + 1]
+        self._tip = int(out[:, 2].argmax())
+        below = np.abs(template[:, 0]) < _TONGUE_MIDDLE
+        over_lip = np.where(below, np.abs(out[:, 2] - lip[lip[:, 1].argmax(), 2]) + 2 * out[:, 1], np.inf)
+        self._over_lip = int(over_lip.argmin())
+        self._clearance = float(out[self._over_lip, 1] - lip[:, 1].max())
+        ahead = (way[:, 2:] / way[:, 2].max()).clip(0, 1) ** 2
+        self._ahead = send(ahead.astype(np.float64), device)
 
     def put_out(self, neutral: Tensor, deltas: Tensor) -> None:
-        """Stretch the tongue's way so far that its pointed tip passes the lips, and part these, in place.
+        """Stretch the tongue's way so far that its tip passes the lower lip, and lift it over that, in place.
 
         Args:
             neutral: (V, 3) float64 metres; `deltas` (52 + C, V, 3) its shapes.
         """
         tongue, way = neutral[self._part], deltas[_TONGUE_OUT, self._part].double()
-        tip = way[:, 2].argmax(keepdim=True)
-        lips = neutral[self._lips, 2].amax()
-        way = way * (lips + _TONGUE_PAST_LIPS - tongue[tip, 2]) / way[tip, 2]
-        reached = tongue + way
-        ahead = (way[:, 2:] / way[:, 2].amax()).clamp(0, 1) ** 2
-        weight = ahead + 1e-9
-        middle = (weight * reached).sum(0) / weight.sum()
-        way = way + (self._tip - 1) * ahead * (reached - middle)
+        lip = neutral[self._lip] + deltas[_TONGUE_OUT, self._lip]
+        reach = lip[:, 2].amax() + _TONGUE_PAST_LIP - tongue[self._tip, 2]
+        way = way * (reach / way[self._tip, 2])
+        above = tongue[self._over_lip, 1] + way[self._over_lip, 1] - lip[:, 1].amax()
+        rise = (self._clearance - above).clamp(-_TONGUE_RISE, _TONGUE_RISE)
+        way[:, 1:2] += rise * self._ahead
         deltas[_TONGUE_OUT, self._part] = way.float()
-        parting = self._parting_shares * deltas[self._parting, self._skin]
-        deltas[_TONGUE_OUT, self._skin] += parting.sum(0)
 
 
 def _rigid(before: FloatArray, after: FloatArray) -> FloatArray:

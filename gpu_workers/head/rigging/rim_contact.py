@@ -151,6 +151,16 @@ class RimContact:
         # Parting one column opens its neighbours a little.
         return self._close(heights, profile, _LAST_SHARE) - before
 
+    def meet(self, points: Tensor, rest: Tensor, most: float) -> Tensor:
+        """Return by how much points rise (N, B) for rims that hardly gape to touch, and not to overlap.
+
+        Args:
+            most: metres of a gap that are closed; what is left of a wider one stays.
+        """
+        across, before, depth = _planes(points)
+        profile = self._profile(across, depth, rest[:, 0].float())
+        return self._part(self._close(before, profile, 1, most), profile) - before
+
     def _part(self, heights: Tensor, profile: _Profile) -> Tensor:
         for _ in range(_PASSES):
             overlap = torch.threshold(self._touch + self._sunk(heights, profile), _IGNORED, 0)
@@ -159,9 +169,9 @@ class RimContact:
             heights = torch.addcmul(heights, self.group.spread(yielded, corners=False), self._upwards)
         return heights
 
-    def _close(self, heights: Tensor, profile: _Profile, share: float) -> Tensor:
+    def _close(self, heights: Tensor, profile: _Profile, share: float, most: float | None = None) -> Tensor:
         gap = -_rows(self._sunk(heights, profile), self._along).amax(1)
-        open_by = torch.where(gap.isfinite(), (gap - self._gap).clamp(min=0), 0)
+        open_by = torch.where(gap.isfinite(), (gap - self._gap).clamp(min=0, max=most), 0)
         grids, _, columns = self.group.shape
         lift = torch.zeros_like(heights[: grids * columns])
         lift = lift.index_copy_(0, self._closing, share * self._pull * open_by)

@@ -130,7 +130,8 @@ def build_skin_atlas(data: HeadData, device: torch.device) -> SkinAtlas:
         smile_folds=smile_folds[:, smile_window[0], smile_window[1]].contiguous(),
         sideburns=torch.from_numpy(_find_sideburns(ears)).to(device),
         across=torch.from_numpy(across).to(device),
-        seam=torch.from_numpy(seam).to(device),
+        # Behind the lips' rim the mouth's lining begins at once.
+        seam=torch.from_numpy(seam).to(device) * (1 - masks["mouth_interior"]),
         throat=(interpolate(depth, triangles, raster)[..., 0] / _THROAT_DEPTH).clamp(0, 1),
     )
 
