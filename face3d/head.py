@@ -36,7 +36,12 @@ VISEME_NAMES: tuple[str, ...] = (
 )  # fmt: skip
 
 #: `A__B` is what pose A and B at 1.0 lacks when both shapes are only added.
-CORRECTIVE_NAMES: tuple[str, ...] = ()
+CORRECTIVE_NAMES: tuple[str, ...] = (
+    "eyeLookUpLeft__eyeLookInLeft", "eyeLookUpRight__eyeLookInRight",
+    "eyeLookUpLeft__eyeLookOutLeft", "eyeLookUpRight__eyeLookOutRight",
+    "eyeLookDownLeft__eyeLookInLeft", "eyeLookDownRight__eyeLookInRight",
+    "eyeLookDownLeft__eyeLookOutLeft", "eyeLookDownRight__eyeLookOutRight",
+)  # fmt: skip
 
 #: The ARKit shapes, by index, whose weights' product is each corrective's weight.
 CORRECTIVE_PAIRS: tuple[tuple[int, int], ...] = tuple(

