@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from face3d.artifact_format import dump_result, load_result
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, CORRECTIVE_NAMES, Head, add_correctives
 from face3d.options import JobOptions
 from face3d.stage_results import FittedHead
 from gpu_workers.engines.base import BatchingEngine
@@ -47,9 +47,14 @@ def reprojection_error(head, points):
     return distance.mean() / np.linalg.norm(seen[33, :2] - seen[263, :2])
 
 
+def all_weights(head: Head) -> np.ndarray:
+    """Return the weights of the photo's expression, and of its correctives."""
+    return add_correctives(head.expression, len(head.correctives)).astype(np.float64)
+
+
 def test_neutral_plus_expression_meets_the_photo(head):
     positions, deltas = stacked(head)
-    posed = positions + np.tensordot(head.expression.astype(np.float64), deltas, 1)
+    posed = positions + np.tensordot(all_weights(head), deltas, 1)
     error = reprojection_error(head, landmarks_of(posed))
     # The detector's own error is about 2 %: to meet it exactly would be to copy it.
     assert error < 0.012
@@ -75,7 +80,7 @@ def test_neutral_is_symmetric_with_a_closed_mouth(head):
     assert abs(points[61, 1] - points[291, 1]) / eyes < 0.02
     assert points[13, 1] - points[14, 1] < 0.05 * eyes
     smiling, deltas = stacked(head)
-    posed = landmarks_of(smiling + np.tensordot(head.expression.astype(np.float64), deltas, 1))
+    posed = landmarks_of(smiling + np.tensordot(all_weights(head), deltas, 1))
     assert np.linalg.norm(posed[61] - posed[291]) > 1.05 * np.linalg.norm(points[61] - points[291])
 
 
@@ -89,7 +94,7 @@ def test_a_smile_is_called_a_smile(head):
 
 def test_all_shapes_are_there(head):
     _, deltas = stacked(head)
-    assert deltas.shape[0] == 52
+    assert deltas.shape[0] == len(ARKIT_NAMES + CORRECTIVE_NAMES)
     assert np.linalg.norm(deltas, axis=2).max(1).min() > 1e-3
     assert np.isfinite(deltas).all()
 
@@ -100,7 +105,7 @@ def test_photo_expression_can_be_kept():
     kept_head = kept.head
     assert kept_head.expression_in_base
     positions, deltas = stacked(neutral_head)
-    expected = positions + np.tensordot(neutral_head.expression.astype(np.float64), deltas, 1)
+    expected = positions + np.tensordot(all_weights(neutral_head), deltas, 1)
     assert np.abs(stacked(kept_head)[0] - expected).max() < 1e-5
 
 
