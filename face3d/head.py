@@ -42,6 +42,10 @@ CORRECTIVE_NAMES: tuple[str, ...] = (
     "eyeBlinkLeft__cheekSquintLeft", "eyeBlinkRight__cheekSquintRight",
     "eyeBlinkLeft__mouthSmileLeft", "eyeBlinkRight__mouthSmileRight",
     "eyeBlinkLeft__eyeLookDownLeft", "eyeBlinkRight__eyeLookDownRight",
+    "eyeLookUpLeft__eyeLookInLeft", "eyeLookUpRight__eyeLookInRight",
+    "eyeLookUpLeft__eyeLookOutLeft", "eyeLookUpRight__eyeLookOutRight",
+    "eyeLookDownLeft__eyeLookInLeft", "eyeLookDownRight__eyeLookInRight",
+    "eyeLookDownLeft__eyeLookOutLeft", "eyeLookDownRight__eyeLookOutRight",
 )  # fmt: skip
 
 #: The ARKit shapes, by index, whose weights' product is each corrective's weight.

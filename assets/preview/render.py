@@ -230,8 +230,8 @@ def _paint_part(
     matte, highlight = shade(albedo[:3], normal, towards, roughness, lit, open_to_sky)
     highlight *= np.float32(surface.specular if finish.lit else 0)
     if surface.transparent:
-        # A clear surface mirrors no less for being clear.
-        coverage = albedo[3]
+        # A clear surface mirrors no less for being clear; one without a map hides nothing: a cornea.
+        coverage = np.zeros(len(pixels), np.float32) if texture is None else albedo[3]
         gloss = highlight if texture is None else highlight * coverage
         flat[pixels] = (flat[pixels].T * (1 - coverage) + matte * coverage + gloss).T
     else:

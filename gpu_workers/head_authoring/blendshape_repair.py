@@ -3,7 +3,7 @@
 1. Left and right become each other's mirror images: the CC0 smiles differ by half a millimetre. Jaw, lips and
    tongue are made anew (mouth_shapes.py).
 2. The blink stops where the upper lid meets the lower one: the CC0 lid overshoots by 4 mm.
-3. Lids leave the eyeball; lips and lids that pass through each other part.
+3. Lids leave the eyeball; lips and lids that pass through each other part. Where eyes look, lids go along.
 4. With the jaw open, mouthClose brings the lips together along their whole length.
 5. Where the skin still passes through itself, a shape is held back to the common motion of its
    surroundings, just as far as needed.
@@ -20,10 +20,14 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import PartData
+from gpu_workers.head.ops.linalg import box_centre
 from gpu_workers.head.ops.self_intersection import intersecting_triangles
-from gpu_workers.head.rigging.eyelids import Eyeballs, fit_eyeballs
-from gpu_workers.head.rigging.openings import Eyes, find_openings
+from gpu_workers.head.rigging.eye_sockets import EyeSockets
+from gpu_workers.head.rigging.eyeballs import EYEBALL_RADIUS, Eyeballs
+from gpu_workers.head.rigging.gaze import EYES, look_rotation, look_shapes
+from gpu_workers.head.rigging.openings import Eyes, Openings, find_openings
 from gpu_workers.head.rigging.rim_contact import RimContact
+from gpu_workers.head_authoring.lid_weights import lid_weights
 from gpu_workers.head_authoring.mouth_shapes import author_mouth
 
 FloatArray = NDArray[np.float64]
@@ -32,6 +36,8 @@ FloatArray = NDArray[np.float64]
 _SURROUNDINGS, _LID_SURROUNDINGS = 0.003, 0.001
 #: Share by which a shape is held back a step, and how many steps are tried.
 _HOLD_STEP, _HOLD_STEPS = 0.05, 60
+#: Shapes in which lids touch; in an eyeLook they go with the eyeball.
+_OF_LIDS = ("eyeBlink", "eyeSquint", "eyeWide", "cheekSquint")
 #: Samples beside a corner of the eye without contact: the template's corners are open enough to be parted.
 _LIDS_CORNER = 3
 #: A lid column may have to go further than the CC0 lid goes, but not much.
@@ -51,11 +57,12 @@ def repair_shapes(
     skin = parts[0]
     rest = positions[skin.vertices]
     openings = find_openings(skin, rest, torch.device("cpu"), lids_corner=_LIDS_CORNER)
+    rows = {part.name: part.vertices for part in parts}
     eyeballs = {
-        side: fit_eyeballs(
-            torch.from_numpy(positions[None, next(p for p in parts if p.name == name).vertices])
+        side: Eyeballs(
+            box_centre(torch.from_numpy(positions[None, rows[name]])), torch.tensor(EYEBALL_RADIUS)
         )
-        for side, name in (("Left", "eye_left"), ("Right", "eye_right"))
+        for side, name in EYES.items()
     }
     repaired = symmetric_shapes(author_mouth(parts, positions, symmetric_shapes(actions, mirror)), mirror)
     shapes = repaired[:, skin.vertices]
@@ -66,7 +73,7 @@ def repair_shapes(
         for side, eye in openings.eyes.items():
             if name == f"eyeBlink{side}":
                 pose = rest + _stop_blink(rest, shape, eye)
-            if not name.startswith(("eye", "cheekSquint")) or not name.endswith(side):
+            if not name.startswith(_OF_LIDS) or not name.endswith(side):
                 continue
             _resolve_lids(pose, rest, eye, eyeballs[side], closed=name.startswith("eyeBlink"))
         if name == "mouthClose":
@@ -74,8 +81,36 @@ def repair_shapes(
         _raise_points(pose, rest, openings.lips, openings.lips.part)
         around = near_lids if name.startswith("eye") else surroundings
         shape[:] = _hold_back(rest + opened, pose - rest - opened, skin, around)
+    _turn_eyes(repaired, parts, positions, openings)
     # Triangles are no mirror images of each other: what was held back may differ a little.
     return symmetric_shapes(repaired, mirror)
+
+
+def _turn_eyes(
+    shapes: FloatArray, parts: tuple[PartData, ...], positions: FloatArray, openings: Openings
+) -> None:
+    """Write the eyeLook shapes (V, 3) of the template, in place: eyeballs turn, lids go along."""
+    rows = {part.name: part.vertices for part in parts}
+    seated = positions.copy()
+    sockets = EyeSockets(
+        [eye.lids.grid for eye in openings.eyes.values()],
+        [rows[name] for name in EYES.values()],
+        positions,
+        torch.device("cpu"),
+    )
+    centres = sockets.seat(torch.from_numpy(seated), 1.0).centre.numpy()
+    shares = lid_weights(parts[0], positions[parts[0].vertices])
+    for (side, eye), centre, share in zip(EYES.items(), centres, shares.T, strict=True):
+        with_eye = np.zeros(len(positions))
+        with_eye[parts[0].vertices] = share
+        for name in (eye, eye.replace("eye", "cornea")):
+            with_eye[rows[name]] = 1
+        arms = with_eye[:, None] * (seated - centre)
+        for k in look_shapes(side):
+            shapes[k] = arms @ (look_rotation(ARKIT_NAMES[k]).T - np.eye(3))
+            for part in parts:
+                if part.host_offsets.size:
+                    shapes[k, part.vertices] = part.host_weights @ shapes[k][part.host_vertices]
 
 
 def symmetric_shapes(shapes: FloatArray, mirror: NDArray[np.integer]) -> FloatArray:

@@ -32,18 +32,22 @@ from gpu_workers.head.model.mediapipe_landmarks import (
 )
 from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.ops.mesh import interpolate, split_quads
+from gpu_workers.head.rigging.eye_sockets import MARGIN
+from gpu_workers.head.rigging.eyeballs import EYEBALL_RADIUS
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
 from gpu_workers.head_authoring.blendshape_repair import repair_shapes
 from gpu_workers.head_authoring.bust import make_bust
 from gpu_workers.head_authoring.cheek_shapes import shape_cheeks_and_brows
 from gpu_workers.head_authoring.correctives import make_correctives
-from gpu_workers.head_authoring.eyeballs import place_on_eyeball
+from gpu_workers.head_authoring.eyeballs import place_eyeball, place_on_eyeball
+from gpu_workers.head_authoring.eyelashes import find_ring
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
 from gpu_workers.head_authoring.head_topology import (
     CutPart,
     basis_vertices,
     cut_parts,
+    find_lid_rim,
     find_seam,
     hold_seam,
     keep_level,
@@ -148,7 +152,7 @@ def _build(source: AnnySource) -> HeadData:
         columns[:, :skin_count] = keep_level(seam, columns[:, :skin_count])
     actions = np.stack([source.action(name, vertices) for name in ARKIT_NAMES])
     landmarks = interpolate(positions, landmark_vertices, table.weights)
-    masks = skin_masks(source, cut[0], positions[:skin_count], landmarks)
+    masks = skin_masks(source, cut[0], positions[:skin_count], landmarks, mirror[:skin_count])
     masks["seam"] = seam.follow.sum(1)
     pinned = np.maximum(masks["neck"], (positions[:skin_count, 2] < -0.07).astype(float))
     spread = residual_map(
@@ -159,9 +163,9 @@ def _build(source: AnnySource) -> HeadData:
         table.trust[:SKIN_LANDMARKS],
         pinned,
     )
-    eyeball_radius, iris_radius, iris_uv_radius = _iris(positions[rows["eye_left"]] - centres[0], landmarks)
+    margin = positions[find_ring(cut[0].quads, find_lid_rim(cut[0]), MARGIN)]
     parts = assemble_parts(
-        cut, positions, mirror, _layouts(mesh, cut, table), masks, eyeball_radius, iris_radius, seam
+        cut, positions, mirror, _layouts(mesh, cut, table), masks, place_eyeball(centres[0], margin), seam
     )
     coarse = parts.parts[0].coarse
     if coarse is None:
@@ -201,9 +205,9 @@ def _build(source: AnnySource) -> HeadData:
         score_baseline=score_baseline(),
         residual_map=spread.astype(np.float32),
         iris_uv_centre=(0.5, 0.5),
-        iris_uv_radius=iris_uv_radius,
-        eyeball_radius=eyeball_radius,
-        iris_radius=iris_radius,
+        iris_uv_radius=float(uv_packing.disc_radius(np.arcsin(IRIS_DIAMETER / 2 / EYEBALL_RADIUS))),
+        eyeball_radius=EYEBALL_RADIUS,
+        iris_radius=IRIS_DIAMETER / 2,
     )
 
 
@@ -273,15 +277,6 @@ def _place_irises(
         local, weights[rows] = place_on_eyeball(landmarks[rows], centre, ball, part.triangles)
         vertices[rows] = local + part.first
     return vertices, weights
-
-
-def _iris(eye: FloatArray, landmarks: FloatArray) -> tuple[float, float, float]:
-    """Return the radii of eyeball and iris (metres) and of the iris in uv, of an eye (V, 3) at its centre."""
-    eyeball = float(np.median(np.linalg.norm(eye, axis=1)))
-    rim = landmarks[list(LEFT_IRIS[1:])] - landmarks[LEFT_IRIS[0]]
-    measured = float(np.linalg.norm(rim[:, :2], axis=1).mean())
-    radius = 0.5 * (measured + IRIS_DIAMETER / 2)
-    return eyeball, radius, float(uv_packing.disc_radius(np.arcsin(radius / eyeball)))
 
 
 def main() -> int:

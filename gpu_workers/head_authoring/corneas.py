@@ -1,41 +1,44 @@
 """A cornea for each eye: a thin clear shell over the front of the eyeball, bulging over the iris."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from gpu_workers.head.rigging.eyeballs import bulge
 from gpu_workers.head_authoring.procedural_part import MadePart, grid_quads, mirror_part
 
 FloatArray = NDArray[np.float64]
 
 #: Quads a side of the shell's grid.
-_CELLS = 12
-#: Polar angle about +z at the middle of the grid's sides, radians; the corners are drawn in to a circle.
-_REACH = np.radians(72)
-#: Height over the eyeball, metres: of the film of tears on the white, and of the bulge on top of it.
-_FILM = 0.0003
-_BULGE = 0.0009
-#: The bulge ends here, as a share of the iris's radius.
-_BULGE_END = 1.25
+_CELLS = 16
+#: Polar angle about +z at the middle of the grid's sides, radians; the corners are drawn in to a circle. An
+#: eye that looks 35 degrees aside shows the white up to 95 degrees from its pupil.
+_REACH = np.radians(104)
+#: Share of that angle that grows with the square of the way from the grid's middle: cells over the iris are
+#: small.
+_CONDENSED = 0.45
+#: Height of the film of tears on the white over the eyeball, metres.
+_FILM = 0.00008
 #: Between these polar angles the shell sinks into the eyeball, radians.
-_SINK = (np.radians(52), np.radians(70))
+_SINK = (np.radians(94), np.radians(104))
 _SUNK = 0.0006
 
 
-def make_corneas(centre: FloatArray, radius: float, iris_radius: float) -> tuple[MadePart, MadePart]:
+def make_corneas(centre: FloatArray, radius: float) -> tuple[MadePart, MadePart]:
     """Return cornea_left and cornea_right.
 
     Args:
         centre: (3,) of the left eyeball, metres.
         radius: of the eyeball.
-        iris_radius: of the iris.
     """
     axis = np.linspace(-1, 1, _CELLS + 1)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     square = np.stack([x, y], axis=-1).reshape(-1, 2)
     disc = _square_to_disc(square)
-    angle = np.linalg.norm(disc, axis=1) * _REACH
+    way = np.linalg.norm(disc, axis=1)
+    angle = way * (1 - _CONDENSED + _CONDENSED * way) * _REACH
     azimuth = np.arctan2(disc[:, 1], disc[:, 0])
-    height = _height(angle, float(np.arcsin(iris_radius / radius)))
+    height = _height(angle, radius)
     direction = np.stack(
         [np.sin(angle) * np.cos(azimuth), np.sin(angle) * np.sin(azimuth), np.cos(angle)], axis=1
     )
@@ -56,7 +59,7 @@ def _square_to_disc(square: FloatArray) -> FloatArray:
     return np.stack([x * np.sqrt(1 - y**2 / 2), y * np.sqrt(1 - x**2 / 2)], axis=1)
 
 
-def _height(angle: FloatArray, limbus: float) -> FloatArray:
-    inside = np.clip(angle / (_BULGE_END * limbus), 0, 1)
+def _height(angle: FloatArray, radius: float) -> FloatArray:
+    risen = bulge(torch.from_numpy(np.cos(angle))).numpy()
     sink = np.clip((angle - _SINK[0]) / (_SINK[1] - _SINK[0]), 0, 1)
-    return np.asarray(_FILM + _BULGE * np.cos(0.5 * np.pi * inside) ** 1.5 - (_FILM + _SUNK) * sink)
+    return np.asarray(_FILM + radius * risen - (_FILM + _SUNK) * sink)

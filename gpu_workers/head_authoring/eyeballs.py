@@ -6,6 +6,7 @@ MakeHuman's have 70 quads, none of whose edges follows the iris.
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_workers.head.rigging.eyeballs import EYEBALL_RADIUS
 from gpu_workers.head_authoring.procedural_part import MadePart, mirror_part
 from gpu_workers.head_authoring.uv_packing import unwrap_eye
 
@@ -16,7 +17,7 @@ _SECTORS = 16
 #: Polar angles of the rings, as shares of the iris's and then in degrees. The first keeps the uneven quads of
 #: the pole inside the pupil.
 _IRIS_RINGS = (0.14, 0.36, 0.7, 1.0)
-_RINGS = (28.0, 40.0, 56.0, 76.0, 100.0, 124.0, 152.0)
+_RINGS = (37.0, 47.0, 60.0, 76.0, 96.0, 122.0, 151.0)
 
 
 def make_eyeballs(centre: FloatArray, radius: float, iris_radius: float) -> tuple[MadePart, MadePart]:
@@ -57,6 +58,20 @@ def _join_rings(count: int) -> IndexArray:
         quads.append([front, k, after, next_but_one])
         quads.append([back, last + next_but_one, last + after, last + k])
     return np.array(quads, dtype=np.int64)
+
+
+def place_eyeball(middle: FloatArray, margin: FloatArray) -> FloatArray:
+    """Return the middle (3,) of an eyeball: beside and above that of MakeHuman's, as deep as the lids let it.
+
+    Args:
+        middle: (3,) of MakeHuman's eyeball, metres.
+        margin: (C, 3) of the lids' margins.
+    """
+    aside = np.linalg.norm(margin[:, :2] - middle[:2], axis=1)
+    central = np.clip(1 - np.abs(margin[:, 0] - middle[0]) / (0.5 * EYEBALL_RADIUS), 0, 1)
+    reach = np.sqrt(np.maximum(EYEBALL_RADIUS**2 - aside**2, 0))
+    depth = (central * (margin[:, 2] - reach)).sum() / central.sum()
+    return np.array([middle[0], middle[1], depth])
 
 
 def place_on_eyeball(

@@ -14,9 +14,9 @@ from gpu_workers.head_authoring.procedural_part import MadePart, grid_quads, joi
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 
-#: Rings of vertices from where the lid's skin meets the socket's outwards: the lid's outer edge lies between
-#: these two, and lashes grow there.
-_ROOT_RINGS = (3, 4)
+#: Rings of vertices from where the lid's skin meets the socket's outwards: lashes grow on the lid's edge,
+#: which is the first of these two, or so far towards the second.
+_ROOT_RINGS, _ROOT_PLACE = (3, 4), 0.12
 _SEGMENTS = 20
 _ROWS = 4
 #: A lash begins this deep in the lid, metres.
@@ -100,7 +100,7 @@ def find_ring(quads: IndexArray, loop: list[int], steps: int) -> list[int]:
 def _make_strip(
     skin: FloatArray, inner: list[int], outer: list[int], centre: FloatArray, shape: _Strip
 ) -> Lashes:
-    edge = 0.5 * (skin[inner] + skin[outer])
+    edge = (1 - _ROOT_PLACE) * skin[inner] + _ROOT_PLACE * skin[outer]
     # From the inner corner (near the nose: small x on the left side) to the outer, over this lid.
     first, last = int(edge[:, 0].argmin()), int(edge[:, 0].argmax())
     count = len(edge)
@@ -117,7 +117,8 @@ def _make_strip(
     ahead = place - before
     a, b = np.array(way)[before], np.array(way)[before + 1]
     hosts = np.array([inner, outer])[:, np.stack([a, b])].transpose(2, 0, 1).reshape(-1, 4)
-    weights = 0.5 * np.stack([1 - ahead, ahead, 1 - ahead, ahead], axis=1)
+    pair = np.stack([1 - ahead, ahead], axis=1)
+    weights = np.concatenate([(1 - _ROOT_PLACE) * pair, _ROOT_PLACE * pair], axis=1)
     roots = (skin[hosts] * weights[..., None]).sum(1)
     offsets = _draw(roots - centre, shares, shape)
     rows = np.linspace(*shape.rows, _ROWS)

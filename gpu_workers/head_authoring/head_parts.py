@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from face3d.head import CoarseLevel
-from gpu_workers.head.model.head_template import PART_MATERIALS, PartData
+from gpu_workers.head.model.head_template import IRIS_DIAMETER, PART_MATERIALS, PartData
 from gpu_workers.head.ops.mesh import split_quads
 from gpu_workers.head.rigging.attachments import follow_lids
+from gpu_workers.head.rigging.eyeballs import EYEBALL_RADIUS
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.corneas import make_corneas
 from gpu_workers.head_authoring.eyeballs import make_eyeballs
@@ -56,7 +57,7 @@ class _Built:
     #: (H,) vertices of the cut parts, and (V, H) weights.
     hosts: IndexArray
     weights: FloatArray
-    #: (V, 3) lashes: what turns about the eyeball; the cut eyeball's vertices, and their middle.
+    #: (V, 3) lashes: what turns about the eyeball; the cut eyeball's vertices, the made one's middle.
     offsets: FloatArray | None = None
     eye: IndexArray | None = None
     eye_middle: FloatArray | None = None
@@ -90,8 +91,7 @@ def assemble_parts(
     mirror: IndexArray,
     layouts: Mapping[str, tuple[FloatArray, IndexArray]],
     masks: Mapping[str, FloatArray],
-    eyeball_radius: float,
-    iris_radius: float,
+    eyeball: FloatArray,
     seam: Seam,
 ) -> AssembledParts:
     """Return the head's parts in the order of PART_MATERIALS.
@@ -101,18 +101,19 @@ def assemble_parts(
         mirror: (N,) of the cut parts.
         layouts: cut part to uvs and uv quads.
         masks: of the skin.
+        eyeball: (3,) middle of the left one, metres.
     """
     rows = list_rows(cut)
     by_name = {part.name: part for part in cut}
     eye = positions[rows["eye_left"]]
-    centre = 0.5 * (eye.min(0) + eye.max(0))
+    behind_lids = 0.5 * (eye.min(0) + eye.max(0))
     made = {part.name: part for part in make_teeth()}
-    made |= {part.name: part for part in make_eyeballs(centre, eyeball_radius, iris_radius)}
-    made |= {part.name: part for part in make_corneas(centre, eyeball_radius, iris_radius)}
+    made |= {part.name: part for part in make_eyeballs(eyeball, EYEBALL_RADIUS, IRIS_DIAMETER / 2)}
+    made |= {part.name: part for part in make_corneas(eyeball, EYEBALL_RADIUS)}
     lashes = {
         one.part.name: one
         for one in make_lashes(
-            positions[rows["skin"]], by_name["skin"].quads, find_lid_rim(by_name["skin"]), centre,
+            positions[rows["skin"]], by_name["skin"].quads, find_lid_rim(by_name["skin"]), behind_lids,
             mirror[rows["skin"]],
         )
     }  # fmt: skip
@@ -124,7 +125,8 @@ def assemble_parts(
         elif name == "neck_cap":
             one = _from_cap(make_neck_cap(seam.loop, positions[rows["skin"]]), rows["skin"])
         elif name in lashes:
-            one = _from_lashes(lashes[name], rows[f"eye_{name.rsplit('_', 1)[1]}"], positions)
+            sided = eyeball if name.endswith("left") else eyeball * [-1, 1, 1]
+            one = _from_lashes(lashes[name], rows[f"eye_{name.rsplit('_', 1)[1]}"], sided)
         else:
             host = rows[_HOSTS[name]]
             one = _from_made(made[name], host, positions[host])
@@ -178,14 +180,14 @@ def _from_cap(cap: NeckCap, skin: IndexArray) -> _Built:
     return _Built(data, cap.part.positions, skin[cap.hosts], cap.weights)
 
 
-def _from_lashes(lashes: Lashes, eye: IndexArray, positions: FloatArray) -> _Built:
+def _from_lashes(lashes: Lashes, eye: IndexArray, eyeball: FloatArray) -> _Built:
     hosts, local = np.unique(lashes.hosts, return_inverse=True)
     weights = np.zeros((len(lashes.hosts), len(hosts)))
     rows = np.repeat(np.arange(len(lashes.hosts)), lashes.hosts.shape[1])
     np.add.at(weights, (rows, local.ravel()), lashes.weights.ravel())
     source = np.full(len(lashes.hosts), -1)
     data = _part(lashes.part.name, lashes.part.quads, lashes.part.uvs, lashes.part.uv_quads, source)
-    return _Built(data, lashes.part.positions, hosts, weights, lashes.offsets, eye, positions[eye].mean(0))
+    return _Built(data, lashes.part.positions, hosts, weights, lashes.offsets, eye, eyeball)
 
 
 def _spread(one: _Built, columns: FloatArray) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from gpu_workers.head.model.head_template import PartData
 from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.rigging.jaw_gaze_tongue import JAW_PARTS, find_jaw_shares, find_jaw_turn
 from gpu_workers.head.rigging.skeleton import HEAD_JOINT, NECK_JOINT
+from gpu_workers.head_authoring.lid_weights import lid_weights
 
 FloatArray = NDArray[np.float64]
 
@@ -33,7 +34,7 @@ def make_joint_weights(
     """
     rows = {part.name: part.vertices for part in parts}
     jaw = _with_jaw(rows, positions, shapes)
-    eyes = _with_eyes(rows, len(positions))
+    eyes = _with_eyes(parts, positions)
     body, neck = _below_head(positions)
     # What a jaw or an eye takes along, the neck does not bend; the head carries the rest.
     own = jaw + eyes.sum(1)
@@ -66,12 +67,14 @@ def _with_jaw(rows: Mapping[str, slice], positions: FloatArray, shapes: FloatArr
     return column
 
 
-def _with_eyes(rows: Mapping[str, slice], vertices: int) -> FloatArray:
-    """Return (V, 2) for the left and the right eye: eyeball and cornea turn whole, lids rest."""
-    columns = np.zeros((vertices, 2))
+def _with_eyes(parts: tuple[PartData, ...], positions: FloatArray) -> FloatArray:
+    """Return (V, 2) for the left and the right eye: eyeball and cornea turn whole, lids go along."""
+    rows = {part.name: part.vertices for part in parts}
+    columns = np.zeros((len(positions), 2))
+    columns[rows["skin"]] = lid_weights(parts[0], positions[rows["skin"]])
     for column, side in enumerate(("left", "right")):
-        for part in ("eye", "cornea"):
-            columns[rows[f"{part}_{side}"], column] = 1
+        for name in ("eye", "cornea"):
+            columns[rows[f"{name}_{side}"], column] = 1
     return columns
 
 

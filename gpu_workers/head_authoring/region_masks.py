@@ -6,20 +6,32 @@ from scipy.spatial import cKDTree
 
 from gpu_workers.head.model.mediapipe_landmarks import LEFT_BROW, LEFT_LIDS, RIGHT_BROW, RIGHT_LIDS
 from gpu_workers.head.ops.image import smoothstep
-from gpu_workers.head_authoring.head_topology import CutPart
+from gpu_workers.head.rigging.eye_sockets import MARGIN
+from gpu_workers.head_authoring.eyelashes import find_ring
+from gpu_workers.head_authoring.head_topology import CutPart, find_lid_rim
 from gpu_workers.head_authoring.makehuman_source import AnnySource
 
 FloatArray = NDArray[np.float64]
 
+#: How wet the rings outwards of the eye socket's border are: foot and bridge wholly, the margin partly.
+_WET = (1.0, 1.0, 0.55)
+#: Metres from the corner at the nose that are the caruncle's; it fades over as much again.
+_CARUNCLE = 0.0032
+
 
 def skin_masks(
-    source: AnnySource, skin: CutPart, positions: FloatArray, landmarks: FloatArray
+    source: AnnySource,
+    skin: CutPart,
+    positions: FloatArray,
+    landmarks: FloatArray,
+    mirror: NDArray[np.integer],
 ) -> dict[str, FloatArray]:
     """Return mask name to (S,) weights.
 
     Args:
         positions: (S, 3) metres, origin midway between the eyes.
         landmarks: (478, 3) metres on that surface.
+        mirror: (S,) the vertex on the other side.
     """
     masks = {
         "lips": _texture_mask(source, skin, "lips"),
@@ -34,10 +46,26 @@ def skin_masks(
     masks["brows"] = outer * _near(positions, _brow_line(landmarks), 0.004, 0.009)
     rims = landmarks[[*RIGHT_LIDS, *LEFT_LIDS]]
     masks["eyelid_rim"] = _near(positions, rims, 0.0015, 0.004)
+    masks["conjunctiva"], masks["caruncle"] = _wet_rims(skin, positions, mirror)
     masks["scalp"] = (
         outer * (1 - masks["ears"]) * (1 - masks["neck"]) * _behind_hairline(positions, landmarks)
     )
     return masks
+
+
+def _wet_rims(
+    skin: CutPart, positions: FloatArray, mirror: NDArray[np.integer]
+) -> tuple[FloatArray, FloatArray]:
+    """Return (S,) twice: what is wet between the lids' edges and the eyeballs, and its part at the nose."""
+    wet, corner = np.zeros(len(positions)), np.zeros(len(positions))
+    rim = find_lid_rim(skin)
+    rings = [find_ring(skin.quads, rim, number) for number in range(len(_WET))]
+    nose = positions[rings[MARGIN]][np.argmin(positions[rings[MARGIN], 0])]
+    for ring, amount in zip(rings, _WET, strict=True):
+        wet[ring] = amount
+        from_nose = np.linalg.norm(positions[ring] - nose, axis=1)
+        corner[ring] = smoothstep(2 - from_nose / _CARUNCLE)
+    return np.maximum(wet, wet[mirror]), np.maximum(corner, corner[mirror])
 
 
 def _region_mask(skin: CutPart, region: str) -> FloatArray:

@@ -92,7 +92,7 @@ def wrap_head(
     neutral = neutral + _follow(data, move)
     # The tensors are the arrays' memory.
     own_neutral = torch.from_numpy(neutral)
-    shapes.contacts.resolve_neutral(own_neutral)
+    shapes.contacts.resolve_neutral(own_neutral, scale)
     own_deltas = shapes.transfer(own_neutral)
     deltas = own_deltas.numpy()
     _credit_mouth(

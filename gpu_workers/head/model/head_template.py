@@ -4,7 +4,7 @@
 vertices of all parts stand in one list, part after part, so that one basis moves everything.
 
 Frame of every position and displacement: metres, x to the person's left, y up, z out of the face, origin
-midway between the eyeball centres of the template (face3d/head.py).
+midway between the centres of MakeHuman's eyeballs on the template (a head's own origin: face3d/head.py).
 """
 
 import json
@@ -150,7 +150,7 @@ class HeadData:
     #: Radius of the iris in UV units of material "eyes": exact at the vertices of its rim, a ring of edges;
     #: between them quads cut the circle short, so paint by polar angle about the eyeball's +z.
     iris_uv_radius: float
-    #: Radius of an eyeball and of its iris on the template, metres.
+    #: Radius of an eyeball and of its iris, metres.
     eyeball_radius: float
     iris_radius: float
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpu_workers.head.model.head_template import HeadData, PartData
@@ -30,15 +31,16 @@ class BoundParts:
     """Places the bound parts of heads of one topology; never waits for the device.
 
     Args:
+        template: (V, 3) metres, the head on which lashes lie as they were drawn.
         device: of all tensors.
     """
 
-    def __init__(self, data: HeadData, device: torch.device) -> None:
+    def __init__(self, data: HeadData, template: NDArray[np.floating], device: torch.device) -> None:
         alike: dict[tuple[tuple[int, ...], ...], list[PartData]] = {}
         for part in data.parts:
             if len(part.host_vertices):
                 alike.setdefault((part.host_weights.shape, part.host_offsets.shape), []).append(part)
-        self._groups = [_join(data, parts, device) for parts in alike.values()]
+        self._groups = [_join(data, template, parts, device) for parts in alike.values()]
 
     def bind(self, neutral: Tensor, deltas: Tensor) -> None:
         """Put the bound parts where their hosts take them, in place.
@@ -66,7 +68,9 @@ class BoundParts:
             deltas.index_copy_(1, rows, moves.float().reshape(len(deltas), -1, 3))
 
 
-def _join(data: HeadData, parts: list[PartData], device: torch.device) -> _Alike:
+def _join(
+    data: HeadData, positions: NDArray[np.floating], parts: list[PartData], device: torch.device
+) -> _Alike:
     def send(arrays: list[np.ndarray[tuple[int, ...], np.dtype[np.generic]]]) -> Tensor:
         stacked = np.stack(arrays)
         number = np.float64 if stacked.dtype.kind == "f" else np.int64
@@ -74,7 +78,7 @@ def _join(data: HeadData, parts: list[PartData], device: torch.device) -> _Alike
 
     hosts = send([part.host_vertices for part in parts])
     weights = send([part.host_weights for part in parts])
-    template = torch.from_numpy(data.positions.astype(np.float64)).to(device)
+    template = torch.from_numpy(positions.astype(np.float64)).to(device)
     offsets = send([part.host_offsets for part in parts])
     poles = None
     centres = template[:0]

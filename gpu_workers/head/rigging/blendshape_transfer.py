@@ -5,7 +5,7 @@
    from where its two shapes take it.
 2. Jaw: what opens with the jaw turns with it, by the template's angle about this head's joint; teeth and
    tongue rigidly. The tongue put out passes this head's lower lip, on a jaw that is a little open.
-3. Gaze: an eyeball turns rigidly about its own centre, as far as the template's iris travels.
+3. Gaze: an eyeball turns rigidly about its own centre, and the lids go along.
 4. Contact: lids close on this eye and stay outside of it, lips meet and do not pass through each other.
 
 `mouthClose` is ARKit's corrective: it closes the lips of an open jaw, and its contact is resolved on one.
@@ -21,11 +21,15 @@ from gpu_workers.head.ops.linalg import send
 from gpu_workers.head.rigging.attachments import BoundParts
 from gpu_workers.head.rigging.contact_resolution import ContactResolution
 from gpu_workers.head.rigging.deformation_lattice import Lattice
-from gpu_workers.head.rigging.jaw_gaze_tongue import Gaze, Jaw, Tongue
+from gpu_workers.head.rigging.eye_sockets import EyeSockets
+from gpu_workers.head.rigging.gaze import EYES, Gaze
+from gpu_workers.head.rigging.jaw_gaze_tongue import Jaw, Tongue
 from gpu_workers.head.rigging.openings import find_openings
 
 #: What the skin does in these is not carried: it slides as the jaw does, or turns with it.
 _WITH_JAW = ("jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose", "tongueOut")
+#: In these it goes with the eyeballs.
+_WITH_EYES = "eyeLook"
 #: Metres; a vertex that a shape moves less rests.
 _RESTING = 1e-6
 
@@ -44,19 +48,29 @@ class PersonalShapes:
         self.data = data
         self.device = device
         self._skin = data.parts[0].vertices
-        rest = data.positions[self._skin].astype(np.float64)
-        self.openings = find_openings(data.parts[0], rest, device)
+        template = data.positions.astype(np.float64)
+        self.openings = find_openings(data.parts[0], template[self._skin], device)
+        # The basis knows MakeHuman's eyes; all heads, and what shapes are carried from, have their own.
+        grids = [eye.lids.grid for eye in self.openings.eyes.values()]
+        eyes = [data.part(name).vertices for name in EYES.values()]
+        EyeSockets(grids, eyes, template, torch.device("cpu")).seat(torch.from_numpy(template), 1.0)
+        rest = template[self._skin]
         #: What touches: `place_teeth` and `resolve_neutral` before `transfer`, `resolve` after it.
         self.contacts = ContactResolution(data, self.openings, device)
-        self.bound_parts = BoundParts(data, device)
+        self.bound_parts = BoundParts(data, template, device)
         self._jaw, self._gaze = Jaw(data, device), Gaze(data, device)
         self._tongue = Tongue(data, self.openings.lips.grid, device)
         self._template, self._shapes = (
-            send(data.positions.astype(np.float64), device),
+            send(template, device),
             send(data.shapes, device),
         )
         skin_shapes = data.shapes[:, self._skin].astype(np.float64)
-        carried = np.array([name not in _WITH_JAW for name in ARKIT_NAMES + CORRECTIVE_NAMES])
+        carried = np.array(
+            [
+                name not in _WITH_JAW and not name.startswith(_WITH_EYES)
+                for name in ARKIT_NAMES + CORRECTIVE_NAMES
+            ]
+        )
         shape, vertex = np.nonzero((np.abs(skin_shapes).max(2) > _RESTING) & carried[:, None])
         moving, place = np.unique(vertex, return_inverse=True)
         starts, corrected = rest[moving], shape >= len(ARKIT_NAMES)

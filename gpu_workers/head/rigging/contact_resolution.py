@@ -11,9 +11,10 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES, CORRECTIVE_NAMES
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.head.ops.linalg import send
-from gpu_workers.head.rigging.eyelids import Eyeballs, fit_eyeballs
-from gpu_workers.head.rigging.jaw_gaze_tongue import EYES
+from gpu_workers.head.ops.linalg import box_centre, send
+from gpu_workers.head.rigging.eye_sockets import EyeSockets
+from gpu_workers.head.rigging.eyeballs import Eyeballs
+from gpu_workers.head.rigging.gaze import EYES
 from gpu_workers.head.rigging.openings import Openings
 from gpu_workers.head.runtime.cuda_graphs import SideStreams
 
@@ -27,8 +28,8 @@ _LIPS_GAPE = 0.0012
 #: Metres aside of the midline: the upper middle incisors.
 _INCISORS = 0.007
 #: Shapes of the lids, and those that bring them together.
-_OF_LIDS = ("eye", "cheekSquint")
-_CLOSING = ("eyeBlink", "eyeSquint", "eyeLookDown", "cheekSquint")
+_OF_LIDS = ("eyeBlink", "eyeSquint", "eyeWide", "cheekSquint")
+_CLOSING = ("eyeBlink", "eyeSquint", "cheekSquint")
 #: Metres; a vertex that a shape moves less rests.
 _RESTING = 1e-6
 
@@ -45,7 +46,9 @@ class ContactResolution:
     def __init__(self, data: HeadData, openings: Openings, device: torch.device) -> None:
         self._side_by_side = SideStreams(device)
         self._eyes, self._lips = openings.both_eyes, openings.lips
+        grids = [eye.lids.grid for eye in openings.eyes.values()]
         self._eyeballs = [data.part(name).vertices for name in EYES.values()]
+        self.sockets = EyeSockets(grids, self._eyeballs, data.positions, device)
         vertices = len(data.positions)
         of_lids = [
             [k for k, name in enumerate(ARKIT_NAMES) if name.startswith(_OF_LIDS) and name.endswith(side)]
@@ -91,10 +94,14 @@ class ContactResolution:
         for part in self._seated:
             neutral[part, 1] += lift
 
-    def resolve_neutral(self, neutral: Tensor) -> None:
-        """Free the eyeballs of a head (V, 3) float64 from its lids and let its lips meet, in place."""
+    def resolve_neutral(self, neutral: Tensor, scale: Tensor | float) -> None:
+        """Seat the eyes of a head (V, 3) float64 and let its lips meet, in place.
+
+        Args:
+            scale: from the head's metres to real ones.
+        """
         self._side_by_side.run(
-            lambda: self._close_neutral_lips(neutral), lambda: self._clear_neutral_lids(neutral)
+            lambda: self._close_neutral_lips(neutral), lambda: self._seat_eyes(neutral, scale)
         )
 
     def resolve(self, neutral: Tensor, deltas: Tensor) -> None:
@@ -106,10 +113,8 @@ class ContactResolution:
             lambda: self._resolve_lids(neutral, deltas),
         )
 
-    def _clear_neutral_lids(self, neutral: Tensor) -> None:
-        points = neutral[self._lid_points][:, None]
-        cleared = self._eyes.lids.clear(points, self._fit_eyeballs(neutral))
-        neutral.index_copy_(0, self._lid_points, cleared[:, 0])
+    def _seat_eyes(self, neutral: Tensor, scale: Tensor | float) -> None:
+        self.sockets.seat(neutral, scale)
 
     def _close_neutral_lips(self, neutral: Tensor) -> None:
         lips = neutral[self._lip_points]
@@ -118,7 +123,7 @@ class ContactResolution:
 
     def _resolve_lids(self, neutral: Tensor, deltas: Tensor) -> None:
         moves, lids = deltas.view(-1, 3), self._eyes.lids
-        eyeballs = self._fit_eyeballs(neutral)
+        eyeballs = self._find_eyeballs(neutral)
         rest = neutral[self._lid_points]
         poses = lids.clear(rest[:, None] + moves[self._lid_rows], eyeballs)
         blink = lids.close(poses[:, self._blink], self._closed)
@@ -127,6 +132,7 @@ class ContactResolution:
         closing = poses[:, self._closing]
         closing[..., 1] += self._eyes.edges.part(closing, rest)
         poses.index_copy_(1, self._closing, closing)
+        poses = self.sockets.tuck(poses, eyeballs)
         moves.index_put_((self._lid_rows,), (poses - rest[:, None]).float())
         corrected = lids.keep_closed(moves[self._beside_blink].double())
         moves.index_put_((self._corrected,), corrected.float())
@@ -143,8 +149,10 @@ class ContactResolution:
         shut[:, 1] += self._lips.shut((opened + shut)[:, None], rest)[:, 0]
         deltas[_MOUTH_CLOSE].index_copy_(0, self._lip_points, shut)
 
-    def _fit_eyeballs(self, neutral: Tensor) -> Eyeballs:
-        return fit_eyeballs(torch.stack([neutral[rows] for rows in self._eyeballs]))
+    def _find_eyeballs(self, neutral: Tensor) -> Eyeballs:
+        spheres = torch.stack([neutral[rows] for rows in self._eyeballs])
+        centre = box_centre(spheres)
+        return Eyeballs(centre, (spheres[0, 0] - centre[0]).norm())
 
 
 def _list_blinks(side: str) -> list[tuple[int, int]]:

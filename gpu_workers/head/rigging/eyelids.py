@@ -1,14 +1,13 @@
 """Closes the lids of one eye or two at once, and keeps them outside the eyeballs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpu_workers.head.ops.linalg import box_centre, solve_positive
+from gpu_workers.head.rigging.eyeballs import Eyeballs
 from gpu_workers.head.rigging.opening_grids import RingGrid, RingGroup
 
 FloatArray = NDArray[np.floating]
@@ -17,47 +16,16 @@ FloatArray = NDArray[np.floating]
 GRID_INNER, GRID_OUTER = 5, 10
 #: Metres between closed lids, ring by ring from the socket's border: the outer two touch without passing
 #: through each other; the inner two, hidden in the eyeball, need not.
-_GAPS = (0.0012, 0.0005, 0.0001, 0.0001)
+_GAPS = (0.0012, 0.0005, 0.0002, 0.00018)
 #: Share of the open eye's gap that may be left at most, near the corners.
 _MOST_LEFT = 0.6
-#: Metres by which a lid may lie inside of the eyeball's fitted surface: its quads lie deeper.
-_SUNK = 0.0001
+#: Metres by which a lid's vertices stay off the eyeball: its straight quads cut off as much.
+_OFF = 0.00015
 #: The lid's edge: rings outwards of the socket's border, from the wet side to the lashes. The rings nearer
 #: to the border lie inside the eyeball, where they hide the lid's inside.
 _EDGE = (2, 3)
 #: Columns from a corner, and metres that shut lids may leave open there.
-_SHUT = ((1, 2, 3), (0.00072, 0.0006, 0.00012))
-
-
-@dataclass(frozen=True)
-class Eyeballs:
-    """G almost round eyeballs: the radius along a direction u is u^T Q u; float64."""
-
-    #: (G, 3) metres.
-    centre: Tensor
-    #: (G, 3, 3) metres, symmetric.
-    quadric: Tensor
-
-    def radius(self, directions: Tensor) -> Tensor:
-        """Return the radius (G, N) along unit vectors (G, N, 3)."""
-        radius: Tensor = ((directions @ self.quadric) * directions).sum(-1)
-        return radius
-
-
-def fit_eyeballs(positions: Tensor) -> Eyeballs:
-    """Return the eyeballs of vertices (G, V, 3) that surround each, by least squares."""
-    positions = positions.to(torch.float64)
-    centre = box_centre(positions)
-    arms = positions - centre[:, None]
-    radius = arms.norm(dim=-1, keepdim=True)
-    x, y, z = (arms / radius).unbind(-1)
-    columns = torch.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], dim=-1)
-    normal, right = columns.mT @ columns, (columns.mT @ radius)[..., 0]
-    # One by one, as the fit is solved: of several at once some libraries make the host wait.
-    solved = [solve_positive(normal[k : k + 1], right[k : k + 1]) for k in range(len(normal))]
-    xx, yy, zz, xy, xz, yz = torch.cat(solved).unbind(-1)
-    rows = [xx, xy, xz, xy, yy, yz, xz, yz, zz]
-    return Eyeballs(centre, torch.stack(rows, dim=-1).view(-1, 3, 3))
+_SHUT = ((1, 2, 3), (0.0008, 0.00066, 0.0002))
 
 
 class Lids:
@@ -156,7 +124,7 @@ class Lids:
         outward = points.view(grids, -1, 3) - eyeballs.centre[:, None]
         distance = outward.norm(dim=-1, keepdim=True)
         direction = outward / distance.clamp(min=1e-9)
-        deep = (eyeballs.radius(direction)[..., None] - _SUNK - distance).clamp(min=0)
+        deep = (eyeballs.reach(direction)[..., None] + _OFF - distance).clamp(min=0)
         push = self.group.spread(deep.view(points.shape[:2]) * self._seen, corners=True)
         cleared: Tensor = points + push[..., None] * direction.view(points.shape)
         return cleared

@@ -30,6 +30,7 @@ from gpu_workers.head.model.mediapipe_landmarks import (
 from gpu_workers.head.model.posed_head import find_occluders
 from gpu_workers.head.ops.linalg import Layout, box_centre, send
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
+from gpu_workers.head.rigging.gaze import gaze_shares
 
 #: The detector sees the iris this much too wide: measured on renderings of an iris of known size.
 _IRIS_BIAS = 1.10
@@ -161,6 +162,7 @@ class HeadAssembly:
         self._mouth_shapes = send(_MOUTH_SHAPES, device)
         self._irises = send(_IRISES, device)
         self._corrected = send(np.array(CORRECTIVE_PAIRS, np.int64).reshape(-1, 2), device)
+        self._gaze_shares = send(gaze_shares().astype(np.float64), device)
         self._eyes = [data.part(name).vertices for name in ("eye_left", "eye_right")]
         self._occluders = send(
             np.concatenate([np.arange(p.first, p.first + p.count) for p in find_occluders(data.parts)]),
@@ -171,11 +173,13 @@ class HeadAssembly:
         """Return the head of one fitted photo, packed as `layout` says: (1, T) float64."""
         fit = _Fit(*(value[0] for value in self.layout.split(packed)))
         shapes = self.shapes
-        expression = fit.coefficients[self._first_action :]
+        expression = fit.coefficients[self._first_action :] * self._gaze_shares
         weights = self._add_correctives(expression.float())
         # Small displacements: single precision keeps them to nanometres.
         moves = fit.coefficients[: self._first_action].float() @ self._columns
         neutral = self._template + moves.view(-1, 3)
+        scale, from_iris = self._metric_scale(fit)
+        shapes.contacts.sockets.seat(neutral, scale)
 
         # The fit knew the CC0 shapes only: what the template's own do otherwise is compensated, too. How
         # much more they do on this face is told below, with its own shapes.
@@ -183,7 +187,7 @@ class HeadAssembly:
         explained = self._explained(fit, expression)
         neutral = neutral + self._spread(self._of_neutral(fit, offsets, explained))
         shapes.contacts.place_teeth(neutral)
-        shapes.contacts.resolve_neutral(neutral)
+        shapes.contacts.resolve_neutral(neutral, scale)
         deltas = shapes.transfer(neutral)
         of_expression = explained * self._offsets(fit, self._posed_landmarks(neutral, deltas, weights))
         active = torch.where(self._mouth_shapes, expression, 0)
@@ -195,12 +199,13 @@ class HeadAssembly:
         of_arkit.addr_(share.float(), of_skin)
         shapes.contacts.resolve(neutral, deltas)
         shapes.bound_parts.bind(neutral, deltas)
-        return self._scale_head(fit, neutral, deltas, weights)
+        return self._scale_head(fit, neutral, deltas, weights, scale, from_iris)
 
-    def _scale_head(self, fit: _Fit, neutral: Tensor, deltas: Tensor, weights: Tensor) -> HeadTensors:
+    def _scale_head(
+        self, fit: _Fit, neutral: Tensor, deltas: Tensor, weights: Tensor, scale: Tensor, from_iris: Tensor
+    ) -> HeadTensors:
         """Return a head in metres, about its own origin; `deltas` are written anew."""
         origin = torch.stack([box_centre(neutral[rows]) for rows in self._eyes]).mean(0)
-        scale, from_iris = self._metric_scale(fit)
         landmarks = self._posed_landmarks(neutral, deltas, weights)
         base = neutral + fit.in_base * _weigh(deltas, weights)
         positions = ((base - origin) * scale).float()

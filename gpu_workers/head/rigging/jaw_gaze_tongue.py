@@ -1,4 +1,4 @@
-"""What moves inside a head's own shapes: the jaw about this head's joint, eyeballs, the tongue.
+"""What moves inside a head's own shapes: the jaw about this head's joint, the tongue.
 
 Nothing that is done for a head waits for the device or depends on what is found.
 """
@@ -12,13 +12,11 @@ from torch import Tensor
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.head.ops.linalg import box_centre, send
+from gpu_workers.head.ops.linalg import send
 from gpu_workers.head.rigging.opening_grids import RingGrid
 
 FloatArray = NDArray[np.floating]
 
-#: The eyeball of each side's suffix in ARKit's names.
-EYES = {"Left": "eye_left", "Right": "eye_right"}
 _JAW_OPEN, _MOUTH_CLOSE = ARKIT_NAMES.index("jawOpen"), ARKIT_NAMES.index("mouthClose")
 _TONGUE_OUT = ARKIT_NAMES.index("tongueOut")
 #: Metres by which the tongue's tip passes the lower lip.
@@ -83,31 +81,6 @@ class Jaw:
         tongue = deltas[_TONGUE_OUT, self._tongue].clone()
         deltas[_TONGUE_OUT, self._inside] = self._tongue_opens * opened
         deltas[_TONGUE_OUT, self._tongue] = tongue
-
-
-class Gaze:
-    """Eyeballs turn rigidly about their own centres, as far as the template's iris travels."""
-
-    def __init__(self, data: HeadData, device: torch.device) -> None:
-        template, shapes = data.positions.astype(np.float64), data.shapes.astype(np.float64)
-        self._eyes = [data.part(name).vertices for name in EYES.values()]
-        bends, rows = [], []
-        for side, eye in zip(EYES, self._eyes, strict=True):
-            chosen = gaze_shapes(side)
-            bends.append([find_gaze_turn(template[eye], shapes[k, eye]).T - np.eye(3) for k in chosen])
-            rows.append([k * len(template) + np.arange(eye.start, eye.stop) for k in chosen])
-        self._bends, self._rows = send(np.array(bends), device), send(np.array(rows).ravel(), device)
-
-    def eyeballs(self, neutral: Tensor) -> Tensor:
-        """Return the eyeballs' vertices (2, E, 3) of a head (V, 3)."""
-        return torch.stack([neutral[rows] for rows in self._eyes])
-
-    def turn(self, neutral: Tensor, deltas: Tensor) -> None:
-        """Turn the eyeballs of a head (V, 3) float64 in its shapes (52 + C, V, 3), in place."""
-        eyes = self.eyeballs(neutral)
-        arms = eyes - box_centre(eyes)[:, None]
-        moves = (arms[:, None] @ self._bends).float()
-        deltas.view(-1, 3).index_copy_(0, self._rows, moves.view(-1, 3))
 
 
 class Tongue:
@@ -179,22 +152,3 @@ def find_jaw_shares(rest: FloatArray, shapes: FloatArray, jaw: Turn) -> dict[int
     opened = np.clip((shapes[_JAW_OPEN] * whole).sum(1) / size, 0, 1)
     shut = np.clip(((shapes[_JAW_OPEN] + shapes[_MOUTH_CLOSE]) * whole).sum(1) / size, 0, 1)
     return {_JAW_OPEN: opened.astype(np.float32), _MOUTH_CLOSE: (shut - opened).astype(np.float32)}
-
-
-def gaze_shapes(side: str) -> list[int]:
-    """Return the shapes, by index, that turn the eye of a side (Left, Right)."""
-    return [k for k, name in enumerate(ARKIT_NAMES) if name.startswith("eyeLook") and name.endswith(side)]
-
-
-def find_gaze_turn(ball: FloatArray, shape: FloatArray) -> FloatArray:
-    """Return the rotation (3, 3) that takes an eyeball's iris as far as the shape does; (E, 3) each."""
-    centre = 0.5 * (ball.min(0) + ball.max(0))
-    front = np.argsort(-ball[:, 2])[:8]
-    ahead = (ball[front] - centre).mean(0)
-    travel = shape[front].mean(0)
-    axis = np.cross(ahead, travel)
-    angle = np.linalg.norm(travel) / np.linalg.norm(ahead)
-    axis *= angle / np.linalg.norm(axis)
-    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    rotation = np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross
-    return np.asarray(rotation)

@@ -20,7 +20,7 @@ _MOUTH_RINGS = (5, 12)
 _EYE_RINGS = (5, 10)
 #: Rings that can touch the other lip or lid, metres between them when they do, samples that are a corner's.
 _LIPS_TOUCH, _LIPS_GAP, _LIPS_CORNER = (2, 6), 0.00025, 3
-_LIDS_TOUCH, _LIDS_GAP, _LIDS_CORNER = (0, 6), 0.00008, 7
+_LIDS_TOUCH, _LIDS_GAP, _LIDS_CORNER = (0, 6), 0.00014, 7
 #: An opening whose middle lies nearer to the middle of the face is the mouth, metres.
 _MIDDLE = 0.01
 

@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from face3d.head import ARKIT_NAMES, JOINT_NAMES, FloatArray, Joint
 from face3d.joint_limits import JOINT_LIMITS
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.head.rigging.jaw_gaze_tongue import (
-    EYES,
-    find_gaze_turn,
-    find_jaw_joint,
-    find_jaw_turn,
-    gaze_shapes,
-)
+from gpu_workers.head.rigging.gaze import EYES, look_degrees, look_shapes
+from gpu_workers.head.rigging.jaw_gaze_tongue import find_jaw_joint, find_jaw_turn
 
 #: Metres on the template. The head turns on the occipital condyles: 11 mm behind and 26 mm below the middle
 #: of the ear canals (Ewing and Thomas, Human head and neck response to impact acceleration, 1972), which are
@@ -67,10 +62,8 @@ class Skeleton:
             "jaw": {"jawOpen": _rotation_vector(jaw.rotation)}
         }
         for side, name in EYES.items():
-            eye = self._eyes[name]
             self._turns[name] = {
-                ARKIT_NAMES[k]: _rotation_vector(find_gaze_turn(rest[eye], shapes[k, eye]))
-                for k in gaze_shapes(side)
+                ARKIT_NAMES[k]: (*look_degrees(ARKIT_NAMES[k]), 0.0) for k in look_shapes(side)
             }
 
     def place(self, positions: FloatArray, scale: float) -> tuple[Joint, ...]:

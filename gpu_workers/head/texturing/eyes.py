@@ -19,19 +19,19 @@ from gpu_workers.head.ops.uv_rasterization import interpolate, rasterise_atlas
 #: Pixels a side.
 EYES_SIZE = 1024
 #: Linear light.
-_SCLERA = (0.60, 0.565, 0.53)
-_SCLERA_RIM = (0.50, 0.27, 0.23)
-_VEIN = (0.46, 0.15, 0.13)
+_SCLERA = (0.52, 0.485, 0.455)
+_SCLERA_RIM = (0.43, 0.235, 0.20)
+_VEIN = (0.40, 0.13, 0.11)
 _FALLBACK_IRIS = (0.085, 0.05, 0.028)
 _PUPIL = (0.004, 0.004, 0.005)
 #: Shares of the iris's radius.
 _PUPIL_RADIUS = 0.36
 _LIMBUS = 0.84
 #: An iris in a photo lies in the shade of lid and lashes.
-_SHADE = 1.7
+_SHADE = 1.45
 #: Contact shade of the upper lid, the lower one and the corners, which no light of a viewer makes: strength,
 #: where it begins and where it is full, in radii of the iris.
-_UPPER_SHADE, _LOWER_SHADE, _CORNER_SHADE = (0.55, 0.30, 1.15), (0.30, 0.60, 1.35), (0.45, 1.25, 2.45)
+_UPPER_SHADE, _LOWER_SHADE, _CORNER_SHADE = (0.50, 0.30, 1.15), (0.22, 0.60, 1.35), (0.28, 1.25, 2.45)
 #: A dark iris in a photo is mostly noise and reflections: below this luminance it is taken for brown.
 _DARK_IRIS = (0.02, 0.05)
 _DARKEST, _BRIGHTEST = 0.022, 0.22

@@ -39,6 +39,8 @@ _COSINE_RAMP = (0.10, 0.45)
 _TONE_SIZE = 256
 #: Linear light.
 _FALLBACK_SKIN = (0.42, 0.25, 0.18)
+#: What is wet beside the eye is hardly of the skin's colour: thin conjunctiva over white, and the caruncle.
+_CONJUNCTIVA, _CARUNCLE = (0.50, 0.36, 0.33), (0.42, 0.19, 0.16)
 #: Texels on which the skin's colour is measured at least.
 _FEWEST_SKIN = 200
 #: Factors on the base tone.
@@ -80,6 +82,8 @@ _SIDES_DIFFER = (0.6, 1.6)
 #: Blurs of stains on lids, in half the small map's pixels: of any hue, of blue, of the rims' mask; where the
 #: masks of upper lids and of rims begin to count, and their range.
 _STAIN_BLUR, _WHITE_BLUR, _RIM_BLUR, _LIDS_FROM, _LIDS_RANGE = 1.0, 0.7, 1.5, 0.3, 0.3
+#: Where the mask of rims begins to count for lashes on lower lids: two millimetres from the edge.
+_EDGES_FROM = 0.45
 #: Least and largest factor by which what is seen meets the completion.
 _MEETING = (0.3, 3)
 #: How much of their tints ears and lips have; light that the throat loses.
@@ -134,7 +138,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
     even = colour * gain
 
     tone = _continue_tone(even, bare, base)
-    direct = direct * (1 - _find_lid_stains(even, tone, atlas))
+    direct = direct * (1 - _find_lid_stains(even, tone, atlas)) * (1 - masks["conjunctiva"])
     lip = _find_lip_colour(even, direct, base, atlas)
     direct = direct * (1 - find_dark_corners(even, tone, lip, atlas))
     mirror_weight, mirror_gain = _mirror(direct, gain, tone, atlas)
@@ -150,6 +154,7 @@ def paint_skin(photo: FacePhoto, projection: Projection, atlas: SkinAtlas, smile
     inner_lips = lip[:, None, None] * correction, _LIPS_FILLED * masks["lips"]
     completion = _fill_holes(completion * patches, colour * gain, direct, *inner_lips)
     completion = _join_charts(completion, colour * gain, direct, atlas)
+    completion = _wet(completion, masks)
     remaining = (1 - direct) * (1 - mirror_weight)
     region = (masks["face"] > 0.5) & atlas.main & atlas.covered & (hidden < 0.5)
     observed = direct[0] > 0.5
@@ -220,7 +225,7 @@ def _like_skin(mean: Tensor, base: Tensor, reach: float) -> Tensor:
 def _mirror(direct: Tensor, gain: Tensor, tone: Tensor, atlas: SkinAtlas) -> tuple[Tensor, Tensor]:
     """Return weight and colour factor of the mirror image, which fills what only the other side shows."""
     other = smoothstep((direct.flip(-1) - _KNOWN_FROM) / _KNOWN_RANGE)
-    weight = other * atlas.main * (1 - direct)
+    weight = other * atlas.main * (1 - direct) * (1 - atlas.masks["conjunctiva"])
     # In the blend the direct weight comes after, so that the mirror image lies beneath.
     ratio = (tone / tone.flip(-1).clamp(min=1e-3)).clamp(*_SIDES_DIFFER)
     return torch.where(direct > _SEEN, torch.zeros_like(weight), weight), gain.flip(-1) * ratio
@@ -231,11 +236,14 @@ def _find_lid_stains(even: Tensor, tone: Tensor, atlas: SkinAtlas) -> Tensor:
     distance = (halve(even).clamp(min=1e-3) / halve(tone).clamp(min=1e-3)).log()
     low, high = _STAIN
     foreign = smoothstep((blur(distance.abs().amax(0, keepdim=True), _STAIN_BLUR) - low) / (high - low))
-    # Skin is nowhere as blue as the white of an eye; dark lashes belong on a lower lid.
+    # Skin is nowhere as blue as the white of an eye.
     white = smoothstep((blur(distance[2:], _WHITE_BLUR) - low) / (high - low))
     upper = smoothstep((halve(atlas.upper_lids[None]) - _LIDS_FROM) / _LIDS_RANGE)
-    rims = smoothstep(blur(halve(atlas.masks["eyelid_rim"][None]), _RIM_BLUR) / _LIDS_RANGE)
-    return double(torch.maximum(foreign * upper, white * rims))
+    near = blur(halve(atlas.masks["eyelid_rim"][None]), _RIM_BLUR)
+    rims = smoothstep(near / _LIDS_RANGE)
+    # The photo's lower lashes lie where it happens to see them; the head's own grow on the lid's edge.
+    edges = smoothstep((near - _EDGES_FROM) / _LIDS_RANGE)
+    return double(torch.maximum(foreign * torch.maximum(upper, edges), white * rims))
 
 
 def _find_lip_colour(even: Tensor, direct: Tensor, base: Tensor, atlas: SkinAtlas) -> Tensor:
@@ -322,6 +330,13 @@ def _join_charts(completion: Tensor, even: Tensor, direct: Tensor, atlas: SkinAt
     shown = completion + (even - completion) * direct
     across = sample_picture(shown, atlas.across)
     return completion + (across - completion) * atlas.seam
+
+
+def _wet(completion: Tensor, masks: dict[str, Tensor]) -> Tensor:
+    """Give what lies between lids and eyeballs the colour of the conjunctiva, at the nose the caruncle's."""
+    white, pink = (constant(colour, completion.device)[:, None, None] for colour in (_CONJUNCTIVA, _CARUNCLE))
+    colour = white + (pink - white) * masks["caruncle"]
+    return completion + (colour - completion) * masks["conjunctiva"]
 
 
 def _soften(mask: Tensor) -> Tensor:

@@ -34,7 +34,10 @@ _CORNERS, _CORNER_REACH = (61, 291, *OUTER_EYE_CORNERS), (0.006, 0.010)
 _SMILE_MARGIN = 24
 #: Hair before the ear: how far it reaches from the ear, pixels, and down it, a share of the ear's height.
 _SIDEBURN_WIDTH, _SIDEBURN_LENGTH = 30, 0.55
-MASKS = ("lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp", "eyelid_rim", "seam")
+MASKS = (
+    "lips", "mouth_interior", "eye_socket", "brows", "face", "ears", "scalp", "eyelid_rim", "conjunctiva",
+    "caruncle", "seam",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,6 +159,9 @@ def test_the_names_and_types_of_format_2_do_not_change() -> None:
         ("jawOpen", "mouthSmile"), ("eyeBlink{}", "eyeSquint"), ("eyeBlink{}", "cheekSquint"),
         ("eyeBlink{}", "mouthSmile"), ("eyeBlink{}", "eyeLookDown"),
     )  # fmt: skip
+    pairs += tuple(
+        (f"eyeLook{way}{{}}", f"eyeLook{aside}") for way in ("Up", "Down") for aside in ("In", "Out")
+    )
     sides = ("Left", "Right")
     correctives = [f"{one.format(side)}__{other}{side}" for one, other in pairs for side in sides]
     assert list(CORRECTIVE_NAMES) == correctives

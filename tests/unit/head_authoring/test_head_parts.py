@@ -209,13 +209,17 @@ def test_bound_parts_follow_hosts_that_moved_otherwise_than_the_basis_says():
     data = head_data()
     shift = np.array([0.001, 0.002, 0.003])
     neutral, deltas = data.positions + shift, data.actions.copy()
-    bound = BoundParts(data, torch.device("cpu"))
+    bound = BoundParts(data, data.positions, torch.device("cpu"))
     bound.bind(torch.from_numpy(neutral), torch.from_numpy(deltas))
     np.testing.assert_allclose(neutral, data.positions + shift, atol=2e-5)
     for side in ("left", "right"):
         for name in ("lashes", "cornea"):
             rows = data.part(f"{name}_{side}").vertices
-            assert np.abs(deltas[:, rows] - data.actions[:, rows]).max() < 2e-4
+            apart = np.abs(deltas[:, rows] - data.actions[:, rows]).max((1, 2))
+            # The basis turns eyes about the middle of MakeHuman's, and lashes know only their own eyeball.
+            looks = np.array([shape.startswith("eyeLook") for shape in ARKIT_NAMES])
+            assert apart[~looks].max() < 2e-4
+            assert apart.max() < (1e-3 if name == "lashes" else 2e-4)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -226,8 +230,8 @@ def test_the_cornea_lies_over_the_iris_and_follows_the_eye(side):
         ball = np.linalg.norm(eye.positions - centre, axis=1)
         height = np.linalg.norm(cornea.positions - centre, axis=1) - ball.mean()
         front = (cornea.positions - centre)[:, 2] > 0.8 * ball.mean()
-        assert height[front].min() > 0.0002
-        assert 0.0009 < height.max() < 0.002
+        assert height[front].min() > 0.00004
+        assert 0.0004 < height.max() < 0.0008
         look = ARKIT_NAMES.index(f"eyeLookDown{side.capitalize()}")
         middle = np.argmin(np.linalg.norm(cornea.uvs - 0.5, axis=1))
         apex = cornea.quads.ravel()[np.flatnonzero(cornea.uv_quads.ravel() == middle)[0]]

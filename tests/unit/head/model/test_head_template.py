@@ -37,7 +37,9 @@ def test_the_left_eye_is_on_the_persons_left():
     assert data.positions[data.part("eye_right").vertices][:, 0].max() < 0
     eyes = [data.positions[data.part(name).vertices] for name in ("eye_left", "eye_right")]
     middle = sum(0.25 * (eye.min(0) + eye.max(0)) for eye in eyes)
-    assert np.abs(middle).max() < 1e-5
+    # As seen from the front where MakeHuman's eyes are, but smaller and as near to the lids.
+    assert np.abs(middle[:2]).max() < 1e-5
+    assert 0.003 < middle[2] < 0.008
 
 
 @pytest.mark.parametrize("material", ["skin", "eyes", "cornea", "mouth", "lashes"])
@@ -107,7 +109,7 @@ def test_iris_is_where_it_is_said_to_be():
     nearest = part.uv_quads.ravel()[np.argmin(spread[part.uv_quads.ravel()])]
     vertex = part.quads.ravel()[np.flatnonzero(part.uv_quads.ravel() == nearest)[0]]
     assert centred[vertex, 2] > 0.9 * np.linalg.norm(centred, axis=1).max()
-    assert 0.15 < data.iris_uv_radius < 0.25
+    assert 0.2 < data.iris_uv_radius < 0.3
     places = locate_iris(data, torch.device("cpu"), 128)
     rim = np.flatnonzero(np.abs(np.linalg.norm(part.uvs - 0.5, axis=1) - data.iris_uv_radius) < 0.01)
     column, row = (

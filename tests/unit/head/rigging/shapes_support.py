@@ -42,7 +42,7 @@ def with_contacts_resolved(sculpted: np.ndarray) -> OwnHead:
     seated = torch.from_numpy(sculpted.copy())
     personal_shapes().contacts.place_teeth(seated)
     neutral = seated.clone()
-    personal_shapes().contacts.resolve_neutral(neutral)
+    personal_shapes().contacts.resolve_neutral(neutral, 1.0)
     deltas = personal_shapes().transfer(neutral)
     personal_shapes().contacts.resolve(neutral, deltas)
     return OwnHead(seated.numpy(), neutral.numpy(), deltas.numpy())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from face3d.artifact_format import dump_result, load_result
-from face3d.head import ARKIT_NAMES
+from face3d.head import ARKIT_NAMES, CORRECTIVE_NAMES
 from face3d.options import JobOptions
 from face3d.stage_results import FittedHead
 from gpu_workers.engines.base import BatchingEngine
@@ -89,7 +89,7 @@ def test_a_smile_is_called_a_smile(head):
 
 def test_all_shapes_are_there(head):
     _, deltas = stacked(head)
-    assert deltas.shape[0] == 52
+    assert deltas.shape[0] == len(ARKIT_NAMES + CORRECTIVE_NAMES)
     assert np.linalg.norm(deltas, axis=2).max(1).min() > 1e-3
     assert np.isfinite(deltas).all()
 
