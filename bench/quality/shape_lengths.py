@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from assets.mesh import split_quads
 from bench.quality.shape_sheets import read_weights, weigh
 from face3d.head import ARKIT_NAMES, VISEME_NAMES, FloatArray, Head, IndexArray, add_correctives
-from gpu_workers.head.model.dense_landmarks import FacePoints, choose_face_points
+from gpu_workers.head.model.dense_landmarks import FacePoints
 from gpu_workers.head.model.head_template import HeadData
-from gpu_workers.head.model.mediapipe_landmarks import LANDMARKS
 from gpu_workers.head.ops.self_intersection import intersecting_triangles
 
 Points = NDArray[np.float64]
@@ -74,17 +73,17 @@ class MovingFace:
         return Pose(landmarks=self._place(parts), parts=parts)
 
     def _place(self, parts: Mapping[str, Points]) -> Points:
-        corners = np.concatenate(list(parts.values()))[self.points.vertices[:LANDMARKS]]
-        placed: Points = (corners * self.points.weights[:LANDMARKS, :, None]).sum(1)
+        corners = np.concatenate(list(parts.values()))[self.points.vertices]
+        placed: Points = (corners * self.points.weights[..., None]).sum(1)
         return placed
 
 
-def face_of_head(head: Head, points: FacePoints) -> MovingFace:
-    """Return a head at level of detail 1, whose vertices `points` name."""
+def face_of_head(head: Head, data: HeadData) -> MovingFace:
+    """Return a head at level of detail 1, made from the data."""
     return MovingFace(
         positions={part.name: part.positions for part in head.parts},
         deltas={part.name: part.morph_deltas for part in head.parts},
-        points=points,
+        points=_landmark_points(data),
     )
 
 
@@ -93,8 +92,12 @@ def face_of_units(data: HeadData) -> MovingFace:
     return MovingFace(
         positions={part.name: data.positions[part.vertices] for part in data.parts},
         deltas={part.name: data.actions[:, part.vertices] for part in data.parts},
-        points=choose_face_points(data, 0),
+        points=_landmark_points(data),
     )
+
+
+def _landmark_points(data: HeadData) -> FacePoints:
+    return FacePoints(vertices=data.landmark_vertices.astype(np.int64), weights=data.landmark_weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from bench.report import describe_run, table
 from face3d.head import ARKIT_NAMES, VISEME_NAMES, Head
 from face3d.options import JobOptions
 from gpu_workers.engines.anny.engine import AnnyEngine
-from gpu_workers.head.model.dense_landmarks import choose_face_points
 from gpu_workers.head.model.head_template import HeadData, load_head_data
 from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.process_settings import prepare_process
@@ -77,7 +76,7 @@ def report_shapes(name: str, head: Head, data: HeadData, units: Mapping[str, flo
         head: at level of detail 1.
         units: lengths of the face units that the shapes were made from.
     """
-    face = face_of_head(head, choose_face_points(data, 0))
+    face = face_of_head(head, data)
     lines = []
     for length, value in zip(LENGTHS, measure_lengths(face).values(), strict=True):
         reference = REFERENCES.get(length.name)
