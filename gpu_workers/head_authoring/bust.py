@@ -22,10 +22,10 @@ from gpu_workers.head_authoring.bust_levels import coarsen_bust
 from gpu_workers.head_authoring.edge_loops import EdgeLoops, split_by_loops
 from gpu_workers.head_authoring.head_topology import SEAM_START, CutPart, Seam
 from gpu_workers.head_authoring.identity_basis import TEMPLATE, Phenotypes
-from gpu_workers.head_authoring.joint_weights import weigh_below_head
 from gpu_workers.head_authoring.loop_fill import LoopFill, fill_loop
 from gpu_workers.head_authoring.makehuman_source import AnnySource, BaseMesh
 from gpu_workers.head_authoring.quad_simplification import find_open_edges
+from gpu_workers.head_authoring.shapes.joint_weights import weigh_below_head
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from face3d.head import ARKIT_NAMES
-from gpu_workers.head_authoring.jaw_turn import OPEN_DEGREES, JawTurn, find_jaw_turn
-from gpu_workers.head_authoring.lip_frame import LipFrame
-from gpu_workers.head_authoring.skin_surface import SkinSurface
+from gpu_workers.head_authoring.shapes.jaw_turn import OPEN_DEGREES, JawTurn, find_jaw_turn
+from gpu_workers.head_authoring.shapes.lip_frame import LipFrame
+from gpu_workers.head_authoring.shapes.skin_surface import SkinSurface
 from tests.unit.head.head_support import head_data
 
 pytestmark = pytest.mark.heavy

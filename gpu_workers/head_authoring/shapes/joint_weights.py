@@ -10,7 +10,7 @@ from gpu_workers.head.model.head_template import PartData
 from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.rigging.jaw_gaze_tongue import JAW_PARTS, find_jaw_shares, find_jaw_turn
 from gpu_workers.head.rigging.skeleton import HEAD_JOINT, NECK_JOINT
-from gpu_workers.head_authoring.lid_weights import lid_weights
+from gpu_workers.head_authoring.shapes.lid_weights import lid_weights
 
 FloatArray = NDArray[np.float64]
 

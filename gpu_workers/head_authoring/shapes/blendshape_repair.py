@@ -27,8 +27,8 @@ from gpu_workers.head.rigging.eyeballs import EYEBALL_RADIUS, Eyeballs
 from gpu_workers.head.rigging.gaze import EYES, look_rotation, look_shapes
 from gpu_workers.head.rigging.openings import Eyes, Openings, find_openings
 from gpu_workers.head.rigging.rim_contact import RimContact
-from gpu_workers.head_authoring.lid_weights import lid_weights
-from gpu_workers.head_authoring.mouth_shapes import author_mouth
+from gpu_workers.head_authoring.shapes.lid_weights import lid_weights
+from gpu_workers.head_authoring.shapes.mouth_shapes import author_mouth
 
 FloatArray = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from gpu_workers.head.model.head_template import PartData
 from gpu_workers.head.ops.image import smoothstep
 from gpu_workers.head.rigging.openings import find_openings
-from gpu_workers.head_authoring.skin_surface import SkinSurface
+from gpu_workers.head_authoring.shapes.skin_surface import SkinSurface
 
 FloatArray = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_workers.head.ops.image import smoothstep
-from gpu_workers.head_authoring.lip_frame import LipFrame
+from gpu_workers.head_authoring.shapes.lip_frame import LipFrame
 
 FloatArray = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import PartData
 from gpu_workers.head.ops.image import smoothstep
-from gpu_workers.head_authoring.lip_frame import LipFrame
+from gpu_workers.head_authoring.shapes.lip_frame import LipFrame
 
 FloatArray = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face3d.head import CORRECTIVE_NAMES
-from gpu_workers.head_authoring.cheek_shapes import CHEEK_REACH, Table, draw_lips, mirror_field
-from gpu_workers.head_authoring.muscle_fields import SkinFields
+from gpu_workers.head_authoring.shapes.cheek_shapes import CHEEK_REACH, Table, draw_lips, mirror_field
+from gpu_workers.head_authoring.shapes.muscle_fields import SkinFields
 
 FloatArray = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.mediapipe_landmarks import load_correspondence
-from gpu_workers.head_authoring.muscle_fields import SkinFields
+from gpu_workers.head_authoring.shapes.muscle_fields import SkinFields
 
 FloatArray = NDArray[np.float64]
 #: Landmark to how far it goes: aside, up, forward; mm.

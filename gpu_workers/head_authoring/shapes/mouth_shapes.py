@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import PartData
 from gpu_workers.head.ops.image import smoothstep
-from gpu_workers.head_authoring import lip_shapes
-from gpu_workers.head_authoring.jaw_turn import JawTurn, find_jaw_turn
-from gpu_workers.head_authoring.lip_frame import LipFrame
-from gpu_workers.head_authoring.tongue_shape import put_tongue_out
+from gpu_workers.head_authoring.shapes import lip_shapes
+from gpu_workers.head_authoring.shapes.jaw_turn import JawTurn, find_jaw_turn
+from gpu_workers.head_authoring.shapes.lip_frame import LipFrame
+from gpu_workers.head_authoring.shapes.tongue_shape import put_tongue_out
 
 FloatArray = NDArray[np.float64]
 
