@@ -42,6 +42,7 @@ CORRECTIVE_NAMES: tuple[str, ...] = (
     "eyeBlinkLeft__cheekSquintLeft", "eyeBlinkRight__cheekSquintRight",
     "eyeBlinkLeft__mouthSmileLeft", "eyeBlinkRight__mouthSmileRight",
     "eyeBlinkLeft__eyeLookDownLeft", "eyeBlinkRight__eyeLookDownRight",
+    "eyeBlinkLeft__eyeLookUpLeft", "eyeBlinkRight__eyeLookUpRight",
     "eyeLookUpLeft__eyeLookInLeft", "eyeLookUpRight__eyeLookInRight",
     "eyeLookUpLeft__eyeLookOutLeft", "eyeLookUpRight__eyeLookOutRight",
     "eyeLookDownLeft__eyeLookInLeft", "eyeLookDownRight__eyeLookInRight",

@@ -158,6 +158,7 @@ def test_the_names_and_types_of_format_2_do_not_change() -> None:
     pairs = (
         ("jawOpen", "mouthSmile"), ("eyeBlink{}", "eyeSquint"), ("eyeBlink{}", "cheekSquint"),
         ("eyeBlink{}", "mouthSmile"), ("eyeBlink{}", "eyeLookDown"),
+        ("eyeBlink{}", "eyeLookUp"),
     )  # fmt: skip
     pairs += tuple(
         (f"eyeLook{way}{{}}", f"eyeLook{aside}") for way in ("Up", "Down") for aside in ("In", "Out")
