@@ -28,7 +28,7 @@ VISEME_RECIPES: Mapping[str, Recipe] = {
     name: _both(recipe)
     for name, recipe in {
         "viseme_PP": {"mouthPress": 0.6, "mouthShrugLower": 0.1},
-        "viseme_FF": {"mouthRollLower": 0.55, "mouthUpperUp": 0.25, "mouthShrugLower": 0.15},
+        "viseme_FF": {"mouthRollLower": 0.55, "mouthUpperUp": 0.25, "mouthShrugLower": 0.55},
         "viseme_TH": {"jawOpen": 0.05, "tongueOut": 0.35, "mouthUpperUp": 0.1},
         "viseme_DD": {"jawOpen": 0.06, "tongueOut": 0.12, "mouthUpperUp": 0.15, "mouthLowerDown": 0.25},
         "viseme_kk": {"jawOpen": 0.13, "mouthUpperUp": 0.15, "mouthLowerDown": 0.2, "mouthStretch": 0.15},

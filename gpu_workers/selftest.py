@@ -1,8 +1,8 @@
 """The golden self-test: an engine works on an input whose result is known.
 
 `anny`: landmarks of the template head, seen 8 degrees from the left by an ideal camera, must give the
-template's skin back; a sound device is 0.05 mm off beside the lids, 0.01 elsewhere. `null`: its head must be the one
-of a fresh engine. A device that computes wrongly without saying so is found here.
+template's skin back; a sound device is 0.05 mm off beside the lids, 0.01 elsewhere. `null`: its head must be
+the one of a fresh engine. A device that computes wrongly without saying so is found here.
 """
 
 import math

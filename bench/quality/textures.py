@@ -119,7 +119,7 @@ def measure_texture(
         ssim=ssim,
         difference=difference,
         border_step=measure_border(lab, *_find_border(prepared, head, baker)),
-        seam_step=measure_seams(lab, head.part("skin")),
+        seam_step=measure_seams(lab, head.part("skin"), _find_lining(baker)),
         observed=100 * shares["observed"],
         mirrored=100 * shares["mirrored"],
         completed=100 * shares["completed"],
@@ -230,8 +230,14 @@ def measure_border(lab: FloatArray, shown: NDArray[np.float32], plain: NDArray[n
     return float(_differ(sides[0][0][border], sides[1][0][border]).mean())
 
 
-def measure_seams(lab: FloatArray, skin: MeshPart) -> float:
-    """Return the mean dE of both sides of the edges at which the skin's UV map is cut."""
+def measure_seams(lab: FloatArray, skin: MeshPart, lining: FloatArray) -> float:
+    """Return the mean dE of both sides of the edges at which the skin's UV map is cut.
+
+    Args:
+        lab: (S, S, 3).
+        lining: (T, T), T a divisor of S: over 0.5 where the map shows what lines mouth and lids; its colour
+            begins there.
+    """
     starts, ends = skin.quads.ravel(), np.roll(skin.quads, -1, axis=1).ravel()
     uv_starts, uv_ends = skin.uv_quads.ravel(), np.roll(skin.uv_quads, -1, axis=1).ravel()
     centres = np.repeat(skin.uvs[skin.uv_quads].mean(1), 4, axis=0)
@@ -247,7 +253,7 @@ def measure_seams(lab: FloatArray, skin: MeshPart) -> float:
         return 0.0
     smooth = gaussian_filter(lab, (1, 1, 0))
     size = len(lab)
-    colours = []
+    colours, of_skin = [], np.ones(len(pairs), bool)
     for rows in np.array(pairs).T:
         middle = (skin.uvs[uv_starts[rows]] + skin.uvs[uv_ends[rows]]) / 2
         inwards = centres[rows] - middle
@@ -255,7 +261,14 @@ def measure_seams(lab: FloatArray, skin: MeshPart) -> float:
         step = np.minimum(_SEAM_DISTANCE / size, length) * inwards / np.maximum(length, 1e-9)
         column, row = np.clip(((middle + step) * [1, -1] + [0, 1]) * size, 0, size - 1).astype(int).T
         colours.append(smooth[row, column])
-    return float(_differ(colours[0], colours[1]).mean())
+        reduction = size // len(lining)
+        of_skin &= lining[row // reduction, column // reduction] < 0.5
+    return float(_differ(*(side[of_skin] for side in colours)).mean())
+
+
+def _find_lining(baker: MapBaker) -> FloatArray:
+    masks = baker.atlas.masks
+    return torch.maximum(masks["mouth_interior"], masks["conjunctiva"]).cpu().numpy()
 
 
 def _differ(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:

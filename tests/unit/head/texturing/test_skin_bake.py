@@ -12,7 +12,7 @@ from face3d.head import Head, MeshPart
 from face3d.options import JobOptions
 from face3d.stage_results import BakedMaps, PreprocessedPhoto
 from gpu_workers.engines.null.head import make_head
-from gpu_workers.head.model.head_template import HeadData, PartData
+from gpu_workers.head.model.head_template import BustData, HeadData, PartData
 from gpu_workers.head.model.posed_head import HostHead
 from gpu_workers.head.runtime.device_runtime import DeviceRuntime
 from gpu_workers.head.segmentation import face_masks, landmark_outlines
@@ -52,6 +52,7 @@ def make_scene() -> tuple[HeadData, Head]:
         version="test",
         parts=parts,
         positions=positions,
+        bust=BustData(part=parts[0], positions=positions, joint_weights=meshes[0].joint_weights),
         identity=empty,
         local_changes=empty,
         local_change_names=(),
