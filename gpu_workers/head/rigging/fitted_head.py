@@ -13,7 +13,7 @@ from face3d.head import ARKIT_NAMES, Camera, Head, MeshPart
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.model.posed_head import measure_smile
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
-from gpu_workers.head.rigging.gaze import gaze_shares
+from gpu_workers.head.rigging.expression_shares import expression_shares
 from gpu_workers.head.rigging.head_assembly import HeadAssembly, HeadTensors
 from gpu_workers.head.rigging.skeleton import Skeleton
 from gpu_workers.head.runtime.device_runtime import DeviceRuntime
@@ -154,7 +154,7 @@ class HeadMaker:
             width=fitted.width,
             height=fitted.height,
         )
-        expression = fitted.coefficients[-len(ARKIT_NAMES) :].astype(np.float32) * gaze_shares()
+        expression = fitted.coefficients[-len(ARKIT_NAMES) :].astype(np.float32) * expression_shares()
         return AssembledHead(
             posed=found.posed,
             camera=camera,

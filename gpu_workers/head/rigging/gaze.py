@@ -15,7 +15,7 @@ from torch import Tensor
 from face3d.head import ARKIT_NAMES, CORRECTIVE_NAMES, JOINT_NAMES
 from gpu_workers.head.model.head_template import HeadData
 from gpu_workers.head.ops.linalg import box_centre, send
-from gpu_workers.head.rigging.eyeballs import EYEBALL_RADIUS, bulge
+from gpu_workers.head.rigging.eyeballs import bulge
 
 FloatArray = NDArray[np.float64]
 
@@ -26,14 +26,11 @@ EYES = {"Left": "eye_left", "Right": "eye_right"}
 LOOK_ASIDE, LOOK_UP_DOWN = 35.0, 25.0
 #: How far lids rise off the eyeball at most, shares of its radius: 0.3 mm in one look, 0.7 in two at once.
 _RISE_AT_MOST = (0.025, 0.06)
-#: Travel of the basis's iris in a look at 1.0, metres as seen from the front: MakeHuman's actions, which the
-#: fit keeps to. Less than what the head's own look does.
-_BASIS_TRAVEL = {"Up": 0.0028, "Down": 0.0043, "In": 0.0056, "Out": 0.0055}
 
 
 def look_degrees(name: str) -> tuple[float, float]:
     """Return the turn of an eyeLook shape at 1.0, degrees about x (down is positive) and y (to the left)."""
-    way, side = _split(name)
+    way, side = split_look(name)
     outwards = LOOK_ASIDE if side == "Left" else -LOOK_ASIDE
     turns = {"Up": (-LOOK_UP_DOWN, 0.0), "Down": (LOOK_UP_DOWN, 0.0), "In": (0.0, -outwards)}
     return turns.get(way, (0.0, outwards))
@@ -54,17 +51,6 @@ def look_rotation(*names: str) -> FloatArray:
 def look_shapes(side: str) -> list[int]:
     """Return the shapes, by index, that turn the eye of a side (Left, Right)."""
     return [k for k, name in enumerate(ARKIT_NAMES) if name.startswith("eyeLook") and name.endswith(side)]
-
-
-def gaze_shares() -> NDArray[np.float32]:
-    """Return (52,): what of each of the fit's weights makes the head's iris travel as the basis's does."""
-    shares = np.ones(len(ARKIT_NAMES), np.float32)
-    for side in EYES:
-        for k in look_shapes(side):
-            way, _ = _split(ARKIT_NAMES[k])
-            turn = np.radians(LOOK_UP_DOWN if way in ("Up", "Down") else LOOK_ASIDE)
-            shares[k] = _BASIS_TRAVEL[way] / (EYEBALL_RADIUS * np.sin(turn))
-    return shares
 
 
 @dataclass(frozen=True)
@@ -143,7 +129,7 @@ def _make_eye(data: HeadData, side: str, device: torch.device) -> _Eye:
     )
 
 
-def _split(name: str) -> tuple[str, str]:
+def split_look(name: str) -> tuple[str, str]:
     """Return way and side of an eyeLook shape."""
     side = next(side for side in EYES if name.endswith(side))
     return name.removeprefix("eyeLook").removesuffix(side), side

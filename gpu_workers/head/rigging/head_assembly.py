@@ -30,7 +30,7 @@ from gpu_workers.head.model.mediapipe_landmarks import (
 from gpu_workers.head.model.posed_head import find_occluders
 from gpu_workers.head.ops.linalg import Layout, box_centre, send
 from gpu_workers.head.rigging.blendshape_transfer import PersonalShapes
-from gpu_workers.head.rigging.gaze import gaze_shares
+from gpu_workers.head.rigging.expression_shares import expression_shares
 
 #: The detector sees the iris this much too wide: measured on renderings of an iris of known size.
 _IRIS_BIAS = 1.10
@@ -162,7 +162,7 @@ class HeadAssembly:
         self._mouth_shapes = send(_MOUTH_SHAPES, device)
         self._irises = send(_IRISES, device)
         self._corrected = send(np.array(CORRECTIVE_PAIRS, np.int64).reshape(-1, 2), device)
-        self._gaze_shares = send(gaze_shares().astype(np.float64), device)
+        self._expression_shares = send(expression_shares().astype(np.float64), device)
         self._eyes = [data.part(name).vertices for name in ("eye_left", "eye_right")]
         self._occluders = send(
             np.concatenate([np.arange(p.first, p.first + p.count) for p in find_occluders(data.parts)]),
@@ -173,7 +173,7 @@ class HeadAssembly:
         """Return the head of one fitted photo, packed as `layout` says: (1, T) float64."""
         fit = _Fit(*(value[0] for value in self.layout.split(packed)))
         shapes = self.shapes
-        expression = fit.coefficients[self._first_action :] * self._gaze_shares
+        expression = fit.coefficients[self._first_action :] * self._expression_shares
         weights = self._add_correctives(expression.float())
         # Small displacements: single precision keeps them to nanometres.
         moves = fit.coefficients[: self._first_action].float() @ self._columns

@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from face3d.head import ARKIT_NAMES
 from gpu_workers.head.model.head_template import PartData
 from gpu_workers.head.ops.image import smoothstep
+from gpu_workers.head.rigging.expression_shares import JAW_OPEN_DEGREES
 from gpu_workers.head_authoring.shapes.lip_frame import LipFrame
 
 FloatArray = NDArray[np.float64]
 
-#: Degrees of jawOpen at 1: 38 mm between the incisors' edges. Adults open by 50 mm at most, on average
-#: (Mezitis, Rallis and Zachariades, The normal range of mouth opening, 1989).
-OPEN_DEGREES = 28.5
 #: The axis, metres from the middle between the eyes.
 AXIS = (0.0, -0.0555, -0.0600)
 #: Parts that turn as one with the jaw.
@@ -66,7 +64,7 @@ def find_jaw_turn(
         actions: (52, V, 3) metres, MakeHuman's shapes, of which the skin's shares are taken.
     """
     skin = parts[0].vertices
-    angle = np.radians(OPEN_DEGREES)
+    angle = np.radians(JAW_OPEN_DEGREES)
     cos, sin = np.cos(angle), np.sin(angle)
     rotation = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
     weights = np.zeros(len(positions))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from face3d.head import ARKIT_NAMES
-from gpu_workers.head_authoring.shapes.jaw_turn import OPEN_DEGREES, JawTurn, find_jaw_turn
+from gpu_workers.head.rigging.expression_shares import JAW_OPEN_DEGREES
+from gpu_workers.head_authoring.shapes.jaw_turn import JawTurn, find_jaw_turn
 from gpu_workers.head_authoring.shapes.lip_frame import LipFrame
 from gpu_workers.head_authoring.shapes.skin_surface import SkinSurface
 from tests.unit.head.head_support import head_data
@@ -57,7 +58,7 @@ def test_the_templates_lower_teeth_turn_by_the_angle_of_the_jaw():
     teeth = data.part("teeth_lower").vertices
     moved = data.shapes[ARKIT_NAMES.index("jawOpen"), teeth]
     np.testing.assert_allclose(moved, jaw.moves(data.positions[teeth]), atol=2e-5)
-    assert np.degrees(np.arccos((np.trace(jaw.rotation) - 1) / 2)) == pytest.approx(OPEN_DEGREES)
+    assert np.degrees(np.arccos((np.trace(jaw.rotation) - 1) / 2)) == pytest.approx(JAW_OPEN_DEGREES)
     # The condyle, 13 mm before the ear canal, slides forwards and down as on people: 10 to 20 mm.
     condyle = jaw.moves(np.array([[0.05, -0.022, -0.055]]))[0]
     assert 0.010 < condyle[2] < 0.020
