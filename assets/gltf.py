@@ -72,7 +72,7 @@ def write_glb(
         "asset": {"version": "2.0", "generator": generator},
         "scene": 0,
         # A skin's meshes stand where its joints put them: no node above them counts.
-        "scenes": [{"name": _HEAD, "nodes": list(range(len(nodes) + 1))}],
+        "scenes": [{"name": "scene", "nodes": list(range(len(nodes) + 1))}],
         "nodes": nodes + describe_joints(head.joints, len(nodes)),
         "skins": [_describe_skin(buffer, head, joints)],
         "meshes": [

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,10 +38,11 @@ def _face3d(environment: dict[str, str], *arguments: str) -> "subprocess.Complet
 
 def _ask_doctor(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Ask as the command itself says where the machine is too busy for an answer in time: again."""
-    for _ in range(5):
+    for _ in range(8):
         answer = _face3d(environment, "doctor")
         if "in time" not in answer.stdout:
             break
+        time.sleep(1)
     return answer
 
 
