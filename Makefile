@@ -1,9 +1,8 @@
 # Python 3.11 or 3.12; scripts/setup.py finds one of them by itself.
 PYTHON ?= python3
 BIN := .venv/bin
-# How many processes run tests at once; each has servers of its own. Tests wait a third of their time: one more
-# than two cores.
-JOBS ?= 3
+# How many processes run tests at once; each has servers of its own.
+JOBS ?= 2
 # The unit tests that take no time.
 QUICK := 'not heavy and not slow and not hrn and not cuda and not triton'
 PACKAGES := face3d cli capacity storage db migrations tasks gpu_workers assets web bench compose
@@ -27,7 +26,7 @@ quick: env  ## Before each commit, in less than a minute: lint, format and the u
 	$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest tests/unit -n $(JOBS) --dist loadgroup -q -m $(QUICK)
 
-test: env  ## All tests but the slow ones, in JOBS processes (3)
+test: env  ## All tests but the slow ones, in JOBS processes (2)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-slow: env  ## The tests that wait on purpose: frozen processes, long races

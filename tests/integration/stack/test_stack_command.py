@@ -57,6 +57,8 @@ def _start_up(environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
                 supervisor.terminate()
 
 
+# A doctor on a machine that tests keep busy finds a busy machine.
+@pytest.mark.slow
 def test_up_status_doctor_and_ctrl_c(environment: dict[str, str]) -> None:
     folder = Path(environment["FACE3D_STATE_DIR"])
     before = _face3d(environment, "status")
@@ -113,6 +115,8 @@ def test_up_status_doctor_and_ctrl_c(environment: dict[str, str]) -> None:
     assert find_holder(folder) is None
 
 
+# A doctor on a machine that tests keep busy finds a busy machine.
+@pytest.mark.slow
 def test_doctor_without_servers_says_what_to_do(environment: dict[str, str]) -> None:
     result = _ask_doctor(environment)
     assert result.returncode == 1
