@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from assets.levels import head_at_level
 from assets.preview.picture import crop_photo, frame_photo
 from assets.preview.render import Finish, load_texture, render
 from assets.preview.scene import aim_camera, pose_head
+from bench.quality.shape_sheets import lay_out
 from bench.report import describe_run
 from face3d.head import ARKIT_NAMES, FloatArray, Head
 from face3d.options import JobOptions, LevelOfDetail
@@ -21,7 +22,6 @@ from gpu_workers.photo_limits import PhotoLimits
 from gpu_workers.process_settings import prepare_process
 
 _TILE, _COLUMNS, _LABEL = 512, 4, 30
-_PAPER, _INK = (18, 22, 31), (214, 221, 232)
 _GREY = 128
 
 
@@ -92,7 +92,7 @@ def draw_sheet(photo: NDArray[np.uint8], head: Head, texture: BakedMaps, lod: Le
     tiles += [(view.label, _render(shown, view, maps, _weights(view))) for view in _VIEWS]
     albedo = Image.fromarray(texture.skin).resize((_TILE, _TILE), Image.Resampling.BOX)
     tiles.append(("albedo", np.asarray(albedo)))
-    return _lay_out(tiles)
+    return lay_out(tiles, columns=_COLUMNS, label=_LABEL, font_size=18)
 
 
 def _render(
@@ -111,14 +111,3 @@ def _weights(view: _View) -> FloatArray | None:
     for name, value in view.weights.items():
         weights[ARKIT_NAMES.index(name)] = value
     return weights
-
-
-def _lay_out(tiles: Sequence[tuple[str, NDArray[np.uint8]]]) -> Image.Image:
-    rows = -(-len(tiles) // _COLUMNS)
-    sheet = Image.new("RGB", (_COLUMNS * _TILE, rows * (_TILE + _LABEL)), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
-    for index, (label, picture) in enumerate(tiles):
-        left, top = index % _COLUMNS * _TILE, index // _COLUMNS * (_TILE + _LABEL)
-        sheet.paste(Image.fromarray(picture), (left, top))
-        draw.text((left + _TILE / 2, top + _TILE + _LABEL / 2), label, fill=_INK, font=font, anchor="mm")
-    return sheet

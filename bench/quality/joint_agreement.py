@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face3d.head import ARKIT_NAMES, JOINT_NAMES, FloatArray, Head, Joint
+from face3d.head import ARKIT_NAMES, JOINT_NAMES, FloatArray, Joint
 from gpu_workers.head.model.head_template import HeadData
 
 #: Landmarks of the chin, from below the lower lip to beneath it; how far around them it reaches, metres.
@@ -26,20 +26,14 @@ class Agreement:
     skin: float
 
 
-def measure_agreement(head: Head, data: HeadData) -> dict[str, Agreement]:
-    """Return shape to agreement, for every shape that a joint stands for."""
-    return compare_poses(
-        data,
-        np.concatenate([part.positions for part in head.parts]),
-        np.concatenate([part.morph_deltas for part in head.parts], axis=1),
-        head.joints,
-    )
-
-
 def compare_poses(
     data: HeadData, positions: FloatArray, deltas: FloatArray, joints: Sequence[Joint]
 ) -> dict[str, Agreement]:
-    """Return the same of a head (V, 3) with shapes (52 + C, V, 3), metres."""
+    """Return shape to agreement, for every shape that a joint stands for.
+
+    Args:
+        positions: (V, 3) metres, and `deltas` (52 + C, V, 3) its shapes.
+    """
     chin, lids = _find_chin(data, positions), _find_lids(data)
     found = {}
     for joint in joints:

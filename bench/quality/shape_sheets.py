@@ -242,14 +242,17 @@ def _list_neck_shots(head: Head) -> tuple[Shot, ...]:
     )
 
 
-def lay_out(tiles: Sequence[tuple[str, Picture]]) -> Image.Image:
-    """Return labelled pictures (TILE, TILE, 3) in rows of COLUMNS."""
-    columns = min(COLUMNS, len(tiles))
+def lay_out(
+    tiles: Sequence[tuple[str, Picture]], *, columns: int = COLUMNS, label: int = LABEL, font_size: int = 14
+) -> Image.Image:
+    """Return labelled square pictures (N, N, 3) of one size in rows of `columns`; lengths in pixels."""
+    tile = len(tiles[0][1])
+    columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * TILE, rows * (TILE + LABEL)), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    for index, (label, picture) in enumerate(tiles):
-        left, top = index % columns * TILE, index // columns * (TILE + LABEL)
+    sheet = Image.new("RGB", (columns * tile, rows * (tile + label)), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=font_size)
+    for index, (text, picture) in enumerate(tiles):
+        left, top = index % columns * tile, index // columns * (tile + label)
         sheet.paste(Image.fromarray(picture), (left, top))
-        draw.text((left + TILE / 2, top + TILE + LABEL / 2), label, fill=_INK, font=font, anchor="mm")
+        draw.text((left + tile / 2, top + tile + label / 2), text, fill=_INK, font=font, anchor="mm")
     return sheet

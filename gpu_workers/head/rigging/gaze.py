@@ -21,8 +21,8 @@ FloatArray = NDArray[np.float64]
 
 #: The eyeball of each side's suffix in ARKit's names.
 EYES = {"Left": "eye_left", "Right": "eye_right"}
-#: Degrees that a look at 1.0 turns the eye: half of the field of gaze that human eyes have (about 45 aside
-#: and 35 up and down; Shin and others, 2016) and lids follow in comfort.
+#: Degrees that a look at 1.0 turns the eye: chosen, within what people's eyes do
+#: (bench/quality/length_references.py).
 LOOK_ASIDE, LOOK_UP_DOWN = 35.0, 25.0
 #: How far lids rise off the eyeball at most, shares of its radius: 0.3 mm in one look, 0.7 in two at once.
 _RISE_AT_MOST = (0.025, 0.06)

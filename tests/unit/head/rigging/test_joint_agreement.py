@@ -12,8 +12,7 @@ from tests.unit.head.rigging.shapes_support import own_astronaut, own_head
 MM = 1e-3
 #: Lower teeth, gums and eyeballs go whole with their joints.
 RIGID = 0.1 * MM
-#: The aim is 1.0 mm at the chin and 0.3 mm at the lids: jawOpen's skin has a bend of its own, and the lids'
-#: vertices have no share in the eyes' joints.
+#: jawOpen's skin bends a little of its own; where skinning lets lids sink into the eyeball, keys lift them.
 CHIN, LIDS = 1.0 * MM, 0.32 * MM
 
 
